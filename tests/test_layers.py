@@ -1,0 +1,153 @@
+"""The layers of docs/architecture.md: imports only go down, and parts of one layer never import each other.
+
+Two kinds of check. The first reads every import statement, those inside functions and under TYPE_CHECKING too, because
+a cycle of ideas is one even when Python can run it. The second starts fresh interpreters and looks at what was loaded.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "src" / "curvestep"
+
+# The parts of the package, a part being a folder or a file directly under src/curvestep, and the layer of each.
+LAYERS = {
+    "_errors": 0,
+    "_numerics": 0,
+    "_probe": 0,
+    "_records": 0,
+    "engine": 1,
+    "directions": 2,
+    "schedules": 2,
+    "steprules": 2,
+    "optim": 3,
+    "diagnostics": 4,
+    "integrations": 4,
+    "__init__": 4.5,  # the public names: everything below is collected here, everything above uses it as a user does
+    "bench": 5,
+    "report": 6,
+    "cli": 7,
+    "__main__": 8,
+}
+
+# What comes with torch itself; importing curvestep may load these and nothing else from outside the standard library.
+TORCH_AND_NUMPY = {
+    *("torch", "torchgen", "functorch", "numpy", "typing_extensions", "sympy", "mpmath", "networkx"),
+    *("jinja2", "markupsafe", "filelock", "fsspec", "setuptools", "pkg_resources", "_distutils_hack", "triton"),
+}
+
+
+def part_of(module: str) -> str:
+    """The part that a dotted module name belongs to: `curvestep.engine.tape` → `engine`, `curvestep` → `__init__`."""
+    pieces = module.split(".")
+    return pieces[1] if len(pieces) > 1 else "__init__"
+
+
+def module_name(path: Path, package: Path) -> str:
+    """The dotted name of a source file."""
+    pieces = ["curvestep", *path.relative_to(package).with_suffix("").parts]
+    return ".".join(pieces[:-1] if pieces[-1] == "__init__" else pieces)
+
+
+def imported_modules(source: str, module: str, is_package: bool, modules: set[str]) -> list[tuple[int, str]]:
+    """Every (line, module of curvestep) that the source of `module` imports, relative imports resolved."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                here = module.split(".")
+                here = here[: len(here) - node.level + (1 if is_package else 0)]
+                base = ".".join([*here, base] if base else here)
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                found.append((node.lineno, inner if inner in modules else base))
+    return [(line, name) for line, name in found if name == "curvestep" or name.startswith("curvestep.")]
+
+
+def violations(package: Path) -> list[str]:
+    """Every import under `package` that does not go down a layer, as sentences."""
+    files = {module_name(path, package): path for path in sorted(package.rglob("*.py"))}
+    problems = []
+    for module, path in files.items():
+        part = part_of(module)
+        if part not in LAYERS:
+            problems.append(f"{module} is in no layer: add {part} to LAYERS and to docs/architecture.md.")
+            continue
+        is_package = path.name == "__init__.py"
+        for line, target in imported_modules(path.read_text(encoding="utf-8"), module, is_package, set(files)):
+            other = part_of(target)
+            if other != part and LAYERS.get(other, 99) >= LAYERS[part]:
+                problems.append(f"{module}:{line} imports {target}: {part} may only use layers below its own.")
+    return problems
+
+
+def test_imports_only_go_down() -> None:
+    assert violations(PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "source"),
+    [
+        pytest.param("engine/tape.py", "from curvestep.optim import shell", id="up"),
+        pytest.param("engine/tape.py", "from ..optim.shell import step", id="up, relative"),
+        pytest.param("directions/momentum.py", "def f():\n    import curvestep.steprules.ren", id="sibling, lazily"),
+        pytest.param("optim/shell.py", "from curvestep import record", id="through the public names"),
+        pytest.param("_probe.py", "from . import _records", id="sibling file"),
+        pytest.param("novelty/thing.py", "import math", id="no layer"),
+    ],
+)
+def test_the_check_refuses(tmp_path: Path, place: str, source: str) -> None:
+    """A planted violation is found, so an empty list above means something."""
+    for part in ("__init__.py", "optim/__init__.py", "optim/shell.py", "_records.py", "steprules/ren.py"):
+        (tmp_path / part).parent.mkdir(exist_ok=True)
+        (tmp_path / part).touch()
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text(source, encoding="utf-8")
+    assert len(violations(tmp_path)) == 1
+
+
+def loaded_after(code: str) -> set[str]:
+    """Run `code` in a fresh interpreter and return the top-level modules loaded by then, standard library left out."""
+    script = f"{code}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1])) - set(sys.stdlib_module_names)
+
+
+def test_the_library_needs_torch_and_numpy_only() -> None:
+    """Every public name is touched, so names that load on first use count as well."""
+    startup = loaded_after("")  # what the interpreter loads by itself, for example for editable installs
+    loaded = loaded_after("import curvestep\nfor name in curvestep.__all__: getattr(curvestep, name)")
+    assert loaded - startup - {"curvestep"} <= TORCH_AND_NUMPY
+
+
+def walk(part: str) -> str:
+    """Code that imports a part with every module inside it."""
+    return (
+        f"import importlib, pkgutil\npart = importlib.import_module('curvestep.{part}')\n"
+        "for found in pkgutil.walk_packages(part.__path__, part.__name__ + '.'): importlib.import_module(found.name)"
+    )
+
+
+def test_the_report_reads_the_store_without_torch() -> None:
+    assert "torch" not in loaded_after(walk("report"))
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["compare"]], ids=["top", "train", "compare"])
+def test_help_comes_without_torch(command: list[str]) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['curvestep', *{command!r}, '--help']\n"
+        "try:\n    runpy.run_module('curvestep', run_name='__main__')\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code"
+    )
+    assert loaded_after(code).isdisjoint({"torch", "datasets", "sklearn", "matplotlib"})

@@ -1,0 +1,142 @@
+"""The public names: they exist, they are documented as the house template says, and docs/api.md lists just them."""
+
+from __future__ import annotations
+
+import ast
+import enum
+import importlib.util
+import inspect
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import curvestep
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def load_api_page() -> Any:
+    """The module docs/make_api.py, which lies outside every package."""
+    spec = importlib.util.spec_from_file_location("make_api", ROOT / "docs" / "make_api.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+api_page = load_api_page()
+PUBLIC = dict(api_page.public_names())
+CALLABLES = {name: value for name, value in PUBLIC.items() if api_page.kind_of(value) in {"class", "function"}}
+
+
+def section(docstring: str, *titles: str) -> str | None:
+    """The indented text under the first of the headings that is there, or None."""
+    for title in titles:
+        match = re.search(rf"^{title}:\n((?:[ \t]+.*\n?|\n)+)", docstring, flags=re.MULTILINE)
+        if match:
+            return match.group(1)
+    return None
+
+
+def parameters(value: Any) -> list[str]:
+    """The names that a caller can pass, `self` left out."""
+    return [name for name in inspect.signature(value).parameters if name != "self"]
+
+
+def is_built_by_users(value: Any) -> bool:
+    """Whether users call it: a function, or a class that is neither an enum nor a record that the library fills in."""
+    if not inspect.isclass(value):
+        return True
+    return issubclass(value, torch.optim.Optimizer)
+
+
+def all_groups(source: str) -> list[list[str]]:
+    """The names of `__all__`, in the groups that comment lines inside the list make."""
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            groups: list[list[str]] = [[]]
+            for line in source.splitlines()[node.lineno - 1 : node.end_lineno]:
+                if line.strip().startswith("#"):
+                    groups.append([])
+                else:
+                    groups[-1] += re.findall(r'"(\w+)"', line)
+            return [group for group in groups if group]
+    raise AssertionError("curvestep/__init__.py assigns no list to __all__.")
+
+
+def test_all_is_sorted_within_its_groups() -> None:
+    groups = all_groups(Path(curvestep.__file__).read_text(encoding="utf-8"))
+    assert [name for group in groups for name in group] == list(curvestep.__all__)
+    for group in groups:
+        assert group == sorted(group, key=str.casefold)
+    assert len(set(curvestep.__all__)) == len(curvestep.__all__)
+
+
+def test_nothing_public_is_left_out_of_all() -> None:
+    """What `dir` shows without an underscore is a public name, a submodule, or the __future__ import."""
+    folder = Path(curvestep.__file__).parent
+    submodules = {path.stem for path in folder.iterdir() if path.suffix in {"", ".py"}}
+    shown = {name for name in vars(curvestep) if not name.startswith("_")}
+    assert shown <= set(curvestep.__all__) | submodules | {"annotations", "TYPE_CHECKING", "Any"}
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert curvestep.__version__ == version("curvestep")
+
+
+def test_the_page_lists_the_public_names() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([\w.]+)` \|", page, flags=re.MULTILINE) == list(PUBLIC)
+    assert page == api_page.render(), "docs/api.md is out of date: run make api."
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if not name.endswith("__")])
+def test_there_is_a_one_line_summary(name: str) -> None:
+    docstring = PUBLIC[name].__doc__
+    assert docstring, f"{name} has no docstring."
+    first = docstring.strip().splitlines()[0]
+    assert first.endswith("."), f"{name}: the docstring must open with one line that is a sentence, not {first!r}."
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_every_argument_is_described(name: str) -> None:
+    value = CALLABLES[name]
+    if inspect.isclass(value) and issubclass(value, enum.Enum):
+        pytest.skip("An enum is not called; its members are its documentation.")
+    docstring = inspect.getdoc(value) or ""
+    if inspect.isclass(value) and not is_built_by_users(value) and section(docstring, "Args", "Attributes") is None:
+        pytest.skip("A class that the library builds describes its methods instead of arguments.")
+    described = section(docstring, "Args", "Attributes") or ""
+    missing = [each for each in parameters(value) if not re.search(rf"^\s+\*{{0,2}}{each}\b", described, re.MULTILINE)]
+    assert not missing, f"{name}: the docstring does not describe {', '.join(missing)}."
+
+
+@pytest.mark.parametrize("name", [name for name, value in CALLABLES.items() if is_built_by_users(value)])
+def test_what_users_call_has_an_example_that_runs(name: str) -> None:
+    example = section(inspect.getdoc(CALLABLES[name]) or "", "Example", "Examples")
+    assert example is not None and ">>>" in example, f"{name} has no Example: with a doctest."
+
+
+@pytest.mark.parametrize("name", [name for name, value in CALLABLES.items() if inspect.isfunction(value)])
+def test_a_result_is_described(name: str) -> None:
+    value = CALLABLES[name]
+    docstring = inspect.getdoc(value) or ""
+    if inspect.signature(value).return_annotation in {None, "None"}:
+        assert section(docstring, "Returns", "Yields") is None, f"{name} returns nothing but describes a result."
+    else:
+        assert section(docstring, "Returns", "Yields"), f"{name} does not say what it returns."
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, v in CALLABLES.items() if inspect.isclass(v) and issubclass(v, torch.optim.Optimizer)]
+)
+def test_an_optimizer_states_its_formula_cost_and_source(name: str) -> None:
+    docstring = inspect.getdoc(CALLABLES[name]) or ""
+    assert re.search(r"^\s+.*θ.*(=|←).*$", docstring, flags=re.MULTILINE), f"{name} shows no update of θ."
+    for title in ("Cost", "Source"):
+        assert section(docstring, title), f"{name} has no {title}: section."
