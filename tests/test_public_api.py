@@ -34,10 +34,10 @@ CALLABLES = {name: value for name, value in PUBLIC.items() if api_page.kind_of(v
 
 
 def section(docstring: str, *titles: str) -> str | None:
-    """The indented text under the first of the headings that is there, or None."""
+    """The text of the first of the headings that is there, on its line and indented under it, or None."""
     for title in titles:
-        match = re.search(rf"^{title}:\n((?:[ \t]+.*\n?|\n)+)", docstring, flags=re.MULTILINE)
-        if match:
+        match = re.search(rf"^{title}:(.*\n?(?:[ \t]+.*\n?|\n)*)", docstring, flags=re.MULTILINE)
+        if match and match.group(1).strip():
             return match.group(1)
     return None
 
