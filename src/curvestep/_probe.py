@@ -1,0 +1,39 @@
+"""What was measured along the direction of one step, and the names of the measurements a step rule can ask for."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Need(enum.Enum):
+    """A measurement that a step rule declares it needs; the optimizer measures the union of needs and nothing more."""
+
+    LOSS = "the value of the loss"
+    SLOPE = "the slope of the loss along the direction"
+    CURVATURE = "the curvature of the loss along the direction"
+    ABSOLUTE_CURVATURE = "the mean over the batch of the absolute curvature of each sample's loss along the direction"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Measurements of one mini-batch at θ along d, as floats on the host.
+
+    J is the mean over the batch of the samples' losses J_s, and each J_s contains the L2 term λ/2 ‖θ‖² where the
+    optimizer has one. The step that follows is θ ← θ − τ d. Norms run over all parameters that move.
+
+    Attributes:
+        loss: J(θ).
+        slope: ⟨∇J(θ), d⟩; positive where −d is a direction of descent.
+        curvature: dᵀ∇²J(θ) d, or None where no rule asked for it.
+        absolute_curvature: mean over the samples s of |dᵀ∇²J_s(θ) d|, or None where no rule asked for it.
+        direction_norm_sq: ‖d‖².
+        parameter_norm_sq: ‖θ‖².
+    """
+
+    loss: float
+    slope: float
+    curvature: float | None
+    absolute_curvature: float | None
+    direction_norm_sq: float
+    parameter_norm_sq: float

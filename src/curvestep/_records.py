@@ -1,0 +1,72 @@
+"""What one call of ``step`` did: an outcome that is a sentence, and the numbers behind it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Outcome(enum.Enum):
+    """How a step ended. The value of a member is a sentence; ``moved`` says whether the parameters were updated."""
+
+    TAKEN = "The step that the rule asked for was taken."
+    ABSOLUTE_SLOPE = (
+        "The direction was one of ascent for this batch, and the step of the opposite direction's length was taken "
+        "along it (absolute slope)."
+    )
+    CLAMPED = "The step was longer than max_relative_step allows and was shortened to that length."
+    FLAT_CURVATURE = (
+        "The curvature along the direction was zero or too small to divide by, and the longest step that "
+        "max_relative_step allows was taken."
+    )
+    ASCENT_DIRECTION = (
+        "The direction was one of ascent for this batch, and the rule keeps the slope's sign: the parameters were left "
+        "where they were."
+    )
+    ZERO_GRADIENT = "No parameter has a gradient other than zero: nothing was changed."
+    ZERO_DIRECTION = "The direction has length zero: nothing was changed."
+    ZERO_LR = "Every parameter group has lr=0: the parameters were left where they were."
+    NON_FINITE_LOSS = "The loss is not finite: the step was skipped and nothing was changed."
+    NON_FINITE_GRADIENT = "The gradient's norm is not finite: the step was skipped and nothing was changed."
+    NON_FINITE_CURVATURE = (
+        "The slope or the curvature along the direction is not finite: the step was skipped and nothing was changed."
+    )
+
+    @property
+    def moved(self) -> bool:
+        """Whether the parameters were updated."""
+        return self in _MOVED
+
+
+_MOVED = frozenset({Outcome.TAKEN, Outcome.ABSOLUTE_SLOPE, Outcome.CLAMPED, Outcome.FLAT_CURVATURE})
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """The numbers of one call of ``step``; None stands for what was not measured because the step ended before.
+
+    Attributes:
+        loss: J(θ) before the step, the L2 term included; of the recorded batch.
+        slope: ⟨∇J, d⟩.
+        curvature: dᵀ∇²J d.
+        absolute_curvature: mean over the samples of |dᵀ∇²J_s d|.
+        lipschitz: L̃, the rule's estimate of the curvature per unit length of d.
+        rescaling: r.
+        ell: ℓ, the largest ``lr`` among the parameter groups.
+        step_size: τ = ℓ r, so that θ ← θ − τ d; 0 where no step was taken.
+        direction_norm: ‖d‖, groups with a smaller ``lr`` scaled by their share of ℓ.
+        outcome: how the step ended.
+        step: how many times the optimizer's state has been advanced, this call included; a skipped step does not count.
+    """
+
+    loss: float | None
+    slope: float | None
+    curvature: float | None
+    absolute_curvature: float | None
+    lipschitz: float | None
+    rescaling: float | None
+    ell: float
+    step_size: float
+    direction_norm: float | None
+    outcome: Outcome
+    step: int

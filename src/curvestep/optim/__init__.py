@@ -1,0 +1,10 @@
+"""Optimizers: compositions of a direction and a step rule on one ``torch.optim.Optimizer`` shell."""
+
+from __future__ import annotations
+
+from curvestep.optim._shell import AbstractCurvestepOptimizer as AbstractCurvestepOptimizer
+from curvestep.optim.rescaled_adam import RescaledAdam as RescaledAdam
+from curvestep.optim.rescaled_rmsprop import RescaledRMSprop as RescaledRMSprop
+from curvestep.optim.rescaled_sgd import RescaledSGD as RescaledSGD
+
+__all__ = ["AbstractCurvestepOptimizer", "RescaledAdam", "RescaledRMSprop", "RescaledSGD"]

@@ -1,0 +1,124 @@
+"""Adam whose step is measured from the curvature of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+from torch.optim.optimizer import ParamsT
+
+from curvestep.directions import Adam, Direction
+from curvestep.optim._shell import AbstractCurvestepOptimizer
+from curvestep.steprules import CurvatureRescaling, StepRule
+
+
+@final
+class RescaledAdam(AbstractCurvestepOptimizer):
+    """Adam with curvature rescaling: ``lr`` is a level ℓ that needs no tuning, not a learning rate.
+
+    θ ← θ − τ d with g = ∇J(θ), J(θ) = mean_s loss_s(θ) + λ/2 ‖θ‖² over the mini-batch, and, entry by entry,
+
+        m ← β₁ m + (1−β₁) g,     m̃ = m / (1 − β₁^k),
+
+        v ← β₂ v + (1−β₂) g²,    ṽ = v / (1 − β₂^k),    d = m̃ / (√ṽ + ε),
+
+        τ = ℓ r,    r = 2 |⟨d, g⟩| / (‖d‖² L̃),    L̃ = max(c̃, c),    c = mean_s |dᵀ∇²J_s d| / ‖d‖²,
+
+    where c̃ is the bias-corrected moving average of c with decay β₃ (`curvestep.steprules.CurvatureRescaling`). Where d
+    is a direction of ascent for this batch, ⟨d, g⟩ < 0, the step of the opposite direction's length is taken along d.
+
+    | symbol | name | meaning |
+    |---|---|---|
+    | ℓ | `lr` | ½: to the minimum of the measured parabola (converge); 1: to its far side (explore); above: uphill |
+    | β₁, β₂ | `betas` | decay of the averaged gradient and of its mean square |
+    | ε | `eps` | what keeps the quotient finite |
+    | m, v, k | `state[p]["exp_avg"]`, `["exp_avg_sq"]`, `["step"]` | |
+    | β₃ | `beta3` | decay of the averaged curvature |
+    | λ | `weight_decay` | factor of λ/2 ‖θ‖², which is part of the loss, the gradient and the curvature |
+    | τ | `param_groups[i]["effective_lr"]`, `last_step.step_size` | what a learning rate usually is |
+    | r, L̃ | `last_step.rescaling`, `last_step.lipschitz` | |
+
+    Args:
+        params: Parameters, named parameters or groups of them, as in `torch.optim`; real, any floating dtype (averages
+            and sums are float32 for 16-bit ones).
+        lr: ℓ, without unit, at least 0. Groups with different ℓ share one r; a group with 0 is not moved.
+        betas: β₁ and β₂, each in [0, 1).
+        eps: ε, at least 0, in the unit of the gradient.
+        beta3: β₃ in [0, 1).
+        weight_decay: λ, at least 0, in the unit of the curvature.
+        decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW; never past zero.
+        max_relative_step: Longest step ‖τ d‖ in units of max(‖θ‖, 1), above 0; what flat curvature is held by.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Cost:
+        A recording and one tangent pass a step, about half a gradient more; two tensors of state a parameter; two
+        tensors a parameter while the step is taken; two host synchronisations.
+
+    Example:
+        At the first step d is the sign of g. On ½ (θ₁² + 9 θ₂²) from (3, 1), g = (3, 9), d = (1, 1): the slope is 12,
+        the curvature 10, and ℓ = ½ steps by 12 / 10.
+
+        >>> import torch, curvestep
+        >>> theta, scale = torch.tensor([3.0, 1.0], requires_grad=True), torch.tensor([[1.0, 3.0]])
+        >>> optimizer = curvestep.RescaledAdam([theta], lr=0.5)
+        >>> with optimizer.record():
+        ...     loss = (0.5 * (theta * scale) ** 2).sum(dim=1).mean()
+        ...     loss.backward()
+        >>> _ = optimizer.step()
+        >>> round(optimizer.last_step.step_size, 6)
+        1.2
+
+    Source:
+        F. de Gournay and A. Gossard, "Adaptive scaling of the learning rate by second order automatic differentiation",
+        27 October 2022: Algorithm 1, Algorithm 3 line 6, Algorithm 4, and the absolute value from "Step choice" in
+        Appendix C.1.
+
+    Deviations:
+        - β₂ = 0.99 instead of 0.999. The source concludes that its rule and momentum do not go together; it decays ℓ
+          from 1 to ½; this direction wants a longer decay (`curvestep.schedules.exponential`) or a constant ½.
+        - The constant 2 in r and the cap on the step: see `curvestep.steprules.CurvatureRescaling`.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1.0,
+        betas: tuple[float, float] = (0.9, 0.99),
+        *,
+        eps: float = 1e-8,
+        beta3: float = 0.9,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: float = 0.0,
+        max_relative_step: float = 10.0,
+    ) -> None:
+        options = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "beta3": beta3,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "max_relative_step": max_relative_step,
+        }
+        super().__init__(params, options)
+
+    def _direction(self, group: dict[str, Any]) -> Direction:
+        """Return Adam with the group's β₁, β₂ and ε."""
+        betas = group["betas"]
+        if not (isinstance(betas, (tuple, list)) and len(betas) == 2):
+            msg = f"betas must be the pair of the decay rates (beta1, beta2), but betas={betas!r} was given."
+            raise ValueError(msg)
+        return Adam(beta1=betas[0], beta2=betas[1], eps=group["eps"])
+
+    def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
+        """Return Algorithm 1 with the absolute slope."""
+        return CurvatureRescaling(
+            beta3=groups[0]["beta3"], slope="absolute", max_relative_step=groups[0]["max_relative_step"]
+        )
+
+    @property
+    def _rule_options(self) -> tuple[str, ...]:
+        """The options of Algorithm 1."""
+        return ("beta3", "max_relative_step")

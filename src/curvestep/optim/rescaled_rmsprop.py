@@ -1,0 +1,114 @@
+"""RMSprop whose step is measured from the curvature of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+from torch.optim.optimizer import ParamsT
+
+from curvestep.directions import Direction, RMSprop
+from curvestep.optim._shell import AbstractCurvestepOptimizer
+from curvestep.steprules import CurvatureRescaling, StepRule
+
+
+@final
+class RescaledRMSprop(AbstractCurvestepOptimizer):
+    """RMSprop with curvature rescaling: ``lr`` is a level ℓ that needs no tuning, not a learning rate.
+
+    θ ← θ − τ d with g = ∇J(θ), J(θ) = mean_s loss_s(θ) + λ/2 ‖θ‖² over the mini-batch, and, entry by entry,
+
+        v ← β₂ v + (1−β₂) g²,    ṽ = v / (1 − β₂^k),    d = g / (√ṽ + ε),
+
+        τ = ℓ r,    r = 2 ⟨d, g⟩ / (‖d‖² L̃),    L̃ = max(c̃, c),    c = mean_s |dᵀ∇²J_s d| / ‖d‖²,
+
+    where c̃ is the bias-corrected moving average of c with decay β₃ (`curvestep.steprules.CurvatureRescaling`).
+
+    | symbol | name | meaning |
+    |---|---|---|
+    | ℓ | `lr` | ½: to the minimum of the measured parabola (converge); 1: to its far side (explore); above: uphill |
+    | β₂, ε | `beta2`, `eps` | decay of the mean square; what keeps the quotient finite |
+    | v, k | `state[p]["exp_avg_sq"]`, `state[p]["step"]` | |
+    | β₃ | `beta3` | decay of the averaged curvature |
+    | λ | `weight_decay` | factor of λ/2 ‖θ‖², which is part of the loss, the gradient and the curvature |
+    | τ | `param_groups[i]["effective_lr"]`, `last_step.step_size` | what a learning rate usually is |
+    | r, L̃ | `last_step.rescaling`, `last_step.lipschitz` | |
+
+    Args:
+        params: Parameters, named parameters or groups of them, as in `torch.optim`; real, any floating dtype (averages
+            and sums are float32 for 16-bit ones).
+        lr: ℓ, without unit, at least 0. Groups with different ℓ share one r; a group with 0 is not moved.
+        beta2: β₂ in [0, 1).
+        eps: ε, at least 0, in the unit of the gradient.
+        beta3: β₃ in [0, 1).
+        weight_decay: λ, at least 0, in the unit of the curvature.
+        decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW; never past zero.
+        max_relative_step: Longest step ‖τ d‖ in units of max(‖θ‖, 1), above 0; what flat curvature is held by.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Cost:
+        A recording and one tangent pass a step, about half a gradient more; one tensor of state a parameter; two
+        tensors a parameter while the step is taken; two host synchronisations.
+
+    Example:
+        At the first step d is the sign of g. On ½ (θ₁² + 9 θ₂²) from (3, 1), g = (3, 9), d = (1, 1): the slope is 12,
+        the curvature 10, and ℓ = ½ steps by 12 / 10.
+
+        >>> import torch, curvestep
+        >>> theta, scale = torch.tensor([3.0, 1.0], requires_grad=True), torch.tensor([[1.0, 3.0]])
+        >>> optimizer = curvestep.RescaledRMSprop([theta], lr=0.5)
+        >>> with optimizer.record():
+        ...     loss = (0.5 * (theta * scale) ** 2).sum(dim=1).mean()
+        ...     loss.backward()
+        >>> _ = optimizer.step()
+        >>> round(optimizer.last_step.step_size, 6)
+        1.2
+
+    Source:
+        F. de Gournay and A. Gossard, "Adaptive scaling of the learning rate by second order automatic differentiation",
+        27 October 2022: Algorithms 1 and 3.
+
+    Deviations:
+        The constant 2 in r and the cap on the step: see `curvestep.steprules.CurvatureRescaling`. The decay of ℓ is not
+        part of the optimizer: see `curvestep.schedules.red`.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1.0,
+        *,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        beta3: float = 0.9,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: float = 0.0,
+        max_relative_step: float = 10.0,
+    ) -> None:
+        options = {
+            "lr": lr,
+            "beta2": beta2,
+            "eps": eps,
+            "beta3": beta3,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "max_relative_step": max_relative_step,
+        }
+        super().__init__(params, options)
+
+    def _direction(self, group: dict[str, Any]) -> Direction:
+        """Return RMSprop with the group's β₂ and ε."""
+        return RMSprop(beta2=group["beta2"], eps=group["eps"])
+
+    def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
+        """Return Algorithm 1 with the signed slope: ⟨g, P⁻¹g⟩ cannot be negative."""
+        return CurvatureRescaling(
+            beta3=groups[0]["beta3"], slope="signed", max_relative_step=groups[0]["max_relative_step"]
+        )
+
+    @property
+    def _rule_options(self) -> tuple[str, ...]:
+        """The options of Algorithm 1."""
+        return ("beta3", "max_relative_step")

@@ -1,0 +1,109 @@
+"""Gradient descent whose step is measured from the curvature of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+from torch.optim.optimizer import ParamsT
+
+from curvestep.directions import Direction, Gradient, HeavyBall
+from curvestep.optim._shell import AbstractCurvestepOptimizer
+from curvestep.steprules import CurvatureRescaling, StepRule
+
+
+@final
+class RescaledSGD(AbstractCurvestepOptimizer):
+    """SGD with curvature rescaling: ``lr`` is a level ℓ that needs no tuning, not a learning rate.
+
+    θ ← θ − τ d with d = g = ∇J(θ), J(θ) = mean_s loss_s(θ) + λ/2 ‖θ‖² over the mini-batch, and
+
+        τ = ℓ r,    r = 2 ⟨d, g⟩ / (‖d‖² L̃),    L̃ = max(c̃, c),    c = mean_s |dᵀ∇²J_s d| / ‖d‖²,
+
+    where c̃ is the bias-corrected moving average of c with decay β₃ (`curvestep.steprules.CurvatureRescaling`).
+
+    | symbol | name | meaning |
+    |---|---|---|
+    | ℓ | `lr` | ½: to the minimum of the measured parabola (converge); 1: to its far side (explore); above: uphill |
+    | β | `momentum` | decay of the averaged gradient; 0: the gradient itself |
+    | β₃ | `beta3` | decay of the averaged curvature |
+    | λ | `weight_decay` | factor of λ/2 ‖θ‖², which is part of the loss, the gradient and the curvature |
+    | τ | `param_groups[i]["effective_lr"]`, `last_step.step_size` | what a learning rate usually is |
+    | r, L̃ | `last_step.rescaling`, `last_step.lipschitz` | |
+
+    Args:
+        params: Parameters, named parameters or groups of them, as in `torch.optim`; real, any floating dtype (averages
+            and sums are float32 for 16-bit ones).
+        lr: ℓ, without unit, at least 0. Groups with different ℓ share one r; a group with 0 is not moved.
+        momentum: β in [0, 1). Above 0, d is the bias-corrected average of g and the slope's absolute value is used.
+        beta3: β₃ in [0, 1).
+        weight_decay: λ, at least 0, in the unit of the curvature.
+        decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW; never past zero.
+        max_relative_step: Longest step ‖τ d‖ in units of max(‖θ‖, 1), above 0; what flat curvature is held by.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Cost:
+        A recording and one tangent pass a step, about half a gradient more; no state, or one tensor a parameter with
+        momentum; one tensor a parameter while the step is taken; two host synchronisations.
+
+    Example:
+        ½ mean_s (θ − x_s)² at ℓ = ½ is minimised in one step, at the mean of the batch:
+
+        >>> import torch, curvestep
+        >>> x, theta = torch.tensor([1.0, 2.0, 6.0]), torch.zeros(1, requires_grad=True)
+        >>> optimizer = curvestep.RescaledSGD([theta], lr=0.5)
+        >>> with optimizer.record():
+        ...     loss = (0.5 * (theta - x) ** 2).mean()
+        ...     loss.backward()
+        >>> _ = optimizer.step()
+        >>> theta.item(), optimizer.last_step.step_size
+        (3.0, 1.0)
+
+    Source:
+        F. de Gournay and A. Gossard, "Adaptive scaling of the learning rate by second order automatic differentiation",
+        27 October 2022: Algorithms 1 and 3; momentum: Algorithm 4 and "Step choice" in Appendix C.1.
+
+    Deviations:
+        The constant 2 in r and the cap on the step: see `curvestep.steprules.CurvatureRescaling`. The decay of ℓ is not
+        part of the optimizer: see `curvestep.schedules.red`.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1.0,
+        *,
+        momentum: float = 0.0,
+        beta3: float = 0.9,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: float = 0.0,
+        max_relative_step: float = 10.0,
+    ) -> None:
+        options = {
+            "lr": lr,
+            "momentum": momentum,
+            "beta3": beta3,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "max_relative_step": max_relative_step,
+        }
+        super().__init__(params, options)
+
+    def _direction(self, group: dict[str, Any]) -> Direction:
+        """Return the gradient, or its average where the group has momentum."""
+        return Gradient() if group["momentum"] == 0.0 else HeavyBall(group["momentum"])
+
+    def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
+        """Return Algorithm 1, with the absolute slope as soon as one group has momentum."""
+        return CurvatureRescaling(
+            beta3=groups[0]["beta3"],
+            slope="signed" if all(group["momentum"] == 0.0 for group in groups) else "absolute",
+            max_relative_step=groups[0]["max_relative_step"],
+        )
+
+    @property
+    def _rule_options(self) -> tuple[str, ...]:
+        """The options of Algorithm 1."""
+        return ("beta3", "max_relative_step")

@@ -1,0 +1,12 @@
+"""Step rules: how far the parameters move. Each is a frozen dataclass of one method over a ``Probe``."""
+
+from __future__ import annotations
+
+from curvestep.steprules._base import RuleState as RuleState
+from curvestep.steprules._base import StepChoice as StepChoice
+from curvestep.steprules._base import StepRule as StepRule
+from curvestep.steprules.constant import Constant as Constant
+from curvestep.steprules.curvature_rescaling import CurvatureRescaling as CurvatureRescaling
+from curvestep.steprules.curvature_rescaling import CurvatureState as CurvatureState
+
+__all__ = ["Constant", "CurvatureRescaling", "CurvatureState", "RuleState", "StepChoice", "StepRule"]

@@ -1,0 +1,49 @@
+"""The contract of a step rule: how far to go along a direction, from measurements and a state of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from curvestep._probe import Need, Probe
+from curvestep._records import Outcome
+
+#: A rule's own state between steps: plain floats and integers under constant names, so that it survives
+#: ``state_dict`` and ``torch.load(weights_only=True)``. Rules convert it to and from a typed record.
+RuleState = dict[str, float | int]
+
+
+@dataclass(frozen=True)
+class StepChoice:
+    """How far to go, and the state to keep if the step is carried out.
+
+    Attributes:
+        rescaling: r; the step is τ = ℓ r. 0 where no step is to be taken.
+        lipschitz: L̃, the curvature per unit length that r was computed from, or None where there is none.
+        outcome: what the choice amounts to.
+        state: the rule's state after this step; the former one where the outcome is a refusal.
+        advances: whether the direction's state is to absorb this gradient.
+    """
+
+    rescaling: float
+    lipschitz: float | None
+    outcome: Outcome
+    state: RuleState
+    advances: bool
+
+
+class StepRule(Protocol):
+    """Chooses r for the update θ ← θ − ℓ r d. It never sees a model: a probe and its state are all it is given."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The measurements that ``choose`` reads."""
+        ...
+
+    def init(self) -> RuleState:
+        """Return the state before the first step."""
+        ...
+
+    def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice:
+        """Return r for this probe at the level ℓ > 0. Pure: ``state`` is not written to."""
+        ...
