@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Run in the temporary folder with the unpacked wheel first on the path, ahead of the editable install.
+# Run in a temporary folder with the unpacked wheel ahead of the editable install on the path.
 SMOKE = """
 import importlib, pathlib, pkgutil, sys
 import torch
@@ -65,7 +65,9 @@ def main() -> None:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
         subprocess.run([*pip, str(wheel)], check=True)
         environment = os.environ | {"PYTHONPATH": str(site)}
-        subprocess.run([sys.executable, "-c", SMOKE, str(site)], cwd=elsewhere, env=environment, check=True)
+        script = elsewhere / "smoke.py"
+        script.write_text(SMOKE, encoding="utf-8")
+        subprocess.run([sys.executable, str(script), str(site)], cwd=elsewhere, env=environment, check=True)
         command = [sys.executable, "-m", "curvestep", "--help"]
         subprocess.run(command, cwd=elsewhere, env=environment, check=True, stdout=subprocess.DEVNULL)
 
