@@ -1,5 +1,11 @@
-"""Reductions over lists of tensors, and a division that says no instead of giving infinity."""
+"""Operations on lists of tensors, their reductions, and a division that says no instead of giving infinity.
 
+The entrywise operations are those that ``torch.optim`` itself is written in: one launch for a whole list of tensors.
+torch gives them no public name, so they are called here and nowhere else. A trailing underscore writes into the first
+list; without it new tensors are returned. Lists may mix dtypes and devices; torch then goes tensor by tensor.
+"""
+
+# pyright: reportPrivateImportUsage=false
 from __future__ import annotations
 
 import math
@@ -8,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from curvestep import _foreach
+Tensors = Sequence[Tensor]
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -16,12 +22,72 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
-def in_working_dtype(tensors: Sequence[Tensor]) -> list[Tensor]:
+def in_working_dtype(tensors: Tensors) -> list[Tensor]:
     """Return the tensors with 16-bit ones widened to float32; the others are the same objects, not copies."""
     return [tensor.to(working_dtype(tensor.dtype)) for tensor in tensors]
 
 
-def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+def add(left: Tensors, right: Tensors, alpha: float = 1.0) -> list[Tensor]:
+    """Return left + alpha · right."""
+    return list(torch._foreach_add(list(left), list(right), alpha=alpha))
+
+
+def add_(left: Tensors, right: Tensors, alpha: float = 1.0) -> None:
+    """Write left ← left + alpha · right."""
+    torch._foreach_add_(list(left), list(right), alpha=alpha)
+
+
+def shift_(tensors: Tensors, number: float) -> None:
+    """Write tensors ← tensors + number."""
+    torch._foreach_add_(list(tensors), number)
+
+
+def scale(tensors: Tensors, factor: float) -> list[Tensor]:
+    """Return factor · tensors."""
+    return list(torch._foreach_mul(list(tensors), factor))
+
+
+def scale_(tensors: Tensors, factor: float) -> None:
+    """Write tensors ← factor · tensors."""
+    torch._foreach_mul_(list(tensors), factor)
+
+
+def divide(left: Tensors, right: Tensors) -> list[Tensor]:
+    """Return left / right, entry by entry."""
+    return list(torch._foreach_div(list(left), list(right)))
+
+
+def divide_(left: Tensors, right: Tensors) -> None:
+    """Write left ← left / right, entry by entry."""
+    torch._foreach_div_(list(left), list(right))
+
+
+def divide_each_(tensors: Tensors, numbers: Sequence[float]) -> None:
+    """Write tensor_i ← tensor_i / number_i."""
+    torch._foreach_div_(list(tensors), list(numbers))
+
+
+def lerp(start: Tensors, end: Tensors, weight: float) -> list[Tensor]:
+    """Return start + weight · (end − start)."""
+    return list(torch._foreach_lerp(list(start), list(end), weight))
+
+
+def lerp_(start: Tensors, end: Tensors, weight: float) -> None:
+    """Write start ← start + weight · (end − start)."""
+    torch._foreach_lerp_(list(start), list(end), weight)
+
+
+def add_squares_(tensors: Tensors, roots: Tensors, factor: float) -> None:
+    """Write tensors ← tensors + factor · roots², entry by entry."""
+    torch._foreach_addcmul_(list(tensors), list(roots), list(roots), factor)
+
+
+def sqrt_(tensors: Tensors) -> None:
+    """Write tensors ← √tensors, entry by entry."""
+    torch._foreach_sqrt_(list(tensors))
+
+
+def dot(left: Tensors, right: Tensors) -> Tensor:
     """Return Σ_i ⟨left_i, right_i⟩ as a 0-d tensor on the first tensor's device; zero for empty lists.
 
     Sums are formed in float32 for 16-bit tensors and in the tensors' own dtype otherwise.
@@ -33,14 +99,14 @@ def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     return _sum_scalars(products)
 
 
-def squared_norm(tensors: Sequence[Tensor]) -> Tensor:
+def squared_norm(tensors: Tensors) -> Tensor:
     """Return Σ_i ‖tensor_i‖² as a 0-d tensor on the first tensor's device; zero for an empty list.
 
     The squares are summed in float32 for 16-bit tensors and in the tensors' own dtype otherwise.
     """
     if not tensors:
         return _sum_scalars([])
-    return _sum_scalars([norm * norm for norm in _foreach.norms(in_working_dtype(tensors))])
+    return _sum_scalars([norm * norm for norm in _norms(in_working_dtype(tensors))])
 
 
 def to_host(*scalars: Tensor) -> list[float]:
@@ -65,3 +131,8 @@ def _sum_scalars(scalars: list[Tensor]) -> Tensor:
         return torch.zeros(())
     device = scalars[0].device
     return torch.stack([scalar.to(device) for scalar in scalars]).sum()
+
+
+def _norms(tensors: Tensors) -> list[Tensor]:
+    """Return the Euclidean norm of each tensor, of shape ()."""
+    return list(torch._foreach_norm(list(tensors)))

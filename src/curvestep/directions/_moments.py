@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from curvestep import _foreach
+from curvestep import _numerics
 from curvestep._numerics import working_dtype
 from curvestep.directions._base import FIRST_MOMENT, SECOND_MOMENT, STEP, State
 
@@ -34,31 +34,31 @@ def check_eps(value: float) -> None:
 
 def next_first_moment(gradients: Sequence[Tensor], states: Sequence[State], decay: float) -> list[Tensor]:
     """Return m̃ = (β m + (1−β) g) / (1 − β^k) as new tensors."""
-    moments = _foreach.lerp([state[FIRST_MOMENT] for state in states], gradients, 1.0 - decay)
-    _foreach.divide_each_(moments, [1.0 - decay ** (state[STEP] + 1) for state in states])
+    moments = _numerics.lerp([state[FIRST_MOMENT] for state in states], gradients, 1.0 - decay)
+    _numerics.divide_each_(moments, [1.0 - decay ** (state[STEP] + 1) for state in states])
     return moments
 
 
 def next_denominator(gradients: Sequence[Tensor], states: Sequence[State], decay: float, eps: float) -> list[Tensor]:
     """Return √ṽ + ε with ṽ = (β v + (1−β) g²) / (1 − β^k) as new tensors."""
-    moments = _foreach.scale([state[SECOND_MOMENT] for state in states], decay)
-    _foreach.add_squares_(moments, gradients, 1.0 - decay)
-    _foreach.sqrt_(moments)
-    _foreach.divide_each_(moments, [math.sqrt(1.0 - decay ** (state[STEP] + 1)) for state in states])
-    _foreach.shift_(moments, eps)
+    moments = _numerics.scale([state[SECOND_MOMENT] for state in states], decay)
+    _numerics.add_squares_(moments, gradients, 1.0 - decay)
+    _numerics.sqrt_(moments)
+    _numerics.divide_each_(moments, [math.sqrt(1.0 - decay ** (state[STEP] + 1)) for state in states])
+    _numerics.shift_(moments, eps)
     return moments
 
 
 def advance_first_moment(gradients: Sequence[Tensor], states: Sequence[State], decay: float) -> None:
     """Write m ← β m + (1−β) g, with the operations of ``next_first_moment`` so that both agree bit for bit."""
-    _foreach.lerp_([state[FIRST_MOMENT] for state in states], gradients, 1.0 - decay)
+    _numerics.lerp_([state[FIRST_MOMENT] for state in states], gradients, 1.0 - decay)
 
 
 def advance_second_moment(gradients: Sequence[Tensor], states: Sequence[State], decay: float) -> None:
     """Write v ← β v + (1−β) g², with the operations of ``next_denominator`` so that both agree bit for bit."""
     moments = [state[SECOND_MOMENT] for state in states]
-    _foreach.scale_(moments, decay)
-    _foreach.add_squares_(moments, gradients, 1.0 - decay)
+    _numerics.scale_(moments, decay)
+    _numerics.add_squares_(moments, gradients, 1.0 - decay)
 
 
 def count_gradient(states: Sequence[State]) -> None:

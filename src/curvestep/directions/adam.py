@@ -8,7 +8,7 @@ from typing import final
 
 from torch import Tensor
 
-from curvestep import _foreach
+from curvestep import _numerics
 from curvestep.directions import _moments
 from curvestep.directions._base import FIRST_MOMENT, SECOND_MOMENT, STEP, State
 
@@ -64,7 +64,7 @@ class Adam:
     def propose(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
         """Return m̃ / (√ṽ + ε)."""
         direction = _moments.next_first_moment(gradients, states, self.beta1)
-        _foreach.divide_(direction, _moments.next_denominator(gradients, states, self.beta2, self.eps))
+        _numerics.divide_(direction, _moments.next_denominator(gradients, states, self.beta2, self.eps))
         return direction
 
     def advance(self, gradients: Sequence[Tensor], states: Sequence[State]) -> None:

@@ -8,7 +8,7 @@ from typing import final
 
 from torch import Tensor
 
-from curvestep import _foreach
+from curvestep import _numerics
 from curvestep.directions import _moments
 from curvestep.directions._base import SECOND_MOMENT, STEP, State
 
@@ -58,7 +58,7 @@ class RMSprop:
     def propose(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
         """Return g / (√ṽ + ε)."""
         denominators = _moments.next_denominator(gradients, states, self.beta2, self.eps)
-        return _foreach.divide(gradients, denominators)
+        return _numerics.divide(gradients, denominators)
 
     def advance(self, gradients: Sequence[Tensor], states: Sequence[State]) -> None:
         """Absorb g² into v."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
-from curvestep import _foreach
+from curvestep import _numerics
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep._numerics import dot, squared_norm, to_host, working_dtype
 from curvestep._probe import Need, Probe
@@ -228,7 +228,7 @@ class AbstractCurvestepOptimizer(Optimizer, ABC):
             decay = group["weight_decay"]
             if decay > 0.0:  # new tensors: p.grad is never written
                 widened = [p.detach().to(g.dtype) for p, g in zip(parameters, gradients, strict=True)]
-                gradients = _foreach.add(gradients, widened, alpha=decay)
+                gradients = _numerics.add(gradients, widened, alpha=decay)
             # A state that does not exist yet is entered only once the step is known to go ahead.
             states = [self.state[p] if p in self.state else direction.init(p.detach()) for p in parameters]
             parts.append(_Part(group, direction, parameters, gradients, states))
@@ -408,7 +408,7 @@ def _scaled_direction(part: _Part, ell: float) -> list[Tensor]:
     """Return the part's direction times its share of ℓ, in the dtype of the parameters."""
     direction = part.direction.propose(part.gradients, part.states)
     if part.lr != ell:
-        direction = _foreach.scale(direction, part.lr / ell)
+        direction = _numerics.scale(direction, part.lr / ell)
     return [tensor.to(parameter.dtype) for tensor, parameter in zip(direction, part.parameters, strict=True)]
 
 
@@ -417,8 +417,8 @@ def _update(part: _Part, direction: Sequence[Tensor], step_size: float, rescalin
     decay = part.group["decoupled_weight_decay"]
     if decay > 0.0:
         # A step so long that the factor would be negative takes the parameters to zero, not to the other side.
-        _foreach.scale_(part.parameters, max(0.0, 1.0 - part.lr * rescaling * decay))
-    _foreach.add_(part.parameters, direction, alpha=-step_size)
+        _numerics.scale_(part.parameters, max(0.0, 1.0 - part.lr * rescaling * decay))
+    _numerics.add_(part.parameters, direction, alpha=-step_size)
 
 
 def _record_of(probe: Probe, choice: StepChoice, ell: float, steps: int) -> StepRecord:
