@@ -1,0 +1,7 @@
+"""The curvature engine: record a forward, then ask for exact second derivatives along any direction."""
+
+from __future__ import annotations
+
+from curvestep.engine.curvature import Curvature as Curvature
+from curvestep.engine.record import record as record
+from curvestep.engine.tape import Tape as Tape

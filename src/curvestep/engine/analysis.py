@@ -1,0 +1,230 @@
+"""What a tape's graph says before any tangent is pushed: what matters, where the samples are, who mixes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+import torch
+
+from curvestep.engine.rules.table import AxisSite, elementwise_axis
+from curvestep.engine.samples import Annotation, Marker, SampleAxis
+
+if TYPE_CHECKING:
+    from curvestep.engine.tape import Node, Tape, Value
+
+aten = torch.ops.aten
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one sweep over the tape goes, for one set of moving leaves.
+
+    Attributes:
+        steps: the operations between the moving leaves and the root, in order.
+        last_use: for each value, the index of the last step that reads it.
+        batch: the number of samples; None if no axis was found.
+        axes: the annotation of every value.
+        clean: values whose rows belong to one sample each, all the way to the loss: there a second-order term may
+            meet its cotangent row by row.
+        separable: whether every second-order term meets its cotangent at a clean value, so that the split over
+            samples is exact.
+    """
+
+    steps: tuple[Node, ...]
+    last_use: dict[Value, int]
+    batch: int | None
+    axes: dict[Value, Annotation]
+    clean: frozenset[Value]
+    separable: bool
+
+
+def analyse(tape: Tape, root: Value, moving: Iterable[Value] | None = None) -> Plan:
+    """Plan the sweep from the `moving` leaves (default: every leaf that requires a gradient) to the root."""
+    start = {v for _, v in tape.leaves.values() if v.needs_grad} if moving is None else set(moving)
+    reached = _forward(tape.nodes, start)
+    steps = _backward(tape.nodes, reached, root)
+    last_use = {value: i for i, node in enumerate(steps) for value in node.inputs}
+    batch = tape.stated_batch_size or find_batch(tape.nodes, reached)
+    if batch is None:
+        return Plan(steps, last_use, None, {}, frozenset(), separable=False)
+    axes = annotate(tape, reached, batch)
+    clean = _clean(steps, root, axes, batch)
+    return Plan(steps, last_use, batch, axes, clean, _separable(steps, root, axes, clean))
+
+
+def _forward(nodes: Sequence[Node], start: set[Value]) -> set[Value]:
+    """Values that depend on the moving leaves."""
+    reached = set(start)
+    for node in nodes:
+        if node.live and any(v in reached for v in node.inputs):
+            reached.update(v for v in node.outputs if v is not None and v.needs_grad)
+    return reached
+
+
+def _backward(nodes: Sequence[Node], reached: set[Value], root: Value) -> tuple[Node, ...]:
+    """Operations on a path from a reached value to the root."""
+    wanted = {root}
+    steps: list[Node] = []
+    for node in reversed(nodes):
+        if any(v in wanted for v in node.outputs if v is not None) and any(v in reached for v in node.inputs):
+            steps.append(node)
+            wanted.update(v for v in node.inputs if v in reached)
+    return tuple(reversed(steps))
+
+
+# -- the batch --------------------------------------------------------------------------------------------------------
+
+_READS = {aten.index.Tensor, aten.index_select.default, aten.embedding.default, aten.gather.default}
+
+
+def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
+    """The first axis of the first data tensor that meets a parameter.
+
+    Data is what came from outside, or was read by index out of it (a batch drawn inside the recording); tensors made
+    inside (positions, noise) count only if nothing else does.
+    """
+    source: dict[Value, Value] = {}
+    created: Value | None = None
+    for node in nodes:
+        moving = node.live and any(v in reached for v in node.inputs)
+        data = [v for v in node.inputs if v not in reached]
+        for value in data:
+            if value.origin is None and value.shape:
+                source.setdefault(value, value)
+        if moving:
+            for value in data:
+                found = source.get(value)
+                if found is None:
+                    continue
+                if found.origin is None or found.origin.op in _READS:
+                    return found.shape[0]
+                created = created or found
+        elif not node.live:
+            known = next((source[v] for v in data if v in source), None)
+            for value in node.outputs:
+                if value is not None and value.shape:
+                    source[value] = known if known is not None and node.op not in _READS else value
+    return None if created is None else created.shape[0]
+
+
+def annotate(tape: Tape, reached: set[Value], batch: int) -> dict[Value, Annotation]:
+    """Give every value its annotation, following the operations in order."""
+    axes: dict[Value, Annotation] = {}
+    for _, value in tape.leaves.values():
+        data = value not in reached and value.shape and value.shape[0] == batch
+        axes[value] = SampleAxis(0) if data else Marker.SHARED
+    for node in tape.nodes:
+        found = _outputs_of(node, axes, batch)
+        for value, annotation in zip(node.outputs, found, strict=True):
+            if value is None:
+                continue
+            if isinstance(annotation, SampleAxis) and not _fits(annotation, value.shape, batch):
+                annotation = Marker.LOST
+            axes[value] = annotation
+    return axes
+
+
+def _fits(axis: SampleAxis, shape: Sequence[int], batch: int) -> bool:
+    return axis.dim < len(shape) and shape[axis.dim] == axis.outer * axis.inner * batch
+
+
+def _outputs_of(node: Node, axes: dict[Value, Annotation], batch: int) -> Sequence[Annotation]:
+    site = AxisSite(node, axes, batch)
+    if not node.inputs:  # made from nothing: a batch of noise, or a table
+        return [SampleAxis(0) if v is not None and v.shape and v.shape[0] == batch else Marker.SHARED for v in node.outputs]
+    if node.rule is None:
+        return [_guess(site, value) for value in node.outputs]
+    found = node.rule.axis(site)
+    return list(found) if isinstance(found, (list, tuple)) else [found] * len(node.outputs)
+
+
+def _guess(site: AxisSite, value: Value | None) -> Annotation:
+    """The annotation behind an operation without a rule (comparisons, index arithmetic): by shape alone."""
+    known = [site.of(v) for v in site.node.inputs]
+    if value is None or all(k is Marker.SHARED for k in known):
+        return Marker.SHARED
+    same = [k for k, v in zip(known, site.node.inputs, strict=True) if v.shape == value.shape and k is not Marker.SHARED]
+    if same:
+        return same[0]
+    try:
+        broadcast = tuple(torch.broadcast_shapes(*[v.shape for v in site.node.inputs]))
+    except RuntimeError:
+        return Marker.LOST
+    return elementwise_axis(site) if broadcast == value.shape else Marker.LOST
+
+
+# -- who mixes samples ------------------------------------------------------------------------------------------------
+
+
+def _curved(node: Node) -> bool:
+    """Whether an operation has a second derivative in what moves; one without a rule counts as curved."""
+    return node.rule is None or node.rule.curved([getattr(a, "needs_grad", False) for a in node.args])
+
+
+def _clean(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation], batch: int) -> frozenset[Value]:
+    """Values whose every path to the root keeps the samples apart until a plain sum over them."""
+    spoiled: set[Value] = set()
+    used: set[Value] = {root}
+    for node in reversed(steps):
+        outputs = [v for v in node.outputs if v is not None and v in used]
+        site = AxisSite(node, axes, batch)
+        mixes = node.rule is not None and node.rule.couples is not None and node.rule.couples(site)
+        mixes = mixes or any(v in spoiled for v in outputs)
+        after = [axes.get(v, Marker.LOST) for v in outputs]
+        for value in node.inputs:
+            used.add(value)
+            known = axes.get(value, Marker.SHARED)
+            if isinstance(known, SampleAxis):
+                # a curved loss that reduces hands out its terms before the sum, so it keeps the samples apart too
+                fine = all(isinstance(a, SampleAxis) or a is Marker.SUMMED for a in after)
+            else:
+                fine = known is Marker.SUMMED and all(a is Marker.SUMMED for a in after) and not _curved(node)
+            if mixes or not fine:
+                spoiled.add(value)
+    held = used - spoiled
+    return frozenset(v for v in held if isinstance(axes.get(v), SampleAxis) or axes.get(v) is Marker.SUMMED)
+
+
+def _separable(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation], clean: frozenset[Value]) -> bool:
+    """Whether carrying second-order terms until they reach a clean value splits them all exactly.
+
+    A term of a shared value that reaches the loss through sums alone (a penalty on weights) belongs to every sample
+    alike, which is exact as well; a term of the batch that reaches the root unsplit is not.
+    """
+    consumers: dict[Value, list[Node]] = {}
+    for node in steps:
+        for value in node.inputs:
+            consumers.setdefault(value, []).append(node)
+    exact: dict[Value, bool] = {}  # a term carried at this value will be split exactly
+
+    def arrives(source: Value, out: Value) -> bool:
+        shared = axes.get(source, Marker.SHARED) is Marker.SHARED
+        if shared and axes.get(out) is Marker.SUMMED and out in clean:
+            return True
+        return exact.get(out, False)
+
+    for node in reversed(steps):
+        for value in node.outputs:
+            if value is None or (value is not root and value not in consumers):
+                continue
+            if value is root:
+                exact[value] = axes.get(value) is Marker.SHARED
+            elif value in clean and isinstance(axes[value], SampleAxis):
+                exact[value] = True
+            else:
+                outs = [o for n in consumers[value] for o in n.outputs if o is not None and (o in consumers or o is root)]
+                exact[value] = bool(outs) and all(arrives(value, o) for o in outs)
+    for node in steps:
+        if not _curved(node):
+            continue
+        for value in node.outputs:
+            if value not in exact or value is None:
+                continue
+            spreads = axes.get(value) is Marker.SUMMED and value in clean
+            spreads = spreads and not any(axes.get(v) is Marker.SUMMED for v in node.inputs)
+            if not (exact[value] or spreads):
+                return False
+    return True

@@ -1,0 +1,31 @@
+"""What a pass over the tape found along one direction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Curvature:
+    """First and second directional derivative of a recorded loss J = (1/B) Σ_s J_s.
+
+    Attributes:
+        total: ⟨∇²J d, d⟩, shape ().
+        slope: ⟨∇J, d⟩, shape ().
+        per_sample: ⟨∇²J_s d, d⟩, shape (B,), mean equals `total`; None where it was not asked for or no sample axis
+            could be found.
+        per_sample_exact: whether each entry is that sample's own second derivative. False where samples interact
+            through something else than the recorded operations can separate; the mean is exact all the same.
+        source: which pass made it: "tangent" (second-order terms met the cotangents at once), "taylor" (they were
+            carried to the loss), or "tangent+taylor" (both, in different parts of the net).
+    """
+
+    total: Tensor
+    slope: Tensor
+    per_sample: Tensor | None
+    per_sample_exact: bool
+    source: str

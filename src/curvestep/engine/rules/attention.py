@@ -1,0 +1,193 @@
+"""Softmax and scaled dot-product attention, one rule for every kernel.
+
+Attention keeps no probability matrix: P = softmax(Q Kᵀ·scale + mask) is made again from Q and K, for a block of
+queries at a time, so no T×T tensor outlives a block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, register
+from curvestep.engine.samples import Annotation, Marker, SampleAxis
+
+aten = torch.ops.aten
+
+QUERY_BLOCK_ELEMENTS = 1 << 22  # probabilities made at once: 16 MiB in float32
+
+# -- softmax --------------------------------------------------------------------------------------------------------
+
+
+def softmax_tangents(
+    p: Tensor, dx: Tensor | None, ddx: Tensor | None, dim: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Tangents of p = softmax(x): ṗ = p a with a = ẋ − Σpẋ; p̈ = p (a² − Σp a²) + p (ẍ − Σpẍ)."""
+    dp: Tensor | None = None
+    second: Tensor | None = None
+    if dx is not None:
+        a = dx - (p * dx).sum(dim, keepdim=True)
+        dp = p * a
+        bend = dp * a
+        second = bend - p * bend.sum(dim, keepdim=True)
+    if ddx is not None:
+        second = add(second, p * (ddx - (p * ddx).sum(dim, keepdim=True)))
+    return dp, second
+
+
+def _softmax(s: Site) -> Jet:
+    return softmax_tangents(s.y(), s.d(0), s.dd(0), s.arg(1))
+
+
+def _log_softmax(s: Site) -> Jet:
+    # y = x − logsumexp(x): ẏ = ẋ − Σpẋ, ÿ = ẍ − Σpẍ − (Σpẋ² − (Σpẋ)²)
+    dx, ddx, dim = s.d(0), s.dd(0), s.arg(1)
+    p = torch.exp(s.y())
+    dy: Tensor | None = None
+    second: Tensor | None = None
+    if dx is not None:
+        dy = dx - (p * dx).sum(dim, keepdim=True)
+        second = -(p * dy * dy).sum(dim, keepdim=True)
+    if ddx is not None:
+        second = add(second, ddx - (p * ddx).sum(dim, keepdim=True))
+    return dy, second
+
+
+def _softmax_axis(s: AxisSite) -> Annotation:
+    known = s.at(0)
+    if isinstance(known, SampleAxis) and known.dim == s.arg(1) % max(len(s.shape(0)), 1):
+        return Marker.LOST
+    return known
+
+
+for _op, _propagate in (
+    (aten._softmax.default, _softmax),
+    (aten._safe_softmax.default, _softmax),
+    (aten._log_softmax.default, _log_softmax),
+):
+    register(_op, Rule(Kind.NONLINEAR, _propagate, _softmax_axis, keep_outputs=(0,)))
+
+
+# -- scaled dot-product attention -----------------------------------------------------------------------------------
+
+
+def _blocks(queries: int, per_query: int) -> Iterator[slice]:
+    step = max(1, QUERY_BLOCK_ELEMENTS // max(per_query, 1))
+    for start in range(0, queries, step):
+        yield slice(start, min(start + step, queries))
+
+
+def attention_jet(s: Site, mask: Tensor | None, causal: bool, scale: float | None) -> Jet:
+    """Jets of O = softmax(scale·Q Kᵀ + mask) V; key and value heads are repeated where queries have more."""
+    q, k, v = s.x(0), s.x(1), s.x(2)
+    repeat = q.shape[-3] // k.shape[-3] if q.dim() > 2 else 1
+
+    def heads(t: Tensor | None) -> Tensor | None:
+        return t if t is None or repeat == 1 else t.repeat_interleave(repeat, dim=-3)
+
+    k, v = heads(k), heads(v)
+    assert k is not None and v is not None
+    dq, dk, dv = s.d(0), heads(s.d(1)), heads(s.d(2))
+    ddq, ddk, ddv = s.dd(0), heads(s.dd(1)), heads(s.dd(2))
+    factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    length, keys = q.shape[-2], k.shape[-2]
+
+    def scores(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        return None if a is None or b is None else torch.matmul(a * factor, b.transpose(-1, -2))
+
+    def mixed(p: Tensor | None, t: Tensor | None) -> Tensor | None:
+        return None if p is None or t is None else torch.matmul(p, t)
+
+    def block(t: Tensor | None, rows: slice) -> Tensor | None:
+        return None if t is None else t[..., rows, :]
+
+    firsts: list[Tensor | None] = []
+    seconds: list[Tensor | None] = []
+    for rows in _blocks(length, keys * math.prod(q.shape[:-2])):
+        qb, dqb, ddqb = q[..., rows, :], block(dq, rows), block(ddq, rows)
+        logits = scores(qb, k)
+        assert logits is not None
+        if mask is not None:
+            part = mask[..., rows, :] if mask.shape[-2] != 1 else mask
+            logits = logits.masked_fill(~part, -math.inf) if part.dtype == torch.bool else logits + part
+        if causal:
+            index = torch.arange(rows.start, rows.stop, device=q.device)
+            logits = logits.masked_fill(index[:, None] < torch.arange(keys, device=q.device), -math.inf)
+        p = torch.softmax(logits, -1)
+        ds = add(scores(dqb, k), scores(qb, dk))
+        cross = scores(dqb, dk)
+        dds = add(scores(ddqb, k), scores(qb, ddk), None if cross is None else 2 * cross)
+        dp, ddp = softmax_tangents(p, ds, dds, -1)
+        firsts.append(add(mixed(dp, v), mixed(p, dv)))
+        cross = mixed(dp, dv)
+        seconds.append(add(mixed(ddp, v), mixed(p, ddv), None if cross is None else 2 * cross))
+
+    def joined(parts: list[Tensor | None]) -> Tensor | None:
+        held = [p for p in parts if p is not None]
+        return None if len(held) < len(parts) or not held else (held[0] if len(held) == 1 else torch.cat(held, -2))
+
+    return joined(firsts), joined(seconds)
+
+
+def _refuse_dropout(s: Site, probability: float) -> None:
+    if probability:
+        from curvestep._errors import MissingRuleError
+
+        raise MissingRuleError(
+            f"{s.node.name} was run with dropout_p={probability} inside its kernel, which does not return its mask; "
+            "run attention with the MATH backend (torch.nn.attention.sdpa_kernel) or with dropout_p=0."
+        )
+
+
+def _cpu_flash(s: Site) -> list[Jet]:
+    _refuse_dropout(s, s.option(3, "dropout_p", 0.0))
+    jet = attention_jet(s, _mask(s, s.option(5, "attn_mask")), s.option(4, "is_causal", False), s.option(6, "scale"))
+    return [jet, (None, None)]
+
+
+def _flash(s: Site) -> list[Jet]:
+    _refuse_dropout(s, s.option(3, "dropout_p", 0.0))
+    jet = attention_jet(s, None, s.option(4, "is_causal", False), s.option(6, "scale"))
+    return [jet, *[(None, None)] * (len(s.node.outputs) - 1)]
+
+
+def _biased(s: Site) -> list[Jet]:
+    # _efficient_ and _cudnn_: (q, k, v, bias, compute_log_sumexp, dropout_p, is_causal, …)
+    _refuse_dropout(s, s.option(5, "dropout_p", 0.0))
+    jet = attention_jet(s, _mask(s, s.arg(3)), s.option(6, "is_causal", False), s.node.kwargs.get("scale"))
+    return [jet, *[(None, None)] * (len(s.node.outputs) - 1)]
+
+
+def _mask(s: Site, value: Any) -> Tensor | None:
+    if value is None:
+        return None
+    if value.needs_grad:
+        from curvestep._errors import MissingRuleError
+
+        raise MissingRuleError(
+            f"{s.node.name} was given a mask that carries a gradient; run attention with the MATH backend "
+            "(torch.nn.attention.sdpa_kernel), which records it as separate operations."
+        )
+    return s.data(value)
+
+
+def _attention_axis(s: AxisSite) -> list[Annotation]:
+    known = s.at(0)
+    if any(s.at(i) != known for i in (1, 2)) or (isinstance(known, SampleAxis) and known.dim >= len(s.shape(0)) - 2):
+        known = Marker.LOST if known is not Marker.SHARED else known
+    return [known] + [Marker.LOST] * (len(s.node.outputs) - 1)
+
+
+for _name, _attention in (
+    ("_scaled_dot_product_flash_attention_for_cpu", _cpu_flash),
+    ("_scaled_dot_product_flash_attention", _flash),
+    ("_scaled_dot_product_efficient_attention", _biased),
+    ("_scaled_dot_product_cudnn_attention", _biased),
+):
+    _packet = getattr(aten, _name, None)
+    if _packet is not None:
+        register(_packet.default, Rule(Kind.NONLINEAR, _attention, _attention_axis, keep_inputs=(0, 1, 2)))

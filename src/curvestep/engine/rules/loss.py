@@ -1,0 +1,157 @@
+"""The losses that arrive as one operation. A reduced one is split over the samples before its sum (`Spread`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, Spread, add, mul, register
+from curvestep.engine.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
+
+aten = torch.ops.aten
+
+NONE, MEAN, SUM = 0, 1, 2  # at::Reduction
+
+# -- negative log-likelihood: linear in its input -----------------------------------------------------------------------
+
+
+def _nll(forward: Any, backward: Any) -> None:
+    def jet(s: Site) -> list[Jet]:
+        target, weight, reduction, ignore = s.x(1), s.arg(2), s.arg(3), s.arg(4)
+        weight = None if weight is None else s.data(weight)
+        dx, ddx = s.d(0), s.dd(0)
+
+        def read(t: Tensor) -> Tensor:
+            return forward(t, target, weight, reduction, ignore)[0]
+
+        first = None if dx is None else read(dx)
+        second: Tensor | Spread | None = None
+        if ddx is not None:
+            if reduction == NONE:
+                second = read(ddx)
+            else:
+                one = ddx.new_ones(())
+                pull = backward(one, ddx, target, weight, reduction, ignore, s.y(1))
+                second = Spread(pull * ddx, 0)
+        return [(first, second), (None, None)]
+
+    def axis(s: AxisSite) -> list[Annotation]:
+        known = s.at(0)
+        if s.arg(3) != NONE:
+            out = Marker.SUMMED if isinstance(known, SampleAxis) else known
+        else:
+            out = known if not isinstance(known, SampleAxis) or known.dim == 0 else Marker.LOST
+        return [out, Marker.SHARED]
+
+    register(forward, Rule(Kind.LINEAR, jet, axis, keep_outputs=(1,)))
+
+
+_nll(aten.nll_loss_forward.default, aten.nll_loss_backward.default)
+_nll(aten.nll_loss2d_forward.default, aten.nll_loss2d_backward.default)
+
+
+# -- elementwise losses of an input and a target --------------------------------------------------------------------------
+
+Bends = tuple[Tensor, "Tensor | float | None"]  # ∂f/∂(difference or input) and its derivative
+
+
+def _reduced_axis(reduction: Callable[[AxisSite], int], inputs: tuple[int, ...]) -> Callable[[AxisSite], Annotation]:
+    def axis(s: AxisSite) -> Annotation:
+        shape = torch.broadcast_shapes(*[s.shape(i) for i in inputs])
+        joined = merge((through_broadcast(s.at(i), s.shape(i), shape), s.shape(i) == tuple(shape)) for i in inputs)
+        if reduction(s) == NONE:
+            return joined
+        return Marker.SUMMED if isinstance(joined, SampleAxis) else joined
+
+    return axis
+
+
+def _finish(first: Tensor | None, second: Tensor | None, reduction: int, shape: torch.Size) -> Jet:
+    """Apply the reduction to elementwise tangents."""
+    if reduction == NONE:
+        return first, second
+    scale = 1 / max(math.prod(shape), 1) if reduction == MEAN else 1.0
+    total = None if first is None else first.expand(shape).sum() * scale
+    return total, None if second is None else Spread(second.expand(shape) * scale, 0)
+
+
+def _of_difference(op: Any, bends: Callable[[Site, Tensor], Bends], at: int = 2, curved: bool = True) -> None:
+    """ℓ = f(x − y): both sides may move."""
+
+    def jet(s: Site) -> Jet:
+        difference = s.x(0) - s.x(1)
+        slope, bend = bends(s, difference)
+        d = add(s.d(0), mul(-1.0, s.d(1)))
+        dd = add(s.dd(0), mul(-1.0, s.dd(1)))
+        second = add(mul(slope, dd), None if bend is None or d is None else bend * d * d)
+        return _finish(mul(slope, d), second, s.arg(at, MEAN), difference.shape)
+
+    kind = Kind.NONLINEAR if curved else Kind.LINEAR
+    register(op, Rule(kind, jet, _reduced_axis(lambda s: s.arg(at, MEAN), (0, 1)), keep_inputs=(0, 1)))
+
+
+def _smooth_l1(s: Site, e: Tensor) -> Bends:
+    beta = s.arg(3, 1.0)
+    if beta == 0:
+        return torch.sign(e), None
+    near = e.abs() < beta
+    return torch.where(near, e / beta, torch.sign(e)), near.to(e.dtype) / beta
+
+
+def _huber(s: Site, e: Tensor) -> Bends:
+    delta = s.arg(3, 1.0)
+    near = e.abs() <= delta
+    return torch.where(near, e, delta * torch.sign(e)), near.to(e.dtype)
+
+
+_of_difference(aten.mse_loss.default, lambda s, e: (2 * e, 2.0))
+_of_difference(aten.smooth_l1_loss.default, _smooth_l1)
+_of_difference(aten.huber_loss.default, _huber)
+
+
+def _of_input(op: Any, bends: Callable[[Site], Bends], at: int, inputs: tuple[int, ...]) -> None:
+    """ℓ = f(x; target): only the input moves."""
+
+    def jet(s: Site) -> Jet:
+        if s.live(1):
+            from curvestep._errors import MissingRuleError
+
+            raise MissingRuleError(f"{s.node.name} has no rule for a target that carries a gradient; detach the target.")
+        slope, bend = bends(s)
+        dx, ddx = s.d(0), s.dd(0)
+        second = add(mul(slope, ddx), None if bend is None or dx is None else bend * dx * dx)
+        return _finish(mul(slope, dx), second, s.arg(at, MEAN), s.x(0).shape)
+
+    register(op, Rule(Kind.NONLINEAR, jet, _reduced_axis(lambda s: s.arg(at, MEAN), (0,)), keep_inputs=inputs))
+
+
+def _weighted(s: Site, index: int, bends: Bends) -> Bends:
+    if s.arg(index) is None:
+        return bends
+    w = s.x(index)
+    slope, bend = bends
+    return w * slope, None if bend is None else w * bend
+
+
+def _bce(s: Site) -> Bends:
+    x, t = s.x(0), s.x(1)
+    return _weighted(s, 2, ((1 - t) / (1 - x) - t / x, t / (x * x) + (1 - t) / (1 - x) ** 2))
+
+
+def _bce_logits(s: Site) -> Bends:
+    x, t = s.x(0), s.x(1)
+    p = torch.sigmoid(x)
+    if s.arg(3) is None:
+        return _weighted(s, 2, (p - t, p * (1 - p)))
+    positive = s.x(3)
+    # (1 − t) x + (1 + (w − 1) t) softplus(−x)
+    scale = 1 + (positive - 1) * t
+    return _weighted(s, 2, ((1 - t) - scale * (1 - p), scale * p * (1 - p)))
+
+
+_of_input(aten.binary_cross_entropy.default, _bce, 3, (0, 1, 2))
+_of_input(aten.binary_cross_entropy_with_logits.default, _bce_logits, 4, (0, 1, 2, 3))

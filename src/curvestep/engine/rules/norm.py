@@ -1,0 +1,151 @@
+"""Normalisations: batch, layer and group norm are one formula over different axes.
+
+With u = x − mean(x), v = mean(u²) + ε, r = v^(−½):
+    v̇ = 2 mean(u u̇),            v̈ = 2 mean(u̇²) + 2 mean(u ü),
+    ṙ = −½ r³ v̇,                r̈ = ¾ r⁵ v̇² − ½ r³ v̈,
+and y = w·(u r) + b by the product rule. (The table A.2 of the source drops dots and squares; this is re-derived.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register, same_axis, twice
+from curvestep.engine.samples import Annotation, Marker, SampleAxis
+
+aten = torch.ops.aten
+
+
+def normalised(
+    x: Tensor, mean: Tensor, rstd: Tensor, dx: Tensor | None, ddx: Tensor | None, dims: Sequence[int]
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """n = (x − mean)·rstd and its two tangents, the statistics moving along with x."""
+    n = (x - mean) * rstd
+    if dx is None and ddx is None:
+        return n, None, None
+    dims = list(dims)
+
+    def centred(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t - t.mean(dims, keepdim=True)
+
+    du, ddu = centred(dx), centred(ddx)
+    # In units of r: a = r u̇ and b = r ü, so ṅ = a − n·mean(n a), since ṙ/r = −mean(n a).
+    a, b = mul(du, rstd), mul(ddu, rstd)
+    na = None if a is None else (n * a).mean(dims, keepdim=True)
+    dn = None if a is None else a - n * na
+    second: Tensor | None = None
+    if a is not None and na is not None:
+        # r̈/r = 3 mean(n a)² − mean(a²) − mean(n b)
+        second = n * (3 * na * na - (a * a).mean(dims, keepdim=True)) - 2 * na * a
+    if b is not None:
+        second = add(second, b - n * (n * b).mean(dims, keepdim=True))
+    return n, dn, second
+
+
+def _affine(
+    n: Tensor, dn: Tensor | None, ddn: Tensor | None, s: Site, weight: int, bias: int, shape: Sequence[int]
+) -> Jet:
+    """y = w n + b with w and b reshaped to broadcast against n."""
+
+    def shaped(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.reshape(shape)
+
+    if s.arg(weight) is None:
+        return dn, ddn
+    w, dw, ddw = shaped(s.x(weight)), shaped(s.d(weight)), shaped(s.dd(weight))
+    first = add(mul(w, dn), mul(dw, n), shaped(s.d(bias)))
+    second = add(mul(w, ddn), mul(ddw, n), twice(mul(dw, dn)), shaped(s.dd(bias)))
+    return first, second
+
+
+# -- layer norm ---------------------------------------------------------------------------------------------------
+
+
+def _layer_norm(s: Site) -> list[Jet]:
+    x, shape = s.x(0), s.arg(1)
+    dims = list(range(x.dim() - len(shape), x.dim()))
+    n, dn, ddn = normalised(x, s.y(1), s.y(2), s.d(0), s.dd(0), dims)
+    return [_affine(n, dn, ddn, s, 2, 3, shape), (None, None), (None, None)]
+
+
+def _layer_axis(s: AxisSite) -> list[Annotation]:
+    known = s.at(0)
+    if isinstance(known, SampleAxis) and known.dim >= len(s.shape(0)) - len(s.arg(1)):
+        known = Marker.LOST
+    return [known] * 3
+
+
+register(
+    aten.native_layer_norm.default,
+    Rule(Kind.NONLINEAR, _layer_norm, _layer_axis, keep_inputs=(0, 2), keep_outputs=(1, 2)),
+)
+
+
+# -- group norm (instance norm arrives as batch norm of a reshaped input) ------------------------------------------
+
+
+def _group_norm(s: Site) -> list[Jet]:
+    x = s.x(0)
+    batch, channels, groups = s.arg(3), s.arg(4), s.arg(6)
+    folded = (batch, groups, -1)
+
+    def fold(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.reshape(folded)
+
+    n, dn, ddn = normalised(
+        x.reshape(folded), s.y(1).unsqueeze(-1), s.y(2).unsqueeze(-1), fold(s.d(0)), fold(s.dd(0)), [2]
+    )
+
+    def unfold(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.reshape(x.shape)
+
+    spread = (1, channels) + (1,) * (x.dim() - 2)
+    return [_affine(n.reshape(x.shape), unfold(dn), unfold(ddn), s, 1, 2, spread), (None, None), (None, None)]
+
+
+register(
+    aten.native_group_norm.default,
+    Rule(Kind.NONLINEAR, _group_norm, same_axis, keep_inputs=(0, 1), keep_outputs=(1, 2)),
+)
+
+
+# -- batch norm -----------------------------------------------------------------------------------------------------
+
+
+def _batch_norm(s: Site) -> list[Jet]:
+    x, training = s.x(0), s.arg(5)
+    shape = (1, -1) + (1,) * (x.dim() - 2)
+    if training:
+        dims = [0, *range(2, x.dim())]
+        n, dn, ddn = normalised(x, s.y(1).reshape(shape), s.y(2).reshape(shape), s.d(0), s.dd(0), dims)
+    else:
+        mean, rstd = s.x(3).reshape(shape), (s.x(4) + s.arg(7)).rsqrt().reshape(shape)
+        n, dn, ddn = (x - mean) * rstd, mul(s.d(0), rstd), mul(s.dd(0), rstd)
+    return [_affine(n, dn, ddn, s, 1, 2, shape), (None, None), (None, None)]
+
+
+def _batch_axis(s: AxisSite) -> list[Annotation]:
+    known = s.at(0)
+    # Instance norm folds samples into channels: index 1 then is sample·channel, and statistics stay within a sample.
+    return [known, Marker.LOST, Marker.LOST] if isinstance(known, SampleAxis) else [known] * 3
+
+
+def _batch_couples(s: AxisSite) -> bool:
+    known = s.at(0)
+    return bool(s.arg(5)) and not (isinstance(known, SampleAxis) and known.dim == 1)
+
+
+register(
+    aten.native_batch_norm.default,
+    Rule(
+        Kind.NONLINEAR,
+        _batch_norm,
+        _batch_axis,
+        keep_inputs=(0, 1, 3, 4),
+        keep_outputs=(1, 2),
+        couples=_batch_couples,
+    ),
+)

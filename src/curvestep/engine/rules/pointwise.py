@@ -1,0 +1,489 @@
+"""Elementwise operations: one line each, f′ and f″ as functions of the input x or the output y.
+
+Kinks have the derivative that holds almost everywhere, the one that autograd uses for the gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.rules.table import (
+    AxisSite,
+    Jet,
+    Kind,
+    Rule,
+    Site,
+    add,
+    elementwise_axis,
+    mul,
+    register,
+    twice,
+)
+from curvestep.engine.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
+
+aten = torch.ops.aten
+
+Slopes = tuple["Tensor | float", "Tensor | float | None"]  # f′, f″ (None: zero)
+
+
+def unary(op: Any, slopes: Callable[[Site], Slopes], *, keep: str, curved: bool = True) -> None:
+    """Enter y = f(x): ẏ = f′ ẋ, ÿ = f′ ẍ + f″ ẋ²."""
+
+    def jet(site: Site) -> Jet:
+        first, second = slopes(site)
+        dx, ddx = site.d(0), site.dd(0)
+        dy = mul(first, dx)
+        bend = None if second is None or dx is None else second * dx.square()
+        return dy, add(mul(first, ddx), bend)
+
+    register(
+        op,
+        Rule(
+            Kind.NONLINEAR if curved else Kind.LINEAR,
+            jet,
+            elementwise_axis,
+            keep_inputs=(0,) if "x" in keep else (),
+            keep_outputs=(0,) if "y" in keep else (),
+        ),
+    )
+
+
+# -- smooth functions of one variable ---------------------------------------------------------------------------
+
+
+def _tanh(s: Site) -> Slopes:
+    y = s.y()
+    slope = 1 - y * y
+    return slope, -2 * y * slope
+
+
+def _sigmoid(s: Site) -> Slopes:
+    y = s.y()
+    slope = y * (1 - y)
+    return slope, slope * (1 - 2 * y)
+
+
+def _silu(s: Site) -> Slopes:
+    x = s.x(0)
+    p = torch.sigmoid(x)
+    q = p * (1 - p)
+    return p + x * q, q * (2 + x * (1 - 2 * p))
+
+
+def _gelu(s: Site) -> Slopes:
+    x = s.x(0)
+    if s.node.kwargs.get("approximate", s.arg(1, "none")) == "tanh":
+        k, c = math.sqrt(2 / math.pi), 0.044715
+        t = torch.tanh(k * (x + c * x**3))
+        inner, bend = k * (1 + 3 * c * x * x), k * 6 * c * x
+        sech = 1 - t * t
+        return 0.5 * (1 + t) + 0.5 * x * sech * inner, sech * inner + 0.5 * x * sech * (bend - 2 * t * inner * inner)
+    density = torch.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return torch.special.ndtr(x) + x * density, (2 - x * x) * density
+
+
+def _softplus(s: Site) -> Slopes:
+    x, beta, threshold = s.x(0), s.arg(1, 1), s.arg(2, 20)
+    p = torch.sigmoid(beta * x)
+    linear = x * beta > threshold
+    return torch.where(linear, 1.0, p), torch.where(linear, 0.0, beta * p * (1 - p))
+
+
+def _elu(s: Site) -> Slopes:
+    # elu(x) = scale·(x if x > 0 else α(exp(input_scale·x) − 1))
+    x = s.x(0)
+    alpha, scale, rate = s.arg(1, 1), s.arg(2, 1), s.arg(3, 1)
+    grown = (alpha * scale * rate) * torch.exp(rate * x.clamp(max=0))
+    positive = x > 0
+    return torch.where(positive, float(scale), grown), torch.where(positive, 0.0, rate * grown)
+
+
+def _mish(s: Site) -> Slopes:
+    x = s.x(0)
+    p = torch.sigmoid(x)
+    t = torch.tanh(torch.nn.functional.softplus(x))
+    u = 1 - t * t  # d tanh at softplus(x)
+    q = p * (1 - p)
+    dt = u * p
+    ddt = u * q - 2 * t * dt * p
+    return t + x * dt, 2 * dt + x * ddt
+
+
+def _log_sigmoid(s: Site) -> Slopes:
+    p = torch.sigmoid(-s.x(0))
+    return p, -p * (1 - p)
+
+
+def _power(s: Site) -> Slopes:
+    x, n = s.x(0), s.arg(1)
+    if n == 0:
+        return 0.0, None
+    if n == 1:
+        return 1.0, None
+    if n == 2:
+        return 2 * x, 2.0
+    return n * x ** (n - 1), n * (n - 1) * x ** (n - 2)
+
+
+def _exp(s: Site) -> Slopes:
+    return s.y(), s.y()
+
+
+def _sqrt(s: Site) -> Slopes:
+    slope = 0.5 / s.y()
+    return slope, -2 * slope * slope / s.y()
+
+
+def _rsqrt(s: Site) -> Slopes:
+    y = s.y()
+    cube = y * y * y
+    return -0.5 * cube, 0.75 * cube * y * y
+
+
+def _reciprocal(s: Site) -> Slopes:
+    y = s.y()
+    return -y * y, 2 * y * y * y
+
+
+def _log(scale: float) -> Callable[[Site], Slopes]:
+    def slopes(s: Site) -> Slopes:
+        inverse = 1 / s.x(0)
+        return scale * inverse, -scale * inverse * inverse
+
+    return slopes
+
+
+def _log1p(s: Site) -> Slopes:
+    inverse = 1 / (1 + s.x(0))
+    return inverse, -inverse * inverse
+
+
+def _expm1(s: Site) -> Slopes:
+    grown = s.y() + 1
+    return grown, grown
+
+
+def _exp2(s: Site) -> Slopes:
+    grown = s.y() * math.log(2)
+    return grown, grown * math.log(2)
+
+
+def _erf(s: Site) -> Slopes:
+    x = s.x(0)
+    slope = 2 / math.sqrt(math.pi) * torch.exp(-x * x)
+    return slope, -2 * x * slope
+
+
+def _tan(s: Site) -> Slopes:
+    y = s.y()
+    slope = 1 + y * y
+    return slope, 2 * y * slope
+
+
+def _atan(s: Site) -> Slopes:
+    x = s.x(0)
+    slope = 1 / (1 + x * x)
+    return slope, -2 * x * slope * slope
+
+
+unary(aten.tanh.default, _tanh, keep="y")
+unary(aten.sigmoid.default, _sigmoid, keep="y")
+unary(aten.silu.default, _silu, keep="x")
+unary(aten.gelu.default, _gelu, keep="x")
+unary(aten.softplus.default, _softplus, keep="x")
+unary(aten.elu.default, _elu, keep="x")
+unary(aten.mish.default, _mish, keep="x")
+unary(aten.log_sigmoid_forward.default, _log_sigmoid, keep="x")
+unary(aten.pow.Tensor_Scalar, _power, keep="x")
+unary(aten.exp.default, _exp, keep="y")
+unary(aten.exp2.default, _exp2, keep="y")
+unary(aten.expm1.default, _expm1, keep="y")
+unary(aten.log.default, _log(1.0), keep="x")
+unary(aten.log2.default, _log(1 / math.log(2)), keep="x")
+unary(aten.log10.default, _log(1 / math.log(10)), keep="x")
+unary(aten.log1p.default, _log1p, keep="x")
+unary(aten.sqrt.default, _sqrt, keep="y")
+unary(aten.rsqrt.default, _rsqrt, keep="y")
+unary(aten.reciprocal.default, _reciprocal, keep="y")
+unary(aten.sin.default, lambda s: (torch.cos(s.x(0)), -s.y()), keep="xy")
+unary(aten.cos.default, lambda s: (-torch.sin(s.x(0)), -s.y()), keep="xy")
+unary(aten.tan.default, _tan, keep="y")
+unary(aten.sinh.default, lambda s: (torch.cosh(s.x(0)), s.y()), keep="xy")
+unary(aten.cosh.default, lambda s: (torch.sinh(s.x(0)), s.y()), keep="xy")
+unary(aten.atan.default, _atan, keep="x")
+unary(aten.erf.default, _erf, keep="x")
+
+
+# -- piecewise linear functions of one variable ------------------------------------------------------------------
+
+
+def _between(s: Site, low: float | None, high: float | None) -> Tensor:
+    x = s.x(0)
+    inside = torch.ones_like(x, dtype=torch.bool)
+    if low is not None:
+        inside &= x >= low
+    if high is not None:
+        inside &= x <= high
+    return inside.to(x.dtype)
+
+
+def _hardtanh(s: Site) -> Slopes:
+    x, low, high = s.x(0), s.arg(1, -1), s.arg(2, 1)
+    return ((x > low) & (x < high)).to(x.dtype), None
+
+
+def _leaky(s: Site) -> Slopes:
+    return torch.where(s.x(0) > 0, 1.0, float(s.arg(1, 0.01))), None
+
+
+unary(aten.relu.default, lambda s: ((s.y() > 0).to(s.y().dtype), None), keep="y", curved=False)
+unary(aten.leaky_relu.default, _leaky, keep="x", curved=False)
+unary(aten.hardtanh.default, _hardtanh, keep="x", curved=False)
+unary(aten.threshold.default, lambda s: ((s.x(0) > s.arg(1)).to(s.x(0).dtype), None), keep="x", curved=False)
+unary(aten.clamp.default, lambda s: (_between(s, s.option(1, "min"), s.option(2, "max")), None), keep="x", curved=False)
+unary(aten.clamp_min.default, lambda s: (_between(s, s.arg(1), None), None), keep="x", curved=False)
+unary(aten.clamp_max.default, lambda s: (_between(s, None, s.arg(1)), None), keep="x", curved=False)
+unary(aten.abs.default, lambda s: (torch.sign(s.x(0)), None), keep="x", curved=False)
+unary(aten.neg.default, lambda s: (-1.0, None), keep="", curved=False)
+
+
+# -- two operands -------------------------------------------------------------------------------------------------
+
+
+def _add_jet(sign: float) -> Callable[[Site], Jet]:
+    def jet(s: Site) -> Jet:
+        scale = sign * s.node.kwargs.get("alpha", 1)
+
+        def total(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+            return a if b is None else add(a, b if scale == 1 else scale * b)
+
+        return total(s.d(0), s.d(1)), total(s.dd(0), s.dd(1))
+
+    return jet
+
+
+def _rsub_jet(s: Site) -> Jet:
+    alpha = s.option(2, "alpha", 1)
+    return (
+        add(mul(-alpha, s.d(0)), s.d(1) if s.live(1) else None),
+        add(mul(-alpha, s.dd(0)), s.dd(1) if s.live(1) else None),
+    )
+
+
+def operand(site: Site, index: int) -> Tensor | float:
+    """A factor that may be a tensor or a number."""
+    arg = site.arg(index)
+    return site.x(index) if hasattr(arg, "needs_grad") else arg
+
+
+def _mul_jet(s: Site) -> Jet:
+    da, db, dda, ddb = s.d(0), s.d(1), s.dd(0), s.dd(1)
+    a = operand(s, 0) if db is not None or ddb is not None else None
+    b = operand(s, 1) if da is not None or dda is not None else None
+    return add(mul(da, b), mul(a, db)), add(mul(dda, b), mul(a, ddb), twice(mul(da, db)))
+
+
+def _div_jet(s: Site) -> Jet:
+    b = operand(s, 1)
+    da, db, dda, ddb = s.d(0), s.d(1), s.dd(0), s.dd(1)
+    if db is None and ddb is None:
+        return (None if da is None else da / b), (None if dda is None else dda / b)
+    y = s.y()
+    dy = add(None if da is None else da / b, mul(mul(-1.0, y), None if db is None else db / b))
+    # b y = a  ⇒  b ÿ + 2 ḃ ẏ + b̈ y = ä
+    top = add(dda, mul(-2.0, mul(db, dy)), mul(-1.0, mul(ddb, y)))
+    return dy, None if top is None else top / b
+
+
+BOTH = (0, 1)
+register(aten.add.Tensor, Rule(Kind.LINEAR, _add_jet(1.0), elementwise_axis))
+register(aten.sub.Tensor, Rule(Kind.LINEAR, _add_jet(-1.0), elementwise_axis))
+register(aten.add.Scalar, Rule(Kind.LINEAR, lambda s: (s.d(0), s.dd(0)), elementwise_axis))
+register(aten.sub.Scalar, Rule(Kind.LINEAR, lambda s: (s.d(0), s.dd(0)), elementwise_axis))
+register(aten.rsub.Scalar, Rule(Kind.LINEAR, _rsub_jet, elementwise_axis))
+register(aten.rsub.Tensor, Rule(Kind.LINEAR, _rsub_jet, elementwise_axis))
+register(aten.mul.Tensor, Rule(Kind.MULTILINEAR, _mul_jet, elementwise_axis, factors=BOTH))
+register(aten.mul.Scalar, Rule(Kind.LINEAR, _mul_jet, elementwise_axis))
+register(aten.div.Scalar, Rule(Kind.LINEAR, _div_jet, elementwise_axis))
+
+
+def _div_curved() -> Rule:
+    return Rule(Kind.NONLINEAR, _div_jet, elementwise_axis, keep_inputs=(1,), keep_outputs=(0,))
+
+
+register(aten.div.Tensor, _div_curved())
+
+
+def _extremum(larger: bool) -> Callable[[Site], Jet]:
+    def jet(s: Site) -> Jet:
+        a, b = s.x(0), s.x(1)
+        # ties share the gradient equally, as autograd does
+        weight = torch.where(a == b, 0.5, ((a > b) if larger else (a < b)).to(a.dtype))
+
+        def pick(left: Tensor | None, right: Tensor | None) -> Tensor | None:
+            return add(mul(weight, left), mul(1 - weight, right))
+
+        return pick(s.d(0), s.d(1)), pick(s.dd(0), s.dd(1))
+
+    return jet
+
+
+register(aten.maximum.default, Rule(Kind.LINEAR, _extremum(True), elementwise_axis, keep_inputs=BOTH))
+register(aten.minimum.default, Rule(Kind.LINEAR, _extremum(False), elementwise_axis, keep_inputs=BOTH))
+
+
+def _pow_tensor(s: Site) -> Jet:
+    # y = exp(b log a); the base, the exponent or both may move
+    a, b, y = operand(s, 0), operand(s, 1), s.y()
+    da, db, dda, ddb = s.d(0), s.d(1), s.dd(0), s.dd(1)
+    if db is None and ddb is None:
+        slope = b * a ** (b - 1)
+        return mul(slope, da), add(mul(slope, dda), None if da is None else b * (b - 1) * a ** (b - 2) * da * da)
+    log = torch.log(a) if isinstance(a, Tensor) else math.log(a)
+    ratio = None if da is None else da / a
+    inner = add(mul(db, log), mul(b, ratio))
+    bend = add(mul(ddb, log), twice(mul(db, ratio)), None if dda is None else b * dda / a,
+               None if ratio is None else -b * ratio * ratio)
+    dy = mul(y, inner)
+    return dy, add(mul(y, bend), mul(dy, inner))
+
+
+def _pow_axis(s: AxisSite) -> Annotation:
+    return elementwise_axis(s)
+
+
+register(aten.pow.Tensor_Tensor, Rule(Kind.NONLINEAR, _pow_tensor, _pow_axis, keep_inputs=BOTH, keep_outputs=(0,)))
+register(aten.pow.Scalar, Rule(Kind.NONLINEAR, _pow_tensor, _pow_axis, keep_inputs=(1,), keep_outputs=(0,)))
+
+
+# -- three operands, choices and casts -----------------------------------------------------------------------------
+
+
+def _addcmul(s: Site) -> Jet:
+    scale = s.node.kwargs.get("value", 1)
+    a, b = (s.x(1) if s.d(2) is not None or s.dd(2) is not None else None), (
+        s.x(2) if s.d(1) is not None or s.dd(1) is not None else None
+    )
+    first = add(mul(s.d(1), b), mul(a, s.d(2)))
+    second = add(mul(s.dd(1), b), mul(a, s.dd(2)), twice(mul(s.d(1), s.d(2))))
+    return add(s.d(0), mul(scale, first)), add(s.dd(0), mul(scale, second))
+
+
+register(aten.addcmul.default, Rule(Kind.MULTILINEAR, _addcmul, elementwise_axis, factors=(1, 2)))
+
+
+def _lerp(s: Site) -> Jet:
+    # y = a + w (b − a)
+    w = operand(s, 2)
+
+    def mix(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        return add(None if a is None else a - w * a, mul(w, b))
+
+    dw, ddw = (s.d(2), s.dd(2)) if isinstance(w, Tensor) else (None, None)
+    first, second = mix(s.d(0), s.d(1)), mix(s.dd(0), s.dd(1))
+    if dw is None and ddw is None:
+        return first, second
+    gap = s.x(1) - s.x(0)
+    dgap = add(s.d(1), mul(-1.0, s.d(0)))
+    return add(first, mul(dw, gap)), add(second, mul(ddw, gap), twice(mul(dw, dgap)))
+
+
+register(aten.lerp.Scalar, Rule(Kind.LINEAR, _lerp, elementwise_axis))
+register(aten.lerp.Tensor, Rule(Kind.NONLINEAR, _lerp, elementwise_axis, keep_inputs=(0, 1, 2)))
+
+
+def _where(s: Site) -> Jet:
+    mask = s.x(0)
+
+    def pick(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        if a is None and b is None:
+            return None
+        return torch.where(mask, 0.0 if a is None else a, 0.0 if b is None else b)
+
+    return pick(s.d(1), s.d(2)), pick(s.dd(1), s.dd(2))
+
+
+register(aten.where.self, Rule(Kind.LINEAR, _where, elementwise_axis))
+
+
+def _masked_fill(s: Site) -> Jet:
+    mask = s.x(1)
+
+    def fill(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.masked_fill(mask, 0.0)
+
+    value_d = s.d(2) if s.live(2) else None
+    value_dd = s.dd(2) if s.live(2) else None
+    return add(fill(s.d(0)), mul(mask, value_d)), add(fill(s.dd(0)), mul(mask, value_dd))
+
+
+register(aten.masked_fill.Scalar, Rule(Kind.LINEAR, _masked_fill, elementwise_axis))
+register(aten.masked_fill.Tensor, Rule(Kind.LINEAR, _masked_fill, elementwise_axis))
+
+
+def _cast(s: Site) -> Jet:
+    value = s.node.outputs[0]
+    assert value is not None
+    dx, ddx = s.d(0), s.dd(0)
+    return (None if dx is None else dx.to(value.dtype)), (None if ddx is None else ddx.to(value.dtype))
+
+
+register(aten._to_copy.default, Rule(Kind.LINEAR, _cast, elementwise_axis))
+
+
+def _copy_into(s: Site) -> Jet:
+    # copy_(destination, source): the destination's own tangent is overwritten
+    value = s.node.outputs[0]
+    assert value is not None
+
+    def move(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.to(value.dtype).expand(value.shape)
+
+    return move(s.d(1)), move(s.dd(1))
+
+
+def _copy_axis(s: AxisSite) -> Annotation:
+    source = through_broadcast(s.at(1), s.shape(1), s.out_shape())
+    return merge([(source, True)])
+
+
+register(aten.copy_.default, Rule(Kind.LINEAR, _copy_into, _copy_axis))
+register(aten.copy.default, Rule(Kind.LINEAR, _copy_into, _copy_axis))
+
+
+# -- dropout and constants ------------------------------------------------------------------------------------------
+
+
+def _native_dropout(s: Site) -> list[Jet]:
+    p, train = s.arg(1), s.arg(2)
+    if train is False or p == 0:
+        return [(s.d(0), s.dd(0)), (None, None)]
+    scale = 0.0 if p == 1 else 1 / (1 - p)
+    mask = s.y(1).to(s.node.outputs[0].dtype) * scale  # type: ignore[union-attr]
+    return [(mul(s.d(0), mask), mul(s.dd(0), mask)), (None, None)]
+
+
+register(aten.native_dropout.default, Rule(Kind.LINEAR, _native_dropout, elementwise_axis, keep_outputs=(1,)))
+
+
+def _zero(s: Site) -> list[Jet]:
+    return [(None, None)] * len(s.node.outputs)
+
+
+def _fill_axis(s: AxisSite) -> Annotation:
+    known = s.at(0)
+    return known if isinstance(known, SampleAxis) else Marker.SHARED
+
+
+for _op in (
+    aten.floor.default, aten.ceil.default, aten.round.default, aten.trunc.default, aten.sign.default,
+    aten.zeros_like.default, aten.ones_like.default, aten.full_like.default, aten.empty_like.default,
+    aten.rand_like.default, aten.randn_like.default, aten.fill.Scalar, aten.zero.default,
+    aten.detach.default, aten.bernoulli.default,
+):  # fmt: skip
+    register(_op, Rule(Kind.CONSTANT, _zero, _fill_axis))

@@ -1,0 +1,233 @@
+"""Sums, means and norms over axes; a sum over the samples becomes a `Spread`, so that it can still be split."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register
+from curvestep.engine.rules.table import Spread as Spread
+from curvestep.engine.samples import Annotation, Marker, SampleAxis
+
+aten = torch.ops.aten
+
+
+def dims_of(argument: Any, rank: int) -> list[int]:
+    """Reduced axes as a list of non-negative numbers; none given means all."""
+    if argument is None or (isinstance(argument, (list, tuple)) and not argument):
+        return list(range(rank))
+    if isinstance(argument, int):
+        argument = [argument]
+    return [d % max(rank, 1) for d in argument]
+
+
+def reduced_axis(s: AxisSite, dims: list[int], keepdim: bool, onto: Marker) -> Annotation:
+    """The annotation after a reduction over `dims`; `onto` is what a reduction of the samples leaves."""
+    known = s.at(0)
+    if not isinstance(known, SampleAxis):
+        return known if known is not Marker.SUMMED or onto is Marker.SUMMED else Marker.LOST
+    if known.dim in dims:
+        return onto
+    return known if keepdim else SampleAxis(known.dim - sum(d < known.dim for d in dims), known.outer, known.inner)
+
+
+def _total(op: Any, mean: bool) -> None:
+    """`sum()` and `mean()` of everything."""
+
+    def jet(s: Site) -> Jet:
+        dx, ddx = s.d(0), s.dd(0)
+        value = s.arg(0)
+        scale = 1 / max(math.prod(value.shape), 1) if mean else 1.0
+        first = None if dx is None else dx.expand(value.shape).sum() * scale
+        return first, None if ddx is None else Spread(ddx.expand(value.shape) * scale, 0)
+
+    register(op, Rule(Kind.LINEAR, jet, lambda s: reduced_axis(s, list(range(len(s.shape(0)))), False, Marker.SUMMED)))
+
+
+_total(aten.sum.default, mean=False)
+_total(aten.mean.default, mean=True)
+
+
+def _along(op: Any) -> None:
+    """`sum(dim)` and `mean(dim)`."""
+
+    def jet(s: Site) -> Jet:
+        dims, keep = s.arg(1), s.arg(2, False)
+
+        def through(t: Tensor | None) -> Tensor | None:
+            return None if t is None else op(t, dims, keep)
+
+        return through(s.d(0)), through(s.dd(0))
+
+    def axis(s: AxisSite) -> Annotation:
+        return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.SUMMED)
+
+    register(op, Rule(Kind.LINEAR, jet, axis))
+
+
+_along(aten.sum.dim_IntList)
+_along(aten.mean.dim)
+
+
+# -- Euclidean norm, variance and standard deviation ------------------------------------------------------------------
+
+
+def _vector_norm(s: Site) -> Jet:
+    x, order, dims, keep = s.x(0), s.arg(1, 2), s.arg(2), s.arg(3, False)
+    dx, ddx = s.d(0), s.dd(0)
+    axes = dims_of(dims, x.dim())
+    y = torch.linalg.vector_norm(x, order, axes, keepdim=True)
+
+    def shaped(t: Tensor | None) -> Tensor | None:
+        return None if t is None or keep else t.squeeze(axes) if axes else t
+
+    def total(t: Tensor) -> Tensor:
+        return t.sum(axes, keepdim=True)
+
+    if order == 2:
+        # y² = Σx²: y ẏ = Σxẋ, y ÿ = Σẋ² + Σxẍ − ẏ²
+        dy = None if dx is None else total(x * dx) / y
+        second = add(
+            None if dx is None or dy is None else (total(dx * dx) - dy * dy) / y,
+            None if ddx is None else total(x * ddx) / y,
+        )
+    elif order == 1:
+        sign = torch.sign(x)
+        dy = None if dx is None else total(sign * dx)
+        second = None if ddx is None else total(sign * ddx)
+    else:
+        # y^n = Σ|x|^n with weights w = sign(x)|x|^(n−1) / y^(n−1)
+        weight = torch.sign(x) * (x.abs() / y) ** (order - 1)
+        dy = None if dx is None else total(weight * dx)
+        second = None if ddx is None else total(weight * ddx)
+        if dx is not None and dy is not None:
+            bend = total((x.abs() / y) ** (order - 2) * dx * dx) - dy * dy
+            second = add(second, (order - 1) * bend / y)
+    return (dy if keep else shaped(dy)), (second if keep else shaped(second))
+
+
+def _norm_axis(s: AxisSite) -> Annotation:
+    return reduced_axis(s, dims_of(s.arg(2), len(s.shape(0))), s.arg(3, False), Marker.LOST)
+
+
+register(aten.linalg_vector_norm.default, Rule(Kind.NONLINEAR, _vector_norm, _norm_axis, keep_inputs=(0,)))
+
+
+def _variance(s: Site, root: bool) -> Jet:
+    x, axes = s.x(0), dims_of(s.arg(1), s.x(0).dim())
+    correction = s.node.kwargs.get("correction", 1)
+    keep = s.node.kwargs.get("keepdim", False)
+    count = math.prod(x.shape[a] for a in axes)
+    scale = 1 / max(count - (1 if correction is None else correction), 0) if count else 1.0
+    u = x - x.mean(axes, keepdim=True)
+
+    def centred(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t - t.mean(axes, keepdim=True)
+
+    du, ddu = centred(s.d(0)), centred(s.dd(0))
+
+    def total(t: Tensor | None) -> Tensor | None:
+        return None if t is None else scale * t.sum(axes, keepdim=True)
+
+    dv = mul(2.0, total(mul(u, du)))
+    ddv = add(mul(2.0, total(mul(du, du))), mul(2.0, total(mul(u, ddu))))
+    if root:
+        y = (scale * (u * u).sum(axes, keepdim=True)).sqrt()
+        dv = None if dv is None else dv / (2 * y)
+        ddv = add(None if ddv is None else ddv / (2 * y), None if dv is None else -dv * dv / y)
+
+    def shaped(t: Tensor | None) -> Tensor | None:
+        return t if t is None or keep else t.squeeze(axes)
+
+    return shaped(dv), shaped(ddv)
+
+
+def _variance_axis(s: AxisSite) -> Annotation:
+    keep = s.node.kwargs.get("keepdim", False)
+    return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), keep, Marker.LOST)
+
+
+register(
+    aten.var.correction,
+    Rule(Kind.NONLINEAR, lambda s: _variance(s, False), _variance_axis, keep_inputs=(0,)),
+)
+register(
+    aten.std.correction,
+    Rule(Kind.NONLINEAR, lambda s: _variance(s, True), _variance_axis, keep_inputs=(0,)),
+)
+
+
+def _logsumexp(s: Site) -> Jet:
+    x, axes, keep = s.x(0), dims_of(s.arg(1), s.x(0).dim()), s.arg(2, False)
+    y = s.y() if keep else torch.logsumexp(x, axes, keepdim=True)
+    p = torch.exp(x - y)
+    dx, ddx = s.d(0), s.dd(0)
+
+    def mean(t: Tensor | None) -> Tensor | None:
+        return None if t is None else (p * t).sum(axes, keepdim=True)
+
+    dy = mean(dx)
+    spread = None if dx is None or dy is None else mean((dx - dy).square())
+    second = add(mean(ddx), spread)
+
+    def shaped(t: Tensor | None) -> Tensor | None:
+        return t if t is None or keep else t.squeeze(axes)
+
+    return shaped(dy), shaped(second)
+
+
+register(
+    aten.logsumexp.default,
+    Rule(
+        Kind.NONLINEAR,
+        _logsumexp,
+        lambda s: reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.LOST),
+        keep_inputs=(0,),
+        keep_outputs=(0,),
+    ),
+)
+
+
+# -- maxima: linear once the position is known ------------------------------------------------------------------------
+
+
+def _picked(s: Site) -> list[Jet]:
+    dim, keep = s.arg(1), s.arg(2, False)
+    index = s.y(1) if keep else s.y(1).unsqueeze(dim)
+
+    def pick(t: Tensor | None) -> Tensor | None:
+        if t is None:
+            return None
+        out = t.gather(dim, index)
+        return out if keep else out.squeeze(dim)
+
+    return [(pick(s.d(0)), pick(s.dd(0))), (None, None)]
+
+
+def _picked_axis(s: AxisSite) -> list[Annotation]:
+    return [reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.LOST)] * 2
+
+
+register(aten.max.dim, Rule(Kind.LINEAR, _picked, _picked_axis, keep_outputs=(1,)))
+register(aten.min.dim, Rule(Kind.LINEAR, _picked, _picked_axis, keep_outputs=(1,)))
+
+
+# -- running sums -----------------------------------------------------------------------------------------------------
+
+
+def _cumsum(s: Site) -> Jet:
+    dim = s.arg(1)
+    dx, ddx = s.d(0), s.dd(0)
+    return (None if dx is None else dx.cumsum(dim)), (None if ddx is None else ddx.cumsum(dim))
+
+
+def _cumsum_axis(s: AxisSite) -> Annotation:
+    known = s.at(0)
+    along = s.arg(1) % max(len(s.shape(0)), 1)
+    return Marker.LOST if isinstance(known, SampleAxis) and known.dim == along else known
+
+
+register(aten.cumsum.default, Rule(Kind.LINEAR, _cumsum, _cumsum_axis))

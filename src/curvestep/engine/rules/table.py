@@ -1,0 +1,260 @@
+"""The form of a derivative rule, and the one table in which every operation finds its own.
+
+A rule propagates *jets*: along θ + t d every tensor on the tape is x(t) = x + t ẋ + ½t² ẍ + o(t²). For an operation
+y = F(x) a rule returns
+
+    ẏ = ∂F[ẋ]        and        ÿ = ∂F[ẍ] + ∇²F[ẋ, ẋ].
+
+That one function serves every pass: with ẍ = 0 the second part is the term that Algorithm 2 pairs with the cotangent
+of y; carried forward it is the Taylor pass. Zero tangents are `None`, so a rule never multiplies by zeros.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor
+
+from curvestep._errors import RecordingError
+from curvestep.engine.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
+
+if TYPE_CHECKING:
+    from curvestep.engine.tape import Node, Value
+
+
+class Kind(enum.Enum):
+    """How an operation depends on its differentiable inputs."""
+
+    LINEAR = "linear in all of them together"
+    MULTILINEAR = "linear in each factor on its own"
+    NONLINEAR = "anything else"
+    CONSTANT = "piecewise constant: the derivative is zero wherever it exists"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A second-order term before the sum that makes it a scalar, so that it can still be split over samples.
+
+    `terms` has the shape of input `like`; the scalar's own second-order part is `terms.sum()`.
+    """
+
+    terms: Tensor
+    like: int
+
+
+Jet = tuple["Tensor | None", "Tensor | Spread | None"]
+Propagate = Callable[["Site"], "Jet | Sequence[Jet]"]
+AxisRule = Callable[["AxisSite"], "Annotation | Sequence[Annotation]"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one operation differentiates: its jets, the sample axis of its outputs, and what it needs kept."""
+
+    kind: Kind
+    propagate: Propagate
+    axis: AxisRule
+    factors: tuple[int, ...] = ()  # arguments that count as factors of a MULTILINEAR operation
+    keep_inputs: tuple[int, ...] = ()  # arguments whose values a NONLINEAR rule reads
+    keep_outputs: tuple[int, ...] = ()  # outputs whose values a rule reads
+    couples: Callable[[AxisSite], bool] | None = None  # whether one sample's output depends on other samples
+
+    def curved(self, live: Sequence[bool]) -> bool:
+        """Whether the operation has a second derivative, given which arguments carry gradients."""
+        if self.kind is Kind.NONLINEAR:
+            return True
+        return self.kind is Kind.MULTILINEAR and sum(live[i] for i in self.factors if i < len(live)) > 1
+
+
+@final
+class Site:
+    """One operation on the tape together with the tangents that arrive at it: what a rule sees."""
+
+    __slots__ = ("_first", "_second", "node")
+
+    def __init__(
+        self, node: Node, first: dict[Value, Tensor], second: dict[Value, Tensor]
+    ) -> None:
+        self.node = node
+        self._first = first
+        self._second = second
+
+    def arg(self, index: int, default: Any = None) -> Any:
+        """Argument `index` as recorded; tensors are values."""
+        args = self.node.args
+        return args[index] if index < len(args) else default
+
+    def option(self, index: int, name: str, default: Any = None) -> Any:
+        """An argument that may have come by position or by keyword."""
+        args = self.node.args
+        return args[index] if index < len(args) else self.node.kwargs.get(name, default)
+
+    def x(self, index: int) -> Tensor:
+        """The recorded value of tensor argument `index`."""
+        return self.data(self.node.args[index])
+
+    def y(self, index: int = 0) -> Tensor:
+        """The recorded value of output `index`."""
+        value = self.node.outputs[index]
+        assert value is not None
+        return self.data(value)
+
+    def data(self, value: Value) -> Tensor:
+        """The recorded tensor of a value, refused if it was overwritten since."""
+        tensor = value.data
+        if tensor is None:
+            raise RecordingError(f"The value of an input of {self.node.name} was needed, but the tape did not keep it.")
+        if value.version >= 0 and tensor._version != value.version:
+            raise RecordingError(
+                f"The input of {self.node.name} as it was in the forward was needed, but the tensor of shape "
+                f"{tuple(tensor.shape)} was overwritten in place since. Write to a copy, or call step() first."
+            )
+        return tensor.detach() if tensor.requires_grad else tensor
+
+    def live(self, index: int) -> bool:
+        """Whether argument `index` is a tensor that carries a gradient."""
+        value = self.arg(index)
+        return hasattr(value, "needs_grad") and value.needs_grad
+
+    def d(self, index: int) -> Tensor | None:
+        """The first tangent of tensor argument `index`, None for zero."""
+        value = self.arg(index)
+        return self._first.get(value) if value is not None else None
+
+    def dd(self, index: int) -> Tensor | None:
+        """The second tangent of tensor argument `index`, None for zero."""
+        value = self.arg(index)
+        return self._second.get(value) if value is not None else None
+
+    def first(self, value: Value) -> Tensor | None:
+        """The first tangent of a value inside a list argument."""
+        return self._first.get(value)
+
+    def second(self, value: Value) -> Tensor | None:
+        """The second tangent of a value inside a list argument."""
+        return self._second.get(value)
+
+
+@final
+class AxisSite:
+    """One operation together with the annotations of its inputs: what an axis rule sees."""
+
+    __slots__ = ("_known", "batch", "node")
+
+    def __init__(self, node: Node, known: dict[Value, Annotation], batch: int) -> None:
+        self.node = node
+        self._known = known
+        self.batch = batch
+
+    def arg(self, index: int, default: Any = None) -> Any:
+        """Argument `index` as recorded; tensors are values."""
+        args = self.node.args
+        return args[index] if index < len(args) else default
+
+    def option(self, index: int, name: str, default: Any = None) -> Any:
+        """An argument that may have come by position or by keyword."""
+        args = self.node.args
+        return args[index] if index < len(args) else self.node.kwargs.get(name, default)
+
+    def of(self, value: Value | None) -> Annotation:
+        """The annotation of a value; an absent one is shared."""
+        return Marker.SHARED if value is None else self._known.get(value, Marker.SHARED)
+
+    def at(self, index: int) -> Annotation:
+        """The annotation of tensor argument `index`."""
+        return self.of(self.arg(index))
+
+    def shape(self, index: int = 0) -> tuple[int, ...]:
+        """The shape of tensor argument `index`."""
+        return self.node.args[index].shape
+
+    def out_shape(self, index: int = 0) -> tuple[int, ...]:
+        """The shape of output `index`."""
+        value = self.node.outputs[index]
+        return () if value is None else value.shape
+
+
+# -- the table --------------------------------------------------------------------------------------------------
+
+RULES: dict[Any, Rule] = {}
+
+
+def register(op: Any, rule: Rule) -> None:
+    """Enter a rule for an operation; a second one for the same operation is a mistake and refused."""
+    if op in RULES:
+        raise ValueError(f"A rule for {op} is registered already; one operation has one rule.")
+    RULES[op] = rule
+
+
+_FUNCTIONAL: dict[Any, Any] = {}
+
+
+def lookup(op: Any) -> Rule | None:
+    """The rule of an operation; an in-place one (`mul_`) uses the rule of its functional twin (`mul`)."""
+    rule = RULES.get(op)
+    if rule is not None:
+        return rule
+    twin = functional_twin(op)
+    return None if twin is None else RULES.get(twin)
+
+
+def functional_twin(op: Any) -> Any:
+    """`aten.mul.Tensor` for `aten.mul_.Tensor`; None where there is none."""
+    if op not in _FUNCTIONAL:
+        twin = None
+        namespace, _, name = op._schema.name.partition("::")
+        if name.endswith("_") and not name.endswith("__"):
+            packet = getattr(getattr(torch.ops, namespace), name[:-1], None)
+            twin = getattr(packet, op._overloadname, None)
+        _FUNCTIONAL[op] = twin
+    return _FUNCTIONAL[op]
+
+
+# -- tangent arithmetic with None for zero -----------------------------------------------------------------------
+
+
+def add(*terms: Tensor | None) -> Tensor | None:
+    """The sum of the terms that are not zero."""
+    total: Tensor | None = None
+    for term in terms:
+        if term is not None:
+            total = term if total is None else total + term
+    return total
+
+
+def mul(left: Tensor | float | None, right: Tensor | float | None) -> Any:
+    """The product, zero if a factor is."""
+    return None if left is None or right is None else left * right
+
+
+def twice(term: Tensor | None) -> Tensor | None:
+    """2·term."""
+    return None if term is None else 2.0 * term
+
+
+# -- axis rules that many operations share ------------------------------------------------------------------------
+
+
+def elementwise_axis(site: AxisSite) -> Annotation:
+    """Inputs are broadcast together; every output element depends on its own input elements only."""
+    out = site.out_shape()
+    return merge(
+        (through_broadcast(site.of(v), v.shape, out), v.shape == out)
+        for v in site.node.inputs
+    )
+
+
+def same_axis(site: AxisSite) -> list[Annotation]:
+    """Every output of the first argument's rank keeps its axis; others lose it."""
+    known = site.at(0)
+    rank = len(site.shape(0))
+    return [
+        known if v is None or not isinstance(known, SampleAxis) or len(v.shape) == rank else Marker.LOST
+        for v in site.node.outputs
+    ]

@@ -1,0 +1,100 @@
+"""Where the samples of the batch sit in a tensor: the sample axis and how it moves.
+
+Every tensor on a tape carries one *annotation*:
+
+* a `SampleAxis` – index `i` along `dim` belongs to sample `(i // inner) % batch`;
+* `Marker.SHARED` – the tensor does not depend on the batch (a weight, a position table);
+* `Marker.SUMMED` – a scalar that is a plain sum or mean over the samples (a reduced loss);
+* `Marker.LOST` – it depends on the batch, but no axis can be named.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+class Marker(enum.Enum):
+    """Annotations of tensors that have no sample axis."""
+
+    SHARED = "does not depend on the batch"
+    SUMMED = "is a plain sum over the samples"
+    LOST = "depends on the batch along no single axis"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleAxis:
+    """Index `i` along `dim` (of size outer·batch·inner) belongs to sample `(i // inner) % batch`."""
+
+    dim: int
+    outer: int = 1
+    inner: int = 1
+
+
+Annotation = SampleAxis | Marker
+
+
+def through_view(axis: SampleAxis, old: Sequence[int], new: Sequence[int], batch: int) -> Annotation:
+    """The annotation after a reshape from `old` to `new`: found by the flat stride of the batch factor."""
+    stride = axis.inner * math.prod(old[axis.dim + 1 :])
+    trailing = 1
+    for dim in range(len(new) - 1, -1, -1):
+        size = new[dim]
+        reaches = trailing * size
+        if stride % trailing == 0 and stride * batch <= reaches and reaches % (stride * batch) == 0:
+            return SampleAxis(dim, outer=reaches // (stride * batch), inner=stride // trailing)
+        trailing = reaches
+    return Marker.LOST
+
+
+def through_permute(axis: SampleAxis, order: Sequence[int]) -> SampleAxis:
+    """The annotation after `permute(order)`."""
+    return replace(axis, dim=[d % len(order) for d in order].index(axis.dim))
+
+
+def through_broadcast(annotation: Annotation, shape: Sequence[int], out: Sequence[int]) -> Annotation:
+    """The annotation of a tensor of `shape` once it is broadcast to `out` (aligned at the last axis)."""
+    if isinstance(annotation, SampleAxis):
+        return replace(annotation, dim=annotation.dim + len(out) - len(shape))
+    return annotation
+
+
+def merge(parts: Iterable[tuple[Annotation, bool]]) -> Annotation:
+    """One annotation for operands that meet elementwise; each part says whether it already has the output's shape.
+
+    Where two operands name different axes, the one that needed no broadcasting wins: a table of positions whose
+    length happens to equal the batch must not displace the activations to which it is added.
+    """
+    best: SampleAxis | None = None
+    full = clash = summed = False
+    for annotation, is_full in parts:
+        if annotation is Marker.LOST:
+            return Marker.LOST
+        if not isinstance(annotation, SampleAxis):
+            summed = summed or annotation is Marker.SUMMED
+        elif best is None or (is_full and not full):
+            best, full, clash = annotation, is_full, False
+        elif annotation != best and is_full >= full:
+            clash = True
+    if clash:
+        return Marker.LOST
+    return best if best is not None else Marker.SUMMED if summed else Marker.SHARED
+
+
+def rows(contribution: Tensor, axis: SampleAxis, batch: int) -> Tensor:
+    """Sum `contribution` over everything but the samples: shape (batch,)."""
+    shape = contribution.shape
+    if axis.inner == 1 and axis.outer == 1 and axis.dim == 0:
+        return contribution.reshape(batch, -1).sum(1)
+    before = math.prod(shape[: axis.dim]) * axis.outer
+    return contribution.reshape(before, batch, -1).sum((0, 2))
+
+
+def sample_index(size: int, axis: SampleAxis, batch: int) -> Tensor:
+    """The sample to which each of the `size` positions along the axis belongs: shape (size,), int64."""
+    return torch.arange(size) // axis.inner % batch

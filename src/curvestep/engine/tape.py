@@ -1,0 +1,272 @@
+"""The tape: what one recorded forward did, as plain data, and the passes that may be run over it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from curvestep._errors import RecordingError
+from curvestep.engine.curvature import Curvature
+from curvestep.engine.rules.table import Rule
+
+Geometry = tuple[tuple[int, ...], tuple[int, ...], int]  # size, stride, storage offset
+
+
+class BackwardLog:
+    """What autograd told the tape during backward: which passes ran, and which tensor was the root."""
+
+    __slots__ = ("root", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: list[int] = []
+        self.root: Slot | None = None
+
+
+class Slot:
+    """Where a tensor hook leaves the cotangent of one value.
+
+    The hook closes over the slot alone, never over the value or the tape: a hook that reaches its own tensor is a
+    reference cycle through autograd's graph, which the garbage collector frees late.
+    """
+
+    __slots__ = ("cotangent", "geometry", "log")
+
+    def __init__(self, log: BackwardLog, geometry: tuple[Geometry, Geometry] | None = None) -> None:
+        self.cotangent: Tensor | None = None
+        self.log = log
+        self.geometry = geometry  # (of the base that carries the hook, of the view that was written)
+
+    def __call__(self, grad: Tensor | None) -> None:
+        if grad is None:  # an output that backward passed with an undefined gradient
+            return
+        log = self.log
+        task = torch._C._current_graph_task_id()
+        if task not in log.tasks:
+            log.tasks.append(task)
+            if len(log.tasks) == 1:
+                log.root = self
+        if grad.requires_grad:
+            grad = grad.detach()
+        if self.geometry is not None:
+            grad = regather(grad, *self.geometry)
+        self.cotangent = grad
+
+
+def regather(tensor: Tensor, source: Geometry, target: Geometry) -> Tensor:
+    """Read the elements of geometry `target` out of a tensor that fills geometry `source` of the same storage."""
+    buffer = flat_buffer(tensor, source, target)
+    buffer.as_strided(*source).copy_(tensor)
+    return buffer.as_strided(*target).clone()
+
+
+def flat_buffer(like: Tensor, *geometries: Geometry) -> Tensor:
+    """A zero buffer long enough to hold every geometry."""
+    reach = [
+        offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1 for size, stride, offset in geometries
+    ]
+    return like.new_zeros(max(reach))
+
+
+class Value:
+    """One version of one tensor: an in-place write makes a new value."""
+
+    __slots__ = ("__weakref__", "data", "dtype", "index", "needs_grad", "origin", "shape", "slot", "version")
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, origin: Node | None, index: int) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.origin = origin  # None: came from outside the recording
+        self.index = index  # which output of its origin
+        self.needs_grad = False
+        self.data: Tensor | None = None  # held only where a rule asks for it
+        self.version = -1
+        self.slot: Slot | None = None
+
+    @property
+    def cotangent(self) -> Tensor | None:
+        """∂J/∂value, or None where backward did not reach it."""
+        return None if self.slot is None else self.slot.cotangent
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One operation of the forward, in the order in which it ran."""
+
+    op: Any  # torch._ops.OpOverload, or a pseudo operation of the tape
+    rule: Rule | None
+    args: tuple[Any, ...]  # tensors replaced by values
+    kwargs: dict[str, Any]
+    inputs: tuple[Value, ...]  # every value among args and kwargs, in order
+    outputs: tuple[Value | None, ...]
+    live: bool  # some input requires a gradient
+    mutates: bool
+
+    @property
+    def name(self) -> str:
+        """The operation's name, as `aten.addmm.default`."""
+        return str(self.op)
+
+
+@final
+class Tape:
+    """One recorded forward and what its backward left, ready for passes along any direction.
+
+    Made by `curvestep.record()`; every method needs the backward to have run once.
+    """
+
+    def __init__(self, batch_size: int | None = None) -> None:
+        self.nodes: list[Node] = []
+        self.log = BackwardLog()
+        self.leaves: dict[int, tuple[Tensor, Value]] = {}
+        self.foreign: list[str] = []
+        self.stated_batch_size = batch_size
+        self.recording = True
+        self._released = False
+        self._plan: Any = None
+
+    # -- what the recording says ------------------------------------------------------------------------------
+
+    def require_backward(self) -> None:
+        """Refuse, in a sentence, unless backward ran exactly once within the recording."""
+        if self._released:
+            raise RecordingError(
+                "A tape that still holds its recording was needed, but this one was released. "
+                "Run the forward and loss.backward() again inside a new recording."
+            )
+        passes = len(self.log.tasks)
+        if passes == 0:
+            raise RecordingError(
+                "One backward pass inside the recording was needed, but none ran (or the loss does not depend on a "
+                "parameter). Call loss.backward() inside `with record():`, after the forward."
+            )
+        if passes > 1:
+            raise RecordingError(
+                f"One backward pass inside the recording was needed, but {passes} ran. "
+                "Add the losses and call backward() once, or record each forward and backward on its own."
+            )
+        if self.foreign:
+            raise RecordingError(
+                "The whole forward was needed inside the recording, but a tensor that already carried a gradient graph "
+                f"came in from outside, at {self.foreign[0]}. Move the forward pass inside `with record():`."
+            )
+
+    @property
+    def root(self) -> Value:
+        """The scalar on which backward was called."""
+        self.require_backward()
+        for node in reversed(self.nodes):
+            for value in node.outputs:
+                if value is not None and value.slot is not None and value.slot is self.log.root:
+                    return value
+        raise RecordingError(
+            "The scalar on which backward was called was needed, but no operation inside the recording made it. "
+            "Compute the loss inside `with record():`."
+        )
+
+    @property
+    def loss(self) -> Tensor:
+        """The value of the scalar on which backward was called: shape (), detached."""
+        root = self.root
+        assert root.data is not None
+        return root.data.detach()
+
+    @property
+    def batch_size(self) -> int | None:
+        """How many samples the recording saw, or None where no sample axis was found."""
+        return self.plan.batch
+
+    @property
+    def plan(self) -> Any:
+        """What analysis found on the tape: made once, on first use."""
+        if self._plan is None:
+            from curvestep.engine.analysis import analyse
+
+            self._plan = analyse(self, self.root)
+        return self._plan
+
+    # -- passes -----------------------------------------------------------------------------------------------
+
+    def curvature(
+        self, params: Sequence[Tensor], direction: Sequence[Tensor], *, per_sample: bool = True
+    ) -> Curvature:
+        """The exact second directional derivative of the recorded loss.
+
+        Definition:
+            q_s = ⟨∇²J_s(θ) d, d⟩ for each sample s, and q = (1/B) Σ_s q_s = ⟨∇²J(θ) d, d⟩ where
+            J = (1/B) Σ_s J_s is the scalar that backward was called on (a mean over the batch).
+
+        | symbol | name | meaning |
+        |---|---|---|
+        | θ | `params` | the tensors that move |
+        | d | `direction` | how they move |
+        | q | `total` | curvature of J along d |
+        | q_s | `per_sample` | curvature of the loss of sample s along d |
+        | ⟨∇J, d⟩ | `slope` | first directional derivative |
+
+        Args:
+            params: leaf tensors that require gradients, any floating dtype. A parameter that the recorded forward
+                did not use adds nothing.
+            direction: one tensor a parameter, of its shape, dtype and device; any scale.
+            per_sample: also split the total over the samples. Costs nothing extra unless samples interact or
+                weights are transformed before use; there the affected part of the net carries one more tangent.
+
+        Returns:
+            A `Curvature`: `total` and `slope` are tensors of shape (); `per_sample` has shape (B,) and mean `total`.
+
+        Raises:
+            RecordingError: backward did not run, ran twice, or a stored tensor was overwritten since.
+            MissingRuleError: an operation between a parameter and the loss has no rule.
+            DirectionError: params and direction do not match.
+
+        Cost:
+            One tangent pass: three products for every product of the forward (one in the first layer), no host sync.
+
+        Example:
+            The curvature of ½‖θ‖² along d is ‖d‖²:
+
+            >>> import torch, curvestep
+            >>> theta = torch.tensor([3.0, 4.0], requires_grad=True)
+            >>> with curvestep.record() as tape:
+            ...     loss = 0.5 * (theta * theta).sum()
+            ...     loss.backward()
+            >>> q = tape.curvature([theta], [torch.tensor([1.0, 2.0])])
+            >>> q.total.item(), q.slope.item()
+            (5.0, 11.0)
+
+        Source: de Gournay & Gossard (2022), Algorithm 2 and equations (15) and (21).
+
+        Deviations: one sweep serves both forms. Where samples are independent downstream, second-order terms are
+            paired with cotangents at once (Algorithm 2); elsewhere they are carried forward (equation 21), so
+            that the split stays exact under batch normalisation, where Algorithm 2 alone splits only the sum.
+        """
+        from curvestep.engine.sweep import curvature_sweep
+
+        self.require_backward()
+        return curvature_sweep(self, params, direction, per_sample=per_sample)
+
+    # -- life -------------------------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Drop every tensor that the tape holds; further passes are refused."""
+        self._released = True
+        for node in self.nodes:
+            for value in node.outputs:
+                if value is not None:
+                    value.data = value.slot = None
+        self.nodes.clear()
+        self.leaves.clear()
+        self.log.root = None
+        self._plan = None
+
+    @property
+    def released(self) -> bool:
+        """Whether `release` was called."""
+        return self._released
+
+
+TapeRef = weakref.ref[Tape]
