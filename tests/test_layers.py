@@ -36,12 +36,6 @@ LAYERS = {
     "__main__": 8,
 }
 
-# What comes with torch itself; importing curvestep may load these and nothing else from outside the standard library.
-TORCH_AND_NUMPY = {
-    *("torch", "torchgen", "functorch", "numpy", "typing_extensions", "sympy", "mpmath", "networkx"),
-    *("jinja2", "markupsafe", "filelock", "fsspec", "setuptools", "pkg_resources", "_distutils_hack", "triton"),
-}
-
 
 def part_of(module: str) -> str:
     """The part that a dotted module name belongs to: `curvestep.engine.tape` → `engine`, `curvestep` → `__init__`."""
@@ -123,11 +117,50 @@ def loaded_after(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1])) - set(sys.stdlib_module_names)
 
 
+# Makes every installed package unimportable but those that torch and numpy themselves require.
+HIDE_THE_REST = """
+import importlib.metadata as metadata, re, sys
+
+def plain(name):
+    return re.split(r"[^\\w.-]", name, maxsplit=1)[0].lower().replace("_", "-")
+
+kept, waiting = {"curvestep"}, ["torch", "numpy"]
+while waiting:
+    name = waiting.pop()
+    if name not in kept:
+        kept.add(name)
+        try:
+            wanted = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # needed on another platform only
+        waiting += [plain(each) for each in wanted if "extra ==" not in each]
+hidden = {
+    top for top, owners in metadata.packages_distributions().items() if not kept & {plain(owner) for owner in owners}
+}
+
+class Hide:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(f"{name} is hidden: the library may need torch and numpy only.", name=name)
+
+sys.meta_path.insert(0, Hide)
+"""
+
+
 def test_the_library_needs_torch_and_numpy_only() -> None:
     """Every public name is touched, so names that load on first use count as well."""
-    startup = loaded_after("")  # what the interpreter loads by itself, for example for editable installs
-    loaded = loaded_after("import curvestep\nfor name in curvestep.__all__: getattr(curvestep, name)")
-    assert loaded - startup - {"curvestep"} <= TORCH_AND_NUMPY
+    touch = "import curvestep\nfor name in curvestep.__all__: getattr(curvestep, name)"
+    loaded = loaded_after(HIDE_THE_REST + touch)
+    assert {"torch", "numpy"} <= loaded
+    assert loaded.isdisjoint({"typer", "rich", "datasets", "matplotlib", "sklearn"})
+
+
+def test_the_hidden_packages_are_those_of_the_command_line() -> None:
+    """The check above means something: the extras really cannot be imported under it."""
+    for name in ("typer", "rich", "datasets", "matplotlib", "sklearn", "PIL"):
+        with pytest.raises(AssertionError, match=f"{name} is hidden"):
+            loaded_after(HIDE_THE_REST + f"import {name}")
 
 
 def walk(part: str) -> str:
