@@ -1,0 +1,105 @@
+"""MNIST and CIFAR-10 as uint8 tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from curvestep.bench.data.cache import Tensors, cached
+from curvestep.bench.data.sources import Opened, Source, open_source
+from curvestep.bench.errors import DataError
+
+_PARQUET = {"train": "train-*.parquet", "test": "test-*.parquet"}
+_SPLITS = {"train": ("train",), "test": ("test",)}
+_MNIST = Source("mnist", "parquet", _PARQUET, "ylecun/mnist", None, _SPLITS)
+_CIFAR10 = Source("cifar10", "parquet", _PARQUET, "uoft-cs/cifar10", None, _SPLITS)
+_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with class numbers.
+
+    Args:
+        fingerprint: which data this is.
+        train_images: (N, C, H, W) uint8.
+        train_labels: (N,) int64.
+        test_images: (M, C, H, W) uint8.
+        test_labels: (M,) int64.
+    """
+
+    fingerprint: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+def mnist(data_dir: Path | None) -> ImageSet:
+    """MNIST, 60,000 + 10,000 grey images of 28×28.
+
+    Args:
+        data_dir: folder that holds ``mnist/``; None for ``CURVESTEP_DATA``, else the hub.
+
+    Returns:
+        The images, (N, 1, 28, 28).
+
+    Raises:
+        DataError: if it is missing or broken.
+    """
+    return _image_set(open_source(_MNIST, data_dir), column="image", mode="L", size=28)
+
+
+def cifar10(data_dir: Path | None) -> ImageSet:
+    """CIFAR-10, 50,000 + 10,000 colour images of 32×32.
+
+    Args:
+        data_dir: folder that holds ``cifar10/``; None for ``CURVESTEP_DATA``, else the hub.
+
+    Returns:
+        The images, (N, 3, 32, 32).
+
+    Raises:
+        DataError: if it is missing or broken.
+    """
+    return _image_set(open_source(_CIFAR10, data_dir), column="img", mode="RGB", size=32)
+
+
+def _image_set(opened: Opened, column: str, mode: str, size: int) -> ImageSet:
+    """The images of a source, decoded once."""
+
+    def build() -> Tensors:
+        train_images, train_labels = _decode(opened, "train", column, mode, size)
+        test_images, test_labels = _decode(opened, "test", column, mode, size)
+        return dict(zip(_NAMES, (train_images, train_labels, test_images, test_labels), strict=True))
+
+    return ImageSet(opened.fingerprint, **cached(opened.source.name, opened.fingerprint, _NAMES, build))
+
+
+def _decode(opened: Opened, split: str, column: str, mode: str, size: int) -> tuple[Tensor, Tensor]:
+    """All images of a split in the given colour mode, and their labels."""
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    for row in opened.rows(split):
+        if column not in row or "label" not in row:
+            raise DataError(
+                f"{opened.source.name} was expected to have the columns {column!r} and 'label', "
+                f"its {split} part has {sorted(row)}; copy the hub's {opened.source.hub}."
+            )
+        image = np.asarray(row[column].convert(mode), dtype=np.uint8)
+        if image.shape[:2] != (size, size):
+            raise DataError(
+                f"{opened.source.name} was expected to have images of {size}×{size}, "
+                f"one has {image.shape[1]}×{image.shape[0]}; copy the hub's {opened.source.hub}."
+            )
+        images.append(image)
+        labels.append(int(row["label"]))
+    if not images:
+        raise DataError(f"The {split} part of {opened.source.name} is empty; copy the hub's {opened.source.hub}.")
+    # (N, H, W[, C]) -> (N, C, H, W)
+    pixels = torch.from_numpy(np.stack(images)).reshape(len(images), size, size, -1).permute(0, 3, 1, 2).contiguous()
+    return pixels, torch.tensor(labels)

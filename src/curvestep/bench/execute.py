@@ -1,0 +1,130 @@
+"""Many runs into one store: those already there are skipped, each finished one is appended at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Protocol
+
+from curvestep.bench.config import RunConfig
+from curvestep.bench.errors import SettingError
+from curvestep.bench.record import RunRecord
+from curvestep.bench.runner import Progress, resolve_device, run
+from curvestep.bench.store import RunStore
+
+
+class Listener(Protocol):
+    """Who watches the runs."""
+
+    def skipped(self, config: RunConfig) -> None:
+        """A run was already in the store."""
+        ...
+
+    def started(self, config: RunConfig) -> None:
+        """A run begins (with several jobs: is queued)."""
+        ...
+
+    def stepped(self, config: RunConfig, progress: Progress) -> None:
+        """A run did a step (not reported with several jobs)."""
+        ...
+
+    def finished(self, record: RunRecord) -> None:
+        """A run is in the store."""
+        ...
+
+
+def execute(
+    configs: Sequence[RunConfig],
+    store: RunStore,
+    listener: Listener,
+    *,
+    data_dir: Path | None = None,
+    threads: int | None = None,
+    jobs: int = 1,
+) -> None:
+    """Do what is not in the store yet.
+
+    Args:
+        configs: the runs, in order.
+        store: gets each run when it ends.
+        listener: is told.
+        data_dir: folder of local data sets.
+        threads: threads of torch in each run; None for torch's own choice, or an equal share with several jobs.
+        jobs: runs at a time, each in its own process. Their seconds disturb each other.
+
+    Raises:
+        SettingError: if a setting does not fit the data or the machine.
+        DataError: if data is missing or broken.
+        StoreError: if the store cannot be read or written.
+    """
+    if jobs < 1:
+        raise SettingError(f"--jobs is a whole number ≥ 1, {jobs} was given.")
+    if threads is not None and threads < 1:
+        raise SettingError(f"--threads is a whole number ≥ 1, {threads} was given.")
+    for device in {config.device for config in configs}:
+        resolve_device(device)
+    present = store.keys()
+    missing: list[RunConfig] = []
+    for config in configs:
+        if config.key in present:
+            listener.skipped(config)
+        else:
+            missing.append(config)
+    if jobs == 1 or len(missing) < 2:
+        _one_by_one(missing, store, listener, data_dir, threads)
+    else:
+        _side_by_side(missing, store, listener, data_dir, threads or max(1, (os.cpu_count() or 1) // jobs), jobs)
+
+
+def _one_by_one(
+    configs: Sequence[RunConfig], store: RunStore, listener: Listener, data_dir: Path | None, threads: int | None
+) -> None:
+    """In this process."""
+    import torch
+
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        for config in configs:
+            listener.started(config)
+            record = run(config, data_dir, lambda progress, config=config: listener.stepped(config, progress))
+            store.append(record)
+            listener.finished(record)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _side_by_side(
+    configs: Sequence[RunConfig],
+    store: RunStore,
+    listener: Listener,
+    data_dir: Path | None,
+    threads: int,
+    jobs: int,
+) -> None:
+    """In fresh processes: a forked one would share torch's thread pools and may hang."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_set_threads, initargs=(threads,)) as pool:
+        futures = []
+        for config in configs:
+            listener.started(config)
+            futures.append(pool.submit(run, config, data_dir))
+        try:
+            for future in as_completed(futures):
+                record = future.result()
+                store.append(record)
+                listener.finished(record)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _set_threads(threads: int) -> None:
+    """In a fresh process, before its first run."""
+    import torch
+
+    torch.set_num_threads(threads)

@@ -1,0 +1,3 @@
+"""Batches on the device: `examples` for images, `windows` for text."""
+
+from __future__ import annotations

@@ -1,0 +1,32 @@
+"""Random crop and flip of a batch of images, in tensor lines."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_PADDING = 4
+
+
+def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Pad by four zeros, cut back to the old size at a random place, mirror every second image on average.
+
+    Args:
+        images: (B, C, H, W), any dtype and device.
+        generator: on the CPU.
+
+    Returns:
+        (B, C, H, W).
+    """
+    batch, _, height, width = images.shape
+    offsets = torch.randint(0, 2 * _PADDING + 1, (2, batch), generator=generator)
+    flipped = torch.randint(0, 2, (batch, 1), generator=generator).bool()
+    rows = offsets[0, :, None] + torch.arange(height)  # (B, H)
+    columns = offsets[1, :, None] + torch.arange(width)  # (B, W)
+    columns = torch.where(flipped, columns.flip(1), columns)
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    padded = F.pad(images, (_PADDING, _PADDING, _PADDING, _PADDING))
+    # Indices of shape (B, 1, 1), (B, H, 1), (B, 1, W) around the sliced channels give (B, H, W, C).
+    index = torch.arange(batch, device=images.device)[:, None, None]
+    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,198 @@
+"""Batches of independent examples: shuffled each epoch, the last part of an epoch that fills no batch dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from curvestep.bench.data.images import ImageSet
+from curvestep.bench.errors import SettingError
+from curvestep.bench.feeds.augment import crop_and_flip
+from curvestep.bench.feeds.order import epoch_generator
+from curvestep.bench.task import Batch, LoadRequest, Split
+
+# Losses on the training data are measured on this many examples after each epoch, the same ones every time.
+EVALUATION_SIZE = 10_000
+_EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """pixel ↦ (pixel - mean) / deviation, with one number a channel.
+
+    Args:
+        mean: (C, 1, 1).
+        deviation: (C, 1, 1), positive.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 to float32."""
+        return (images.to(torch.float32) - self.mean) / self.deviation
+
+
+def standardised(train_images: Tensor) -> Scaling:
+    """The scaling after which each channel of the training images has mean 0 and deviation 1.
+
+    Args:
+        train_images: (N, C, H, W) uint8.
+
+    Returns:
+        The scaling.
+    """
+    # Sums of uint8 in float64 are exact up to 2^53.
+    mean = train_images.mean(dim=(0, 2, 3), dtype=torch.float64)
+    count = train_images[:, 0].numel()
+    square = torch.stack([channel.to(torch.int64).square().sum() for channel in train_images.unbind(1)]) / count
+    deviation = (square.to(torch.float64) - mean.square()).clamp_min(1e-12).sqrt()
+    shape = (-1, 1, 1)
+    return Scaling(mean.to(torch.float32).reshape(shape), deviation.to(torch.float32).reshape(shape))
+
+
+def unit_range(train_images: Tensor) -> Scaling:
+    """The scaling from 0 … 255 to 0 … 1.
+
+    Args:
+        train_images: (N, C, H, W) uint8.
+
+    Returns:
+        The scaling.
+    """
+    shape = (train_images.shape[1], 1, 1)
+    return Scaling(torch.zeros(shape), torch.full(shape, 255.0))
+
+
+@final
+@dataclass(frozen=True)
+class ExampleFeed:
+    """Images on the device with what their outputs are compared with.
+
+    Args:
+        train_images: (N, C, H, W) uint8 on the device.
+        train_labels: (N,) int64 on the device, None when the images are their own targets.
+        test_images: (M, C, H, W) uint8 on the device.
+        test_labels: (M,) int64 on the device, None when the images are their own targets.
+        scaling: from pixels to inputs.
+        batch_size: examples in a training batch.
+        seed: decides the order.
+        augmented: whether training images are cropped and flipped at random.
+        fingerprint: which data this is.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor | None
+    test_images: Tensor
+    test_labels: Tensor | None
+    scaling: Scaling
+    batch_size: int
+    seed: int
+    augmented: bool
+    fingerprint: str
+
+    @classmethod
+    def classes(cls, images: ImageSet, scaling: Callable[[Tensor], Scaling], request: LoadRequest) -> ExampleFeed:
+        """A feed whose targets are class numbers.
+
+        Args:
+            images: the data.
+            scaling: makes the scaling from the training images.
+            request: the settings of the run.
+
+        Returns:
+            The feed.
+        """
+        return _feed(images, scaling, request, labelled=True)
+
+    @classmethod
+    def reconstruction(
+        cls, images: ImageSet, scaling: Callable[[Tensor], Scaling], request: LoadRequest
+    ) -> ExampleFeed:
+        """A feed whose targets are the inputs, flattened.
+
+        Args:
+            images: the data.
+            scaling: makes the scaling from the training images.
+            request: the settings of the run.
+
+        Returns:
+            The feed.
+        """
+        return _feed(images, scaling, request, labelled=False)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of full batches."""
+        return len(self.train_images) // self.batch_size
+
+    def epoch(self, index: int) -> Iterator[Batch]:
+        """The batches of an epoch in a fresh random order.
+
+        Args:
+            index: 0-based number of the epoch.
+
+        Yields:
+            Full batches.
+        """
+        generator = epoch_generator(self.seed, index)
+        order = torch.randperm(len(self.train_images), generator=generator).to(self.train_images.device)
+        for start in range(0, self.steps_per_epoch * self.batch_size, self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            images = self.train_images[chosen]
+            if self.augmented:
+                images = crop_and_flip(images, generator)
+            yield self._batch(images, None if self.train_labels is None else self.train_labels[chosen])
+
+    def evaluation(self, split: Split) -> Iterator[Batch]:
+        """Images without augmentation, in their stored order, at most ``EVALUATION_SIZE``.
+
+        Args:
+            split: which part.
+
+        Yields:
+            Batches; the last may be smaller.
+        """
+        images = self.train_images if split == "train" else self.test_images
+        labels = self.train_labels if split == "train" else self.test_labels
+        size = min(len(images), EVALUATION_SIZE)
+        for start in range(0, size, _EVALUATION_BATCH):
+            part = slice(start, min(start + _EVALUATION_BATCH, size))
+            yield self._batch(images[part], None if labels is None else labels[part])
+
+    def _batch(self, images: Tensor, labels: Tensor | None) -> Batch:
+        """Inputs and targets of some images."""
+        inputs = self.scaling(images)
+        return Batch(inputs, inputs.flatten(1) if labels is None else labels)
+
+
+def _feed(
+    images: ImageSet, scaling: Callable[[Tensor], Scaling], request: LoadRequest, *, labelled: bool
+) -> ExampleFeed:
+    """The feed on the device; a smaller training set also shortens the test set to at most its size."""
+    size = len(images.train_images) if request.train_size is None else request.train_size
+    if size > len(images.train_images):
+        raise SettingError(f"--subset {size} asks for more than the {len(images.train_images)} training examples.")
+    if request.batch_size > size:
+        raise SettingError(
+            f"A batch of {request.batch_size} does not fit into {size} training examples; "
+            "give a smaller --batch-size or a larger --subset."
+        )
+    test_size = min(size, len(images.test_images))
+    device = request.device
+    fitted = scaling(images.train_images)
+    return ExampleFeed(
+        train_images=images.train_images[:size].to(device),
+        train_labels=images.train_labels[:size].to(device) if labelled else None,
+        test_images=images.test_images[:test_size].to(device),
+        test_labels=images.test_labels[:test_size].to(device) if labelled else None,
+        scaling=Scaling(fitted.mean.to(device), fitted.deviation.to(device)),
+        batch_size=request.batch_size,
+        seed=request.seed,
+        augmented=request.augmented,
+        fingerprint=images.fingerprint,
+    )

@@ -1,0 +1,29 @@
+"""The table of methods: one row a method; the rows' builders import torch when they are called."""
+
+from __future__ import annotations
+
+from curvestep.bench.errors import SettingError
+from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
+from curvestep.bench.methods.method import Method
+from curvestep.bench.methods.rescaled import RAN_SGD, RED_ADAM, RED_RMSPROP, RED_SGD
+
+METHODS: dict[str, Method] = {
+    method.name: method for method in (RED_SGD, RED_RMSPROP, RED_ADAM, RAN_SGD, SGD, RMSPROP, ADAMW)
+}
+
+
+def get_method(name: str) -> Method:
+    """The method with this name.
+
+    Args:
+        name: as ``curvestep methods`` lists it.
+
+    Returns:
+        The method.
+
+    Raises:
+        SettingError: if there is none.
+    """
+    if name not in METHODS:
+        raise SettingError(f"There is no method {name!r}; the methods are {', '.join(METHODS)}.")
+    return METHODS[name]

@@ -1,0 +1,44 @@
+"""curvestep's own methods: no learning rate, only a schedule of ℓ that is part of the method."""
+
+from __future__ import annotations
+
+from curvestep.bench.methods.method import BuildRequest, Built, Method
+
+
+def _red_sgd(request: BuildRequest) -> Built:
+    """The gradient, rescaled; ℓ falls once an epoch."""
+    import curvestep
+
+    optimizer = curvestep.RescaledSGD(request.parameters, weight_decay=request.weight_decay)
+    return Built(optimizer, optimizer, epoch_scheduler=curvestep.schedules.red(optimizer, request.epochs))
+
+
+def _red_rmsprop(request: BuildRequest) -> Built:
+    """The gradient over its root mean square, rescaled; ℓ falls once an epoch."""
+    import curvestep
+
+    optimizer = curvestep.RescaledRMSprop(request.parameters, weight_decay=request.weight_decay)
+    return Built(optimizer, optimizer, epoch_scheduler=curvestep.schedules.red(optimizer, request.epochs))
+
+
+def _red_adam(request: BuildRequest) -> Built:
+    """Adam's direction, rescaled with the absolute slope; ℓ falls once a step."""
+    import curvestep
+
+    optimizer = curvestep.RescaledAdam(request.parameters, weight_decay=request.weight_decay)
+    scheduler = curvestep.schedules.exponential(optimizer, request.steps, start=1.0, end=0.05)
+    return Built(optimizer, optimizer, step_scheduler=scheduler)
+
+
+def _ran_sgd(request: BuildRequest) -> Built:
+    """The gradient, rescaled; ℓ follows the cycle of exploration, convergence and hyperexploration."""
+    import curvestep
+
+    optimizer = curvestep.RescaledSGD(request.parameters, weight_decay=request.weight_decay)
+    return Built(optimizer, optimizer, epoch_scheduler=curvestep.schedules.ran(optimizer))
+
+
+RED_SGD = Method("red-sgd", "gradient, curvature rescaling, ℓ from 1 to ½ over the epochs", False, _red_sgd)
+RED_RMSPROP = Method("red-rmsprop", "RMSprop direction, curvature rescaling, ℓ from 1 to ½", False, _red_rmsprop)
+RED_ADAM = Method("red-adam", "Adam direction, curvature rescaling, ℓ from 1 to 0.05 over the steps", False, _red_adam)
+RAN_SGD = Method("ran-sgd", "gradient, curvature rescaling, ℓ in cycles of 1, ½ and 2", False, _ran_sgd)

@@ -1,0 +1,168 @@
+"""What one run leaves behind: typed records that turn into one JSON line and back, without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from curvestep.bench.config import RunConfig
+
+SCHEMA = 1
+FINISHED = "finished"
+DIVERGED = "diverged"
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """Measurements at the end of an epoch; losses are means over examples and contain λ/2·‖θ‖².
+
+    Args:
+        epoch: epochs done, counted in steps, so the last one may be a fraction.
+        step: steps done.
+        seconds: seconds spent in steps since the start, evaluation excluded.
+        train_loss: mean of the batch losses over this epoch, each before its step.
+        train_eval_loss: loss on a fixed part of the training data after the epoch.
+        test_loss: loss on the test data after the epoch.
+        test_accuracy: share of right predictions on the test data, None where the task has none.
+        step_size: mean step size τ over this epoch.
+    """
+
+    epoch: float
+    step: int
+    seconds: float
+    train_loss: float | None
+    train_eval_loss: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+    step_size: float | None
+
+
+@dataclass(frozen=True)
+class StepSamples:
+    """Every n-th step of a run as equally long columns; ``ema`` columns were averaged before the thinning.
+
+    Args:
+        step: 1-based step numbers.
+        epoch: the same in epochs.
+        seconds: seconds spent in steps up to here.
+        loss: loss of the batch before its step.
+        loss_ema: its exponential moving average, started without bias.
+        step_size: step size τ.
+        step_size_ema: its exponential moving average, started without bias.
+        slope: ⟨∇J, d⟩ along the direction, None for methods that do not measure it.
+        curvature: dᵀ∇²J d along the direction, None for methods that do not measure it.
+    """
+
+    step: tuple[int, ...]
+    epoch: tuple[float, ...]
+    seconds: tuple[float, ...]
+    loss: tuple[float | None, ...]
+    loss_ema: tuple[float | None, ...]
+    step_size: tuple[float | None, ...]
+    step_size_ema: tuple[float | None, ...]
+    slope: tuple[float | None, ...]
+    curvature: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished or diverged run.
+
+    Args:
+        config: the settings.
+        status: ``finished`` or ``diverged`` (the loss of a batch was not finite; the run ended there).
+        diverged_at: the 1-based step of the divergence, else None.
+        smoothing: factor of the moving averages in ``samples``.
+        epochs: measurements, one an epoch.
+        samples: thinned measurements of single steps.
+        outcomes: how often each outcome of a step occurred, empty for methods without outcomes.
+        step_seconds: median seconds of a step, evaluation excluded.
+        parameters: number of trainable numbers of the network.
+        data: fingerprint of the data that was used.
+        revision: git revision of the library, with ``+`` when files were changed, or None outside a checkout.
+        environment: versions and processor, without names of hosts or paths.
+    """
+
+    config: RunConfig
+    status: str
+    diverged_at: int | None
+    smoothing: float
+    epochs: tuple[EpochMetrics, ...]
+    samples: StepSamples
+    outcomes: dict[str, int]
+    step_seconds: float
+    parameters: int
+    data: str
+    revision: str | None
+    environment: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as a JSON object: numbers have 7 digits, and those that are not finite become null."""
+        body = {
+            "schema": SCHEMA,
+            "key": self.config.key,
+            "config": self.config.to_json(),
+            "status": self.status,
+            "diverged_at": self.diverged_at,
+            "smoothing": self.smoothing,
+            "epochs": [_rounded(dataclasses.asdict(epoch)) for epoch in self.epochs],
+            "samples": _rounded(dataclasses.asdict(self.samples)),
+            "outcomes": self.outcomes,
+            "step_seconds": _rounded(self.step_seconds),
+            "parameters": self.parameters,
+            "data": self.data,
+            "revision": self.revision,
+            "environment": self.environment,
+        }
+        return body
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> RunRecord:
+        """The record read back.
+
+        Args:
+            data: what ``to_json`` gave, after a round through JSON.
+
+        Returns:
+            The record.
+
+        Raises:
+            ValueError: if it has another schema or lacks a field.
+        """
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"This version reads records of schema {SCHEMA}, this one has {data.get('schema')!r}.")
+        try:
+            return cls(
+                config=RunConfig.from_json(data["config"]),
+                status=data["status"],
+                diverged_at=data["diverged_at"],
+                smoothing=data["smoothing"],
+                epochs=tuple(EpochMetrics(**epoch) for epoch in data["epochs"]),
+                samples=StepSamples(**{name: tuple(column) for name, column in data["samples"].items()}),
+                outcomes=dict(data["outcomes"]),
+                step_seconds=data["step_seconds"],
+                parameters=data["parameters"],
+                data=data["data"],
+                revision=data["revision"],
+                environment=dict(data["environment"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"The record of a run is incomplete ({error}).") from error
+
+    @property
+    def last(self) -> EpochMetrics | None:
+        """Measurements of the last epoch, None if the run diverged inside the first."""
+        return self.epochs[-1] if self.epochs else None
+
+
+def _rounded(value: Any) -> Any:
+    """A copy in which floats have 7 significant digits (float32 has no more) and non-finite ones are None."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item) for item in value]
+    return value

@@ -1,0 +1,256 @@
+"""The training loop: one run from its settings to its record, the same lines for every method."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from curvestep.bench.config import RunConfig
+from curvestep.bench.environment import environment, revision
+from curvestep.bench.errors import SettingError
+from curvestep.bench.measure import (
+    LOSSES,
+    LossFunction,
+    MovingAverage,
+    StepMeasurement,
+    Thinner,
+    evaluate,
+    l2_term,
+)
+from curvestep.bench.methods import get_method
+from curvestep.bench.methods.method import BuildRequest, Built
+from curvestep.bench.record import DIVERGED, FINISHED, EpochMetrics, RunRecord
+from curvestep.bench.task import Batch, Feed, LoadRequest
+from curvestep.bench.tasks import get_task
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress bar shows after a step.
+
+    Args:
+        steps: length of the run.
+        measurement: of the step.
+        metrics: of the last full epoch, None in the first.
+    """
+
+    steps: int
+    measurement: StepMeasurement
+    metrics: EpochMetrics | None
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device with this name.
+
+    Args:
+        name: as in ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Returns:
+        The device.
+
+    Raises:
+        SettingError: if this machine has none of that name.
+    """
+    present = ["cpu"]
+    if torch.cuda.is_available():
+        present += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        present.append("mps")
+    if name not in present:
+        raise SettingError(f"There is no device {name!r} here; the devices are {', '.join(present)}.")
+    return torch.device(name)
+
+
+def run(
+    config: RunConfig, data_dir: Path | None = None, on_step: Callable[[Progress], None] | None = None
+) -> RunRecord:
+    """Train once.
+
+    The same seed gives every method the same initial weights and the same batches in the same order. A batch loss that
+    is not finite ends the run; that is a result and is recorded as one.
+
+    Args:
+        config: the settings.
+        data_dir: folder of local data sets; None for ``CURVESTEP_DATA``, else the hub.
+        on_step: called after each step.
+
+    Returns:
+        The record of the run.
+
+    Raises:
+        SettingError: if a setting is unknown or does not fit the data or the machine.
+        DataError: if the data is missing or broken.
+    """
+    task = get_task(config.task)
+    scale = task.scales[config.scale]
+    device = resolve_device(config.device)
+    request = LoadRequest(
+        batch_size=config.batch_size,
+        train_size=config.subset,
+        seed=config.seed,
+        device=device,
+        data_dir=data_dir,
+        augmented=scale.augmented,
+        window=scale.window,
+    )
+    feed = task.load(request)
+    steps = config.steps or config.epochs * feed.steps_per_epoch
+    if config.warmup >= steps:
+        raise SettingError(f"--warmup {config.warmup} leaves nothing of a run of {steps} steps; give a smaller one.")
+    torch.manual_seed(config.seed)
+    network = scale.network.build().to(device)
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    built = get_method(config.method).build(
+        BuildRequest(
+            parameters=parameters,
+            lr=config.lr,
+            decay=config.decay,
+            schedule=config.schedule,
+            warmup=config.warmup,
+            weight_decay=config.weight_decay,
+            steps=steps,
+            epochs=math.ceil(steps / feed.steps_per_epoch),
+        )
+    )
+    loop = _Loop(config, feed, network, parameters, built, LOSSES[task.loss], task.has_accuracy, task.smoothing, steps)
+    diverged_at, epochs = loop.train(on_step)
+    return RunRecord(
+        config=config,
+        status=FINISHED if diverged_at is None else DIVERGED,
+        diverged_at=diverged_at,
+        smoothing=task.smoothing,
+        epochs=tuple(epochs),
+        samples=loop.thinner.samples(),
+        outcomes=dict(loop.outcomes),
+        step_seconds=statistics.median(loop.step_seconds),
+        parameters=sum(parameter.numel() for parameter in parameters),
+        data=feed.fingerprint,
+        revision=revision(),
+        environment=environment(config.device),
+    )
+
+
+class _Loop:
+    """One run in progress."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        feed: Feed,
+        network: nn.Module,
+        parameters: list[nn.Parameter],
+        built: Built,
+        loss: LossFunction,
+        has_accuracy: bool,
+        smoothing: float,
+        steps: int,
+    ) -> None:
+        self.config = config
+        self.feed = feed
+        self.network = network
+        self.parameters = parameters
+        self.built = built
+        self.loss = loss
+        self.has_accuracy = has_accuracy
+        self.steps = steps
+        self.thinner = Thinner(steps)
+        self.outcomes: Counter[str] = Counter()
+        self.step_seconds: list[float] = []
+        self._loss_average = MovingAverage(smoothing)
+        self._step_size_average = MovingAverage(smoothing)
+        self._seconds = 0.0
+        self._step = 0
+
+    def train(self, on_step: Callable[[Progress], None] | None) -> tuple[int | None, list[EpochMetrics]]:
+        """All epochs; the step of the divergence if there was one, and the metrics of each full epoch."""
+        epochs: list[EpochMetrics] = []
+        for index in range(math.ceil(self.steps / self.feed.steps_per_epoch)):
+            losses: list[float] = []
+            step_sizes: list[float] = []
+            self.network.train()
+            batches = self.feed.epoch(index)
+            while self._step < self.steps:
+                started = time.perf_counter()
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                # θ before the step, as in the batch loss; its norm is no part of training and is not timed.
+                paused = time.perf_counter()
+                l2 = l2_term(self.parameters, self.config.weight_decay)
+                started += time.perf_counter() - paused
+                measurement = self._train_step(batch, l2, started)
+                losses.append(measurement.loss)
+                step_sizes.append(measurement.step_size)
+                self.thinner.add(measurement)
+                if on_step is not None:
+                    on_step(Progress(self.steps, measurement, epochs[-1] if epochs else None))
+                if not math.isfinite(measurement.loss):
+                    return self._step, epochs
+            if self.built.epoch_scheduler is not None:
+                self.built.epoch_scheduler.step()
+            epochs.append(self._metrics(losses, step_sizes))
+        return None, epochs
+
+    def _train_step(self, batch: Batch, l2: float, started: float) -> StepMeasurement:
+        """One step of the optimizer, timed from the making of the batch to the new parameters."""
+        optimizer, rescaled = self.built.optimizer, self.built.rescaled
+        optimizer.zero_grad()
+        recording: AbstractContextManager[Any] = nullcontext() if rescaled is None else rescaled.record()
+        with recording:
+            loss = self.loss(self.network(batch.inputs), batch.targets)
+            loss.backward()
+        # Read before the step, which is when torch's schedulers say what it was.
+        step_size = float(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if self.built.step_scheduler is not None:
+            self.built.step_scheduler.step()
+        value = float(loss.detach()) + l2  # waits for the device
+        if batch.inputs.is_cuda:
+            torch.cuda.synchronize(batch.inputs.device)
+        seconds = time.perf_counter() - started
+        slope = curvature = outcome = None
+        if rescaled is not None and rescaled.last_step is not None:
+            last = rescaled.last_step
+            step_size, slope, curvature, outcome = last.step_size, last.slope, last.curvature, last.outcome.name
+            self.outcomes[outcome] += 1
+        self._step += 1
+        self._seconds += seconds
+        self.step_seconds.append(seconds)
+        return StepMeasurement(
+            step=self._step,
+            epoch=self._step / self.feed.steps_per_epoch,
+            seconds=self._seconds,
+            loss=value,
+            loss_ema=self._loss_average.update(value),
+            step_size=step_size,
+            step_size_ema=self._step_size_average.update(step_size),
+            slope=slope,
+            curvature=curvature,
+            outcome=outcome,
+        )
+
+    def _metrics(self, losses: list[float], step_sizes: list[float]) -> EpochMetrics:
+        """Measurements after an epoch, outside the clock."""
+        l2 = l2_term(self.parameters, self.config.weight_decay)
+        train = evaluate(self.network, self.feed.evaluation("train"), self.loss, has_accuracy=self.has_accuracy, l2=l2)
+        test = evaluate(self.network, self.feed.evaluation("test"), self.loss, has_accuracy=self.has_accuracy, l2=l2)
+        return EpochMetrics(
+            epoch=self._step / self.feed.steps_per_epoch,
+            step=self._step,
+            seconds=self._seconds,
+            train_loss=statistics.fmean(losses),
+            train_eval_loss=train.loss,
+            test_loss=test.loss,
+            test_accuracy=test.accuracy,
+            step_size=statistics.fmean(step_sizes),
+        )

@@ -1,0 +1,3 @@
+"""The command line; importing it imports no torch."""
+
+from __future__ import annotations

@@ -1,0 +1,282 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import functools
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from curvestep._errors import CurvestepError
+from curvestep.bench.config import DEFAULT_WEIGHT_DECAY, RunConfig
+from curvestep.bench.errors import SettingError, StoreError
+from curvestep.bench.methods import METHODS
+from curvestep.bench.record import RunRecord
+from curvestep.bench.settings import LR_GRID, Wish, comparison, run_config, with_rates
+from curvestep.bench.store import RunStore
+from curvestep.bench.tasks import TASKS
+from curvestep.cli import options
+from curvestep.cli.watch import Silence, Watch
+from curvestep.report.figure import write_figures
+from curvestep.report.series import panels
+from curvestep.report.table import json_rows, markdown, rich_table
+
+_OUT = Path("runs")
+_DEMO_OUT = _OUT / "demo"
+# Three decades each, so that the middle one is near what a person would try first.
+_DEMO_RATES = {"sgd": (0.01, 0.1, 1.0), "adamw": (1e-4, 1e-3, 1e-2)}
+_REFUSED = 2
+# The status of a shell command that was stopped with Ctrl-C: 128 + SIGINT.
+_INTERRUPTED = 130
+
+_P = ParamSpec("_P")
+
+app = typer.Typer(
+    name="curvestep",
+    help="Train with step sizes that are measured from the curvature of the loss, and compare with tuned ones.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _refusing(command: Callable[_P, None]) -> Callable[_P, None]:
+    """The command, with refusals as one sentence on the error stream and warnings as one line."""
+
+    @functools.wraps(command)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        warnings.showwarning = lambda message, *_, **__: errors.print(f"curvestep: {message}")
+        try:
+            command(*args, **kwargs)
+        except CurvestepError as error:
+            errors.print(f"curvestep: {error}")
+            raise typer.Exit(_REFUSED) from error
+        except KeyboardInterrupt:
+            errors.print("curvestep: stopped; finished runs are in the store, the one in progress is not.")
+            raise typer.Exit(_INTERRUPTED) from None
+
+    return wrapped
+
+
+@app.command()
+@_refusing
+def train(
+    task: Annotated[str, typer.Argument(help="Name of a task, see `curvestep tasks`.")],
+    method: Annotated[str, typer.Option(help="Name of a method, see `curvestep methods`.")],
+    lr: Annotated[float | None, typer.Option(help="Learning rate, for methods that need one.")] = None,
+    decay: options.Decay = 1.0,
+    schedule: options.ScheduleName = "exponential",
+    warmup: options.Warmup = 0,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    scale: options.ScaleName = "paper",
+    seed: Annotated[int, typer.Option(help="Decides initial weights and the order of batches.")] = 0,
+    weight_decay: options.WeightDecay = DEFAULT_WEIGHT_DECAY,
+    device: options.Device = "cpu",
+    data_dir: options.DataDir = None,
+    subset: options.Subset = None,
+    threads: options.Threads = None,
+    out: options.Out = _OUT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train one network with one method."""
+    wish = Wish(
+        task=task,
+        scale=scale,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        subset=subset,
+        decay=decay,
+        schedule=schedule,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        device=device,
+    )
+    config = run_config(wish, method, lr, seed)
+    store = RunStore.at(out)
+    _execute([config], store, data_dir, threads, jobs=1, quiet=as_json)
+    records = _chosen(store, [config])
+    if as_json:
+        print(json.dumps(records[0].to_json()))
+        return
+    name = f"{config.task}-{config.method}" + ("" if config.lr is None else f"-lr{config.lr:g}") + f"-seed{config.seed}"
+    _show(records, store, store.path.parent / name)
+
+
+@app.command()
+@_refusing
+def compare(
+    task: Annotated[str, typer.Argument(help="Name of a task, see `curvestep tasks`.")],
+    methods: Annotated[str, typer.Option(help="Names of methods, separated by commas.")],
+    seeds: Annotated[int, typer.Option(help="Number of seeds, counted from 0.")] = 3,
+    lrs: Annotated[
+        str, typer.Option(help="Learning rates for methods that need one, separated by commas; `grid` for all 14.")
+    ] = "",
+    decay: options.Decay = 1.0,
+    schedule: options.ScheduleName = "exponential",
+    warmup: options.Warmup = 0,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    scale: options.ScaleName = "paper",
+    weight_decay: options.WeightDecay = DEFAULT_WEIGHT_DECAY,
+    device: options.Device = "cpu",
+    data_dir: options.DataDir = None,
+    subset: options.Subset = None,
+    threads: options.Threads = None,
+    jobs: Annotated[int, typer.Option(help="Runs at a time; their seconds disturb each other.")] = 1,
+    out: options.Out = _OUT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train with several methods side by side; runs that are in the store are not repeated."""
+    wish = Wish(
+        task=task,
+        scale=scale,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        subset=subset,
+        decay=decay,
+        schedule=schedule,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        device=device,
+    )
+    rows = with_rates([name.strip() for name in methods.split(",") if name.strip()], _rates(lrs))
+    configs = comparison(wish, rows, seeds)
+    store = RunStore.at(out)
+    _execute(configs, store, data_dir, threads, jobs, quiet=as_json)
+    records = _chosen(store, configs)
+    if as_json:
+        print(json.dumps([row for panel in panels(records) for row in json_rows(panel)]))
+        return
+    _show(records, store, store.path.parent / configs[0].task)
+
+
+@app.command()
+@_refusing
+def report(
+    store: Annotated[Path, typer.Argument(help="A run store, or the folder that holds runs.jsonl.")],
+    figure: Annotated[bool, typer.Option("--figure", help="Draw the figures only.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Print the tables only.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON only.")] = False,
+    task: Annotated[str | None, typer.Option(help="Only the runs of this task.")] = None,
+) -> None:
+    """Tables and figures of a run store, from the store alone."""
+    opened = RunStore.at(store)
+    if not opened.path.exists():
+        raise StoreError(f"There is no run store {opened.path}; `curvestep train` and `curvestep compare` make one.")
+    records = [record for record in opened.read() if task is None or record.config.task == task]
+    if not records:
+        raise StoreError(f"The run store {opened.path} holds no run" + (f" of the task {task}." if task else "."))
+    groups = panels(records)
+    everything = not (figure or table or as_markdown or as_json)
+    if as_json:
+        print(json.dumps([row for panel in groups for row in json_rows(panel)]))
+    if as_markdown:
+        print(markdown(groups))
+    if table or everything:
+        for panel in groups:
+            _console().print(rich_table(panel))
+    if figure or everything:
+        for path in write_figures(groups, opened.path.parent / (task or "report")):
+            _console().print(f"Figure: {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+@_refusing
+def demo(
+    seeds: Annotated[int, typer.Option(help="Number of seeds, counted from 0.")] = 3,
+    jobs: Annotated[int, typer.Option(help="Runs at a time; their seconds disturb each other.")] = 1,
+    out: options.Out = _DEMO_OUT,
+) -> None:
+    """Two methods without a learning rate next to two with three each, on scikit-learn's digits; under a minute."""
+    rows: list[tuple[str, float | None]] = [("red-sgd", None), ("red-adam", None)]
+    rows += [(name, lr) for name, rates in _DEMO_RATES.items() for lr in rates]
+    configs = comparison(Wish("digits-mlp"), rows, seeds)
+    store = RunStore.at(out)
+    # One thread: these networks are too small to gain from more.
+    _execute(configs, store, None, 1, jobs, quiet=False)
+    _show(_chosen(store, configs), store, store.path.parent / "digits-mlp")
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks with the numbers of their scales."""
+    table = Table("task", "scale", "network", "batch", "epochs", "examples")
+    for task in TASKS.values():
+        for index, (name, scale) in enumerate(task.scales.items()):
+            size = "all" if scale.train_size is None else f"{scale.train_size:,}"
+            first = task.name if index == 0 else ""
+            table.add_row(first, name, scale.network.text, str(scale.batch_size), str(scale.epochs), size)
+    console = _console()
+    console.print(table)
+    for task in TASKS.values():
+        console.print(f"{task.name}: {task.description}", highlight=False)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods."""
+    table = Table("method", "learning rate", "what it does")
+    for method in METHODS.values():
+        table.add_row(method.name, "needed" if method.needs_lr else "none", method.description)
+    _console().print(table)
+
+
+def _execute(
+    configs: Sequence[RunConfig], store: RunStore, data_dir: Path | None, threads: int | None, jobs: int, *, quiet: bool
+) -> None:
+    """Do the runs that are missing, with bars or in silence."""
+    from curvestep.bench.execute import execute
+
+    if quiet:
+        execute(configs, store, Silence(), data_dir=data_dir, threads=threads, jobs=jobs)
+        return
+    with Watch(_console(), len(configs), live_steps=jobs == 1) as watch:
+        execute(configs, store, watch, data_dir=data_dir, threads=threads, jobs=jobs)
+
+
+def _chosen(store: RunStore, configs: Sequence[RunConfig]) -> list[RunRecord]:
+    """The runs of these settings."""
+    keys = {config.key for config in configs}
+    return [record for record in store.read() if record.config.key in keys]
+
+
+def _show(records: Sequence[RunRecord], store: RunStore, stem: Path) -> None:
+    """Tables, and where store and figures are."""
+    console = _console()
+    groups = panels(records)
+    for panel in groups:
+        console.print(rich_table(panel))
+    written = write_figures(groups, stem)
+    console.print(f"Runs:   {store.path}", highlight=False, soft_wrap=True)
+    console.print(f"Figure: {written[0]}", highlight=False, soft_wrap=True)
+    console.print(f"        (against seconds: {written[2]}; SVG beside them)", highlight=False, soft_wrap=True)
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    """Learning rates from the command line."""
+    if text.strip() == "grid":
+        return LR_GRID
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise SettingError(
+            f"--lrs takes numbers separated by commas, as in 1e-3,3e-3, or the word grid; {text!r} was given."
+        ) from None
+
+
+def _console() -> Console:
+    """Standard output, looked up at each call so that redirection works."""
+    return Console()

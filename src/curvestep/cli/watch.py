@@ -1,0 +1,115 @@
+"""What a person sees while runs go on: a bar with loss, step size and curvature."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from curvestep.bench.config import RunConfig
+from curvestep.bench.record import FINISHED, RunRecord
+
+if TYPE_CHECKING:
+    from curvestep.bench.runner import Progress as StepProgress
+
+
+@final
+class Watch:
+    """A listener that draws on a terminal.
+
+    Args:
+        console: where to.
+        runs: number of runs; with more than one there is a second bar for them.
+        live_steps: whether steps will be reported.
+    """
+
+    def __init__(self, console: Console, runs: int, live_steps: bool) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=runs > 1,
+        )
+        self._console = console
+        self._live_steps = live_steps
+        self._all: TaskID | None = self._bars.add_task("runs", total=runs, numbers="") if runs > 1 else None
+        self._run: TaskID | None = None
+
+    def __enter__(self) -> Watch:
+        """Start drawing."""
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop drawing."""
+        self._bars.stop()
+
+    def skipped(self, config: RunConfig) -> None:
+        """A run was already in the store."""
+        self._console.print(f"[dim]{_name(config)}: already in the store[/dim]", highlight=False)
+        self._count()
+
+    def started(self, config: RunConfig) -> None:
+        """A run begins."""
+        if not self._live_steps:
+            return
+        if self._run is not None:
+            self._bars.remove_task(self._run)
+        self._run = self._bars.add_task(_name(config), total=None, numbers="loading")
+
+    def stepped(self, config: RunConfig, progress: StepProgress) -> None:
+        """A run did a step."""
+        if self._run is None:
+            return
+        step = progress.measurement
+        numbers = f"loss {step.loss_ema:.4g}  step size {step.step_size:.3g}"
+        if step.curvature is not None:
+            numbers += f"  curvature {step.curvature:.3g}"
+        if progress.metrics is not None and progress.metrics.test_accuracy is not None:
+            numbers += f"  test accuracy {progress.metrics.test_accuracy:.3f}"
+        self._bars.update(self._run, total=progress.steps, completed=step.step, numbers=numbers)
+
+    def finished(self, record: RunRecord) -> None:
+        """A run is in the store."""
+        if self._all is not None:
+            last = record.last
+            if record.status != FINISHED or last is None or last.train_loss is None:
+                text = f"diverged at step {record.diverged_at}"
+            else:
+                text = f"training loss {last.train_loss:.4g}, {last.seconds:.1f} s"
+            self._console.print(f"{_name(record.config)}: {text}", highlight=False)
+        self._count()
+
+    def _count(self) -> None:
+        """One run more is done."""
+        if self._all is not None:
+            self._bars.advance(self._all)
+
+
+@final
+class Silence:
+    """A listener that says nothing."""
+
+    def skipped(self, config: RunConfig) -> None:
+        """A run was already in the store."""
+
+    def started(self, config: RunConfig) -> None:
+        """A run begins."""
+
+    def stepped(self, config: RunConfig, progress: StepProgress) -> None:
+        """A run did a step."""
+
+    def finished(self, record: RunRecord) -> None:
+        """A run is in the store."""
+
+
+def _name(config: RunConfig) -> str:
+    """Method and seed."""
+    return f"{config.label}, seed {config.seed}"

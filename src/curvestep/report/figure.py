@@ -1,0 +1,220 @@
+"""The benchmark's figure: one column a task; training loss, step size, test loss and test accuracy below each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curvestep.report.series import Axis, Curve, Panel, Series
+from curvestep.report.style import line_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+_COLUMN_INCHES = 4.6
+_ROW_INCHES = 1.95
+_BAND_ALPHA = 0.18
+_GREY = "#555555"
+_OTHER_RATES = "other learning rates"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of the figure."""
+
+    title: str
+    curve: Callable[[Series, Axis], Curve]
+    logarithmic: bool
+    needs_accuracy: bool = False
+
+
+_ROWS = (
+    _Row("training loss", lambda series, axis: series.steps_curve("loss_ema", axis), True),
+    _Row("step size", lambda series, axis: series.steps_curve("step_size_ema", axis), True),
+    _Row("test loss", lambda series, axis: series.epochs_curve("test_loss", axis), True),
+    _Row("test accuracy", lambda series, axis: series.epochs_curve("test_accuracy", axis), False, needs_accuracy=True),
+)
+
+
+def write_figures(panels: Sequence[Panel], stem: Path) -> tuple[Path, ...]:
+    """Draw over epochs and over seconds, as PNG and SVG.
+
+    Args:
+        panels: one column each.
+        stem: path of the files without their ending.
+
+    Returns:
+        The four files.
+    """
+    import matplotlib
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    # Equal stores give equal files: no date inside, and names of SVG elements from a fixed salt.
+    with matplotlib.rc_context(_STYLE):
+        axes: tuple[tuple[Axis, str], ...] = (("epoch", ""), ("seconds", "-seconds"))
+        for axis, suffix in axes:
+            figure = draw(panels, axis)
+            for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+                path = stem.with_name(f"{stem.name}{suffix}.{ending}")
+                figure.savefig(path, dpi=160, metadata=metadata)
+                written.append(path)
+    return tuple(written)
+
+
+_STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "curvestep",
+    "svg.fonttype": "path",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _GREY,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "xtick.color": _GREY,
+    "ytick.color": _GREY,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "figure.facecolor": "white",
+}
+
+
+def draw(panels: Sequence[Panel], axis: Axis) -> Figure:
+    """The figure.
+
+    Args:
+        panels: one column each.
+        axis: ``epoch`` or ``seconds``.
+
+    Returns:
+        A figure outside pyplot, so that nothing has to be closed.
+    """
+    from matplotlib.figure import Figure
+
+    rows = [row for row in _ROWS if not row.needs_accuracy or any(panel.has_accuracy for panel in panels)]
+    handles = _legend(panels)
+    legend_columns = 2 if len(panels) == 1 else min(len(handles), 2 * len(panels))
+    legend_inches = 0.25 * math.ceil(len(handles) / legend_columns) + 0.15
+    width, body = _COLUMN_INCHES * len(panels) + 0.4, _ROW_INCHES * len(rows) + 1.0
+    height = body + legend_inches
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, legend_inches / height, 1, 1 - legend_inches / height))  # type: ignore[union-attr]
+    grid = figure.subplots(len(rows), len(panels), sharex="col", squeeze=False)
+    for column, panel in enumerate(panels):
+        for index, row in enumerate(rows):
+            axes: Axes = grid[index, column]
+            if row.needs_accuracy and not panel.has_accuracy:
+                _empty(axes, "this task has no accuracy")
+            else:
+                _draw_row(axes, panel, row, axis)
+            axes.set_title(row.title, loc="left", fontsize=9, color="black", pad=3)
+            axes.tick_params(labelbottom=index == len(rows) - 1, which="both")
+        grid[-1, column].set_xlabel("epoch" if axis == "epoch" else "seconds of training steps")
+        _head(grid[0, column], panel)
+    figure.legend(
+        handles=handles, loc="lower center", ncols=legend_columns, frameon=False, fontsize=9, handlelength=2.6
+    )
+    return figure
+
+
+def _head(axes: Axes, panel: Panel) -> None:
+    """The task's name above its column, and in small what was run."""
+    seeds = "1 seed" if panel.seeds == 1 else f"mean and range of {panel.seeds} seeds"
+    text = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+    axes.annotate(panel.title, (0, 1), xytext=(0, 36), fontsize=12, fontweight="bold", **text)
+    axes.annotate(f"{panel.subtitle}; {seeds}", (0, 1), xytext=(0, 23), fontsize=8, color=_GREY, **text)
+
+
+def _draw_row(axes: Axes, panel: Panel, row: _Row, axis: Axis) -> None:
+    """All series of a panel; the best of each method on top with its band, the others thin below."""
+    if row.logarithmic:
+        axes.set_yscale("log")
+    leading: list[Curve] = []
+    # Worst first, so that the best is drawn last and on top.
+    for series in reversed(panel.series):
+        curve = row.curve(series, axis)
+        if not curve.x:
+            continue
+        style = line_style(series.method, series.runs[0].config.lr is not None)
+        if series.label not in panel.leaders:
+            axes.plot(curve.x, curve.mean, color=style.colour, linestyle=style.dashes, linewidth=0.8, alpha=0.45)
+            continue
+        leading.append(curve)
+        axes.fill_between(curve.x, curve.low, curve.high, color=style.colour, alpha=_BAND_ALPHA, linewidth=0)
+        axes.plot(curve.x, curve.mean, color=style.colour, linestyle=style.dashes, linewidth=1.8)
+        if curve.broken:
+            axes.plot(curve.x[-1], curve.mean[-1], marker="X", color=style.colour, markersize=7, clip_on=False)
+    _limit(axes, leading, row)
+
+
+def _limit(axes: Axes, curves: Sequence[Curve], row: _Row) -> None:
+    """Vertical limits from the best series of each method, so that a run that went away does not flatten the rest."""
+    lows = [value for curve in curves for value in curve.low if value > 0.0 or not row.logarithmic]
+    highs = [value for curve in curves for value in curve.high if value > 0.0 or not row.logarithmic]
+    if not lows:
+        return
+    low, high = min(lows), max(highs)
+    if row.logarithmic:
+        margin = max((high / low) ** 0.06, 1.05)
+        axes.set_ylim(low / margin, high * margin)
+        _log_ticks(axes, low / margin, high * margin)
+        return
+    # Accuracies start near chance; what matters lies where the curves end.
+    ends = [curve.mean[-1] for curve in curves]
+    early = [curve.mean[len(curve.mean) // 10] for curve in curves]
+    low = min(*early, *ends) if early else low
+    span = max(high - low, 1e-3)
+    axes.set_ylim(low - 0.08 * span, high + 0.08 * span)
+
+
+def _log_ticks(axes: Axes, low: float, high: float) -> None:
+    """Plain numbers; inside less than a decade and a half also between the powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    decades = math.log10(high / low)
+    subs = (1.0, 2.0, 3.0, 5.0, 7.0) if decades < 0.7 else (1.0, 2.0, 5.0) if decades < 1.7 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(base=10.0, subs=subs, numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(LogLocator(base=10.0, subs="auto", numticks=8) if decades < 6 else NullLocator())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _empty(axes: Axes, text: str) -> None:
+    """A cell without curves, which says why."""
+    axes.set_yticks([])
+    axes.grid(False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=_GREY, fontsize=9)
+
+
+def _legend(panels: Sequence[Panel]) -> list[Line2D]:
+    """One entry a method, in the order of the best training loss in the first panel it is in."""
+    from matplotlib.lines import Line2D
+
+    labels: dict[str, list[str]] = {}
+    rates: dict[str, int] = {}
+    for panel in panels:
+        for series in panel.series:
+            if series.label in panel.leaders:
+                labels.setdefault(series.method, []).append(series.label)
+                rates[series.method] = max(rates.get(series.method, 0), panel.rates(series.method))
+    handles: list[Line2D] = []
+    for method, names in labels.items():
+        style = line_style(method, any("lr" in name for name in names))
+        text = names[0] if len(set(names)) == 1 else f"{method}, best rate of each task"
+        if rates[method] > 1:
+            text += f" (best of {rates[method]})"
+        handles.append(Line2D([], [], color=style.colour, linestyle=style.dashes, linewidth=1.8, label=text))
+    if any(count > 1 for count in rates.values()):
+        handles.append(Line2D([], [], color=_GREY, linestyle=(0, (4.0, 1.2)), linewidth=0.8, label=_OTHER_RATES))
+    if any(series.diverged for panel in panels for series in panel.series if series.label in panel.leaders):
+        handles.append(Line2D([], [], color=_GREY, marker="X", linestyle="none", markersize=7, label="a seed diverged"))
+    return handles
