@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 _COLUMN_INCHES = 4.6
 _ROW_INCHES = 1.95
+_FOLDED_ROW_INCHES = 2.4
 _BAND_ALPHA = 0.18
 _GREY = "#555555"
-_OTHER_RATES = "other learning rates"
+_OTHER_SETTINGS = "other settings"
 
 
 @dataclass(frozen=True)
@@ -98,27 +99,33 @@ def draw(panels: Sequence[Panel], axis: Axis) -> Figure:
         A figure outside pyplot, so that nothing has to be closed.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     rows = [row for row in _ROWS if not row.needs_accuracy or any(panel.has_accuracy for panel in panels)]
+    # Tasks stand side by side with their rows below each other; a single task is folded into two columns.
+    folded = len(panels) == 1
+    grid_columns = 2 if folded else len(panels)
+    grid_rows = math.ceil(len(rows) / 2) if folded else len(rows)
     handles = _legend(panels)
-    legend_columns = 2 if len(panels) == 1 else min(len(handles), 2 * len(panels))
-    legend_inches = 0.25 * math.ceil(len(handles) / legend_columns) + 0.15
-    width, body = _COLUMN_INCHES * len(panels) + 0.4, _ROW_INCHES * len(rows) + 1.0
-    height = body + legend_inches
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, legend_inches / height, 1, 1 - legend_inches / height))  # type: ignore[union-attr]
-    grid = figure.subplots(len(rows), len(panels), sharex="col", squeeze=False)
+    legend_columns = min(len(handles), 2 * grid_columns if len(handles) > 3 * grid_columns else grid_columns)
+    legend_inches = 0.22 * math.ceil(len(handles) / legend_columns) + 0.15
+    height = (_FOLDED_ROW_INCHES if folded else _ROW_INCHES) * grid_rows + 1.0 + legend_inches
+    engine = ConstrainedLayoutEngine(rect=(0, legend_inches / height, 1, 1 - legend_inches / height))
+    figure = Figure(figsize=(_COLUMN_INCHES * grid_columns + 0.4, height), layout=engine)
+    grid = figure.subplots(grid_rows, grid_columns, sharex="col", squeeze=False)
     for column, panel in enumerate(panels):
-        for index, row in enumerate(rows):
-            axes: Axes = grid[index, column]
+        cells: list[Axes] = list(grid.flat) if folded else list(grid[:, column])
+        for axes, row in zip(cells, rows, strict=False):
             if row.needs_accuracy and not panel.has_accuracy:
                 _empty(axes, "this task has no accuracy")
             else:
                 _draw_row(axes, panel, row, axis)
             axes.set_title(row.title, loc="left", fontsize=9, color="black", pad=3)
-            axes.tick_params(labelbottom=index == len(rows) - 1, which="both")
-        grid[-1, column].set_xlabel("epoch" if axis == "epoch" else "seconds of training steps")
-        _head(grid[0, column], panel)
+        for axes in cells[len(rows) :]:
+            _empty(axes, "this task has no accuracy")
+        _head(cells[0], panel)
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch" if axis == "epoch" else "seconds of training steps")
     figure.legend(
         handles=handles, loc="lower center", ncols=legend_columns, frameon=False, fontsize=9, handlelength=2.6
     )
@@ -214,7 +221,7 @@ def _legend(panels: Sequence[Panel]) -> list[Line2D]:
             text += f" (best of {rates[method]})"
         handles.append(Line2D([], [], color=style.colour, linestyle=style.dashes, linewidth=1.8, label=text))
     if any(count > 1 for count in rates.values()):
-        handles.append(Line2D([], [], color=_GREY, linestyle=(0, (4.0, 1.2)), linewidth=0.8, label=_OTHER_RATES))
+        handles.append(Line2D([], [], color=_GREY, linestyle=(0, (4.0, 1.2)), linewidth=0.8, label=_OTHER_SETTINGS))
     if any(series.diverged for panel in panels for series in panel.series if series.label in panel.leaders):
         handles.append(Line2D([], [], color=_GREY, marker="X", linestyle="none", markersize=7, label="a seed diverged"))
     return handles

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 DIVERGED = "diverged"
+_SMOOTHED = "training loss, EMA"
 
 
 def rich_table(panel: Panel) -> Table:
@@ -22,15 +23,32 @@ def rich_table(panel: Panel) -> Table:
     Returns:
         A table to print with rich.
     """
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{panel.title} ({panel.subtitle})", caption=caption(panel), title_justify="left")
-    for index, name in enumerate(_header(panel)):
-        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=index == 0)
+    table = Table(
+        title=f"{panel.title} ({panel.subtitle})",
+        caption=caption(panel, smoothed=False),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+    )
+    # Eighty columns hold the range of the training loss, on a second line, and the means of the rest.
+    names = _header(panel)
+    hidden = names.index(_SMOOTHED)
+    for index, name in enumerate(names):
+        if index == 0:
+            table.add_column(name, min_width=min(22, max(len(row.label) for row in panel.series)))
+        elif index != hidden:
+            table.add_column(_two_lines(name), justify="right", no_wrap=True)
     for series in panel.series:
         style = "bold" if series.label in panel.leaders else "dim"
-        table.add_row(*(Text(cell, style=style) for cell in _cells(panel, series)))
+        cells = _cells(panel, series)
+        short = [cells[0], cells[1].replace(" (", "\n("), *(cell.partition(" (")[0] for cell in cells[2:])]
+        del short[hidden]
+        table.add_row(*(Text(cell, style=style) for cell in short))
     return table
 
 
@@ -50,7 +68,7 @@ def markdown_table(panel: Panel) -> str:
             cells[0] = f"**{cells[0]}**"
         rows.append(cells)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([f"### {panel.title} ({panel.subtitle})", "", *lines, "", caption(panel), ""])
+    return "\n".join([f"### {panel.title} ({panel.subtitle})", "", *lines, "", caption(panel, smoothed=True), ""])
 
 
 def json_rows(panel: Panel) -> list[dict[str, Any]]:
@@ -89,27 +107,34 @@ def json_rows(panel: Panel) -> list[dict[str, Any]]:
     ]
 
 
-def caption(panel: Panel) -> str:
+def caption(panel: Panel, *, smoothed: bool) -> str:
     """What the numbers are.
 
     Args:
         panel: the runs.
+        smoothed: whether the table has the moving average of the training loss.
 
     Returns:
-        One sentence or two.
+        A few sentences.
     """
-    seeds = "one seed" if panel.seeds == 1 else f"mean (min-max) over {panel.seeds} seeds"
-    smoothing = panel.series[0].runs[0].smoothing
+    seeds = "one seed" if panel.seeds == 1 else f"mean (min–max) over {panel.seeds} seeds"
+    average = f"; EMA: its moving average over steps, factor {panel.series[0].runs[0].smoothing:g}" if smoothed else ""
     return (
-        f"At the end of the run, {seeds}; losses contain the L2 term. Training loss: mean over the batches of the last "
-        f"epoch, and as a moving average over steps (factor {smoothing:g}). Sorted by training loss, best rate bold."
+        f"At the end of the run, {seeds}; losses contain the L2 term. The training loss is the mean over the batches "
+        f"of the last epoch{average}. Sorted by training loss, the best setting of each method bold."
     )
 
 
 def _header(panel: Panel) -> list[str]:
     """Names of the columns."""
     accuracy = ["test accuracy"] if panel.has_accuracy else []
-    return ["method", "training loss", "training loss, EMA", "test loss", *accuracy, "last step size", "ms a step"]
+    return ["method", "training loss", _SMOOTHED, "test loss", *accuracy, "last step size", "ms a step"]
+
+
+def _two_lines(name: str) -> str:
+    """The header of a narrow column, broken before its last word."""
+    first, _, last = name.rpartition(" ")
+    return f"{first}\n{last}" if first else last
 
 
 def _cells(panel: Panel, series: Series) -> list[str]:
@@ -133,7 +158,7 @@ def _text(spread: Spread | None) -> str:
         return "–"
     if spread.low == spread.high:
         return number(spread.mean)
-    return f"{number(spread.mean)} ({number(spread.low)}-{number(spread.high)})"
+    return f"{number(spread.mean)} ({number(spread.low)}–{number(spread.high)})"
 
 
 def number(value: float) -> str:
@@ -143,21 +168,21 @@ def number(value: float) -> str:
         value: any finite number.
 
     Returns:
-        Three significant digits at least, without an exponent between 1e-4 and 1e5.
+        Three significant digits, four between 1 and 10; with an exponent below 0.001 and from 10,000 on.
 
     Example:
-        >>> number(0.000412345), number(1.70812), number(0.98213), number(3.2e-06)
-        ('0.000412', '1.708', '0.982', '3.2e-06')
+        >>> [number(value) for value in (0.000412345, 0.0082, 0.98213, 1.70812, 74.485, 2345.6, 0.0)]
+        ['4.12e-4', '0.00820', '0.982', '1.708', '74.5', '2346', '0']
     """
-    if value != 0.0 and not 1e-4 <= abs(value) < 1e5:
-        return f"{value:.2g}"
-    return f"{value:.3f}" if 0.1 <= abs(value) < 1e3 else f"{_three_digits(value)}"
-
-
-def _three_digits(value: float) -> str:
-    """Three significant digits in plain notation."""
-    digits = f"{value:#.3g}"
-    return f"{float(digits):.0f}" if "e" in digits else digits.rstrip(".")
+    size = abs(value)
+    if size == 0.0:
+        return "0"
+    if size < 1e-3 or size >= 1e4:
+        mantissa, _, exponent = f"{value:.2e}".partition("e")
+        return f"{mantissa}e{int(exponent)}"
+    if size >= 1e3:
+        return f"{value:.0f}"
+    return f"{value:.3f}" if 1.0 <= size < 10.0 else f"{value:#.3g}".rstrip(".")
 
 
 def _object(spread: Spread | None) -> dict[str, float] | None:
