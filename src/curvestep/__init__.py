@@ -1,14 +1,80 @@
-"""Step sizes for PyTorch training, measured from the curvature of the loss instead of tuned."""
+"""Step sizes for PyTorch training, measured from the curvature of the loss instead of tuned.
+
+Names load on first use, so that the command line can show its help, and the report read a run store, without torch.
+"""
 
 from __future__ import annotations
 
-from curvestep._errors import CurvestepError as CurvestepError
-from curvestep._errors import DirectionError as DirectionError
-from curvestep._errors import MissingRuleError as MissingRuleError
-from curvestep._errors import RecordingError as RecordingError
-from curvestep._errors import SampleAxisError as SampleAxisError
-from curvestep.engine import Curvature as Curvature
-from curvestep.engine import Tape as Tape
-from curvestep.engine import record as record
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from curvestep import schedules as schedules
+    from curvestep._errors import CurvestepError as CurvestepError
+    from curvestep._errors import DirectionError as DirectionError
+    from curvestep._errors import MissingRuleError as MissingRuleError
+    from curvestep._errors import RecordingError as RecordingError
+    from curvestep._errors import SampleAxisError as SampleAxisError
+    from curvestep._records import Outcome as Outcome
+    from curvestep._records import StepRecord as StepRecord
+    from curvestep.engine import Curvature as Curvature
+    from curvestep.engine import Tape as Tape
+    from curvestep.engine import record as record
+    from curvestep.optim import RescaledAdam as RescaledAdam
+    from curvestep.optim import RescaledRMSprop as RescaledRMSprop
+    from curvestep.optim import RescaledSGD as RescaledSGD
+
+__all__ = [
+    "__version__",
+    # optimizers, the schedules of their ℓ, and what a step reports
+    "Outcome",
+    "RescaledAdam",
+    "RescaledRMSprop",
+    "RescaledSGD",
+    "schedules",
+    "StepRecord",
+    # the curvature engine
+    "Curvature",
+    "record",
+    "Tape",
+    # refusals
+    "CurvestepError",
+    "DirectionError",
+    "MissingRuleError",
+    "RecordingError",
+    "SampleAxisError",
+]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Outcome": "curvestep._records",
+    "StepRecord": "curvestep._records",
+    "RescaledAdam": "curvestep.optim",
+    "RescaledRMSprop": "curvestep.optim",
+    "RescaledSGD": "curvestep.optim",
+    "Curvature": "curvestep.engine",
+    "Tape": "curvestep.engine",
+    "record": "curvestep.engine",
+    "CurvestepError": "curvestep._errors",
+    "DirectionError": "curvestep._errors",
+    "MissingRuleError": "curvestep._errors",
+    "RecordingError": "curvestep._errors",
+    "SampleAxisError": "curvestep._errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the module that defines it, once."""
+    if name == "schedules":
+        return _import_module("curvestep.schedules")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'curvestep' has no attribute {name!r}")
+    value = globals()[name] = getattr(_import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)

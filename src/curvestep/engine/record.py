@@ -108,7 +108,9 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and, in the forward, write it down."""
         kwargs = kwargs or {}
-        if _graph_task() != -1:  # backward's own operations are not part of the forward
+        # Backward's own operations are not part of the forward, but those of a gradient that is itself differentiated
+        # (create_graph=True, as in physics-informed nets) are: autograd runs them with gradients enabled.
+        if _graph_task() != -1 and not torch.is_grad_enabled():
             return func(*args, **kwargs)
         self._settle()
         known = facts(func)

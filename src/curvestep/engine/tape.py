@@ -42,7 +42,9 @@ class Slot:
         self.geometry = geometry  # (of the base that carries the hook, of the view that was written)
 
     def __call__(self, grad: Tensor | None) -> None:
-        if grad is None:  # an output that backward passed with an undefined gradient
+        if grad is None or torch.is_grad_enabled():
+            # undefined: this output does not matter to the root; enabled: a gradient inside the forward is being
+            # recorded (create_graph=True), and its cotangents are not those of the loss
             return
         log = self.log
         task = torch._C._current_graph_task_id()
@@ -50,8 +52,6 @@ class Slot:
             log.tasks.append(task)
             if len(log.tasks) == 1:
                 log.root = self
-        if grad.requires_grad:
-            grad = grad.detach()
         if self.geometry is not None:
             grad = regather(grad, *self.geometry)
         self.cotangent = grad
@@ -141,8 +141,9 @@ class Tape:
         passes = len(self.log.tasks)
         if passes == 0:
             raise RecordingError(
-                "One backward pass inside the recording was needed, but none ran (or the loss does not depend on a "
-                "parameter). Call loss.backward() inside `with record():`, after the forward."
+                "One backward pass inside the recording was needed, but none ran (or it ran with create_graph=True, or "
+                "the loss does not depend on a parameter). Call loss.backward() inside `with record():`, after the "
+                "forward."
             )
         if passes > 1:
             raise RecordingError(

@@ -136,7 +136,7 @@ def _exp(s: Site) -> Slopes:
 
 def _sqrt(s: Site) -> Slopes:
     slope = 0.5 / s.y()
-    return slope, -2 * slope * slope / s.y()
+    return slope, -slope * slope / s.y()
 
 
 def _rsqrt(s: Site) -> Slopes:

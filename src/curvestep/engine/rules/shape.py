@@ -141,7 +141,7 @@ def _aligned(s: AxisSite) -> bool:
     """Whether a cut along the samples starts at a multiple of the batch with unit stride."""
     if s.node.op is aten.slice.Tensor:
         return (s.arg(2) or 0) % s.batch == 0 and s.arg(4, 1) == 1
-    if s.node.op is aten.split.Tensor:
+    if s.node.op in (aten.split.Tensor, aten.unsafe_split.Tensor):
         return s.arg(1) % s.batch == 0
     return all(size % s.batch == 0 for size in s.arg(1))
 
@@ -160,6 +160,8 @@ def _removed_axis(s: AxisSite) -> list[Annotation]:
 linear_in_first(aten.slice.Tensor, _cut_axis)
 linear_in_first(aten.narrow.default, _cut_axis)
 linear_in_first(aten.split.Tensor, _cut_axis)
+linear_in_first(aten.unsafe_split.Tensor, _cut_axis)
+linear_in_first(aten.unsafe_split_with_sizes.default, _cut_axis)
 linear_in_first(aten.split_with_sizes.default, _cut_axis)
 linear_in_first(aten.select.int, _removed_axis)
 linear_in_first(aten.unbind.int, _removed_axis)
