@@ -35,10 +35,12 @@ class Adam:
         Two tensors of state a parameter.
 
     Example:
+        The first step is the sign of the gradient:
+
         >>> import torch
-        >>> direction, weight = Adam(), torch.zeros(2)
-        >>> direction.propose([torch.tensor([3.0, -4.0])], [direction.init(weight)])    # the sign, at the first step
-        [tensor([ 1., -1.])]
+        >>> direction, weight = Adam(eps=0.0), torch.zeros(2)
+        >>> direction.propose([torch.tensor([3.0, -4.0])], [direction.init(weight)])[0].round(decimals=5)
+        tensor([ 1., -1.])
 
     Source:
         de Gournay and Gossard (2022), Algorithm 4 with line 6 of Algorithm 3; Kingma and Ba (2015), Algorithm 1.

@@ -31,10 +31,12 @@ class RMSprop:
         One tensor of state a parameter.
 
     Example:
+        The first step is the sign of the gradient:
+
         >>> import torch
-        >>> direction, weight = RMSprop(), torch.zeros(2)
-        >>> direction.propose([torch.tensor([3.0, -4.0])], [direction.init(weight)])    # the sign, at the first step
-        [tensor([ 1., -1.])]
+        >>> direction, weight = RMSprop(eps=0.0), torch.zeros(2)
+        >>> direction.propose([torch.tensor([3.0, -4.0])], [direction.init(weight)])[0].round(decimals=5)
+        tensor([ 1., -1.])
 
     Source:
         de Gournay and Gossard (2022), Algorithm 3, lines 6 and 10.

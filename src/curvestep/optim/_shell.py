@@ -359,7 +359,8 @@ class AbstractCurvestepOptimizer(Optimizer, ABC):
         vars(self).setdefault("last_step", None)
         for group in self.param_groups:
             for name, value in self.defaults.items():
-                group.setdefault(name, value)
+                if name != "differentiable":  # torch puts this among the defaults of whatever it restores
+                    group.setdefault(name, value)
             group[RULE_STATE] = dict(group[RULE_STATE] or self._rule(self.param_groups).init())
 
 

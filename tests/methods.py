@@ -1,0 +1,97 @@
+"""The database of optimizers: what each is made with, what it can do, and what it refuses. The laws loop over it.
+
+A new optimizer is one row here. Tests never ask for a method's name; they ask its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from curvestep.optim import AbstractCurvestepOptimizer, RescaledAdam, RescaledRMSprop, RescaledSGD
+
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Options that must be refused with a ``ValueError`` whose message matches."""
+
+    options: Options
+    message: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """One optimizer."""
+
+    make: Callable[..., AbstractCurvestepOptimizer]
+    variants: dict[str, Options]  # what is special about it → the options
+    refusals: tuple[Refusal, ...]
+    learns: Options  # options under which a small noisy problem is learnt by all variants
+    state_per_parameter: dict[str, tuple[str, ...]]  # variant → tensors it keeps
+    eps: Options = field(default_factory=dict)  # options that make the direction free of a unit of its own
+
+
+_SHARED_VARIANTS: dict[str, Options] = {
+    "plain": {},
+    "level one half": {"lr": 0.5},
+    "no curvature average": {"beta3": 0.0},
+    "L2": {"weight_decay": 0.01},
+    "decoupled decay": {"decoupled_weight_decay": 0.01},
+    "tight cap": {"max_relative_step": 0.05},
+}
+
+_SHARED_REFUSALS = (
+    Refusal({"lr": -1.0}, r"lr is the level .* but lr=-1\.0 was given"),
+    Refusal({"lr": float("nan")}, r"lr=nan was given"),
+    Refusal({"lr": float("inf")}, r"lr=inf was given"),
+    Refusal({"lr": "fast"}, r"lr='fast' was given"),
+    Refusal({"beta3": 1.0}, r"beta3 .* \[0, 1\), but beta3=1\.0 was given"),
+    Refusal({"beta3": -0.1}, r"beta3=-0\.1 was given"),
+    Refusal({"weight_decay": -1e-4}, r"weight_decay=-0\.0001 was given"),
+    Refusal({"decoupled_weight_decay": float("inf")}, r"decoupled_weight_decay=inf was given"),
+    Refusal({"max_relative_step": 0.0}, r"max_relative_step=0\.0 was given"),
+    Refusal({"max_relative_step": float("inf")}, r"max_relative_step=inf was given"),
+)
+
+METHODS: dict[str, Method] = {
+    "RescaledSGD": Method(
+        make=RescaledSGD,
+        variants={**_SHARED_VARIANTS, "momentum": {"momentum": 0.9, "lr": 0.1}},
+        refusals=(*_SHARED_REFUSALS, Refusal({"momentum": 1.0}, r"momentum=1\.0 was given")),
+        learns={"lr": 0.1},
+        state_per_parameter={"plain": (), "momentum": ("exp_avg",)},
+    ),
+    "RescaledRMSprop": Method(
+        make=RescaledRMSprop,
+        variants={**_SHARED_VARIANTS, "short memory": {"beta2": 0.5}},
+        refusals=(
+            *_SHARED_REFUSALS,
+            Refusal({"beta2": 1.5}, r"beta2=1\.5 was given"),
+            Refusal({"eps": -1e-8}, r"eps=-1e-08 was given"),
+        ),
+        learns={"lr": 0.5},
+        state_per_parameter={"plain": ("exp_avg_sq",)},
+        eps={"eps": 0.0},
+    ),
+    "RescaledAdam": Method(
+        make=RescaledAdam,
+        variants={**_SHARED_VARIANTS, "other betas": {"betas": (0.5, 0.999)}},
+        refusals=(
+            *_SHARED_REFUSALS,
+            Refusal({"betas": (1.0, 0.99)}, r"beta1=1\.0 was given"),
+            Refusal({"betas": (0.9, -0.5)}, r"beta2=-0\.5 was given"),
+            Refusal({"betas": 0.9}, r"pair of the decay rates .* betas=0\.9 was given"),
+            Refusal({"eps": float("nan")}, r"eps=nan was given"),
+        ),
+        learns={"lr": 0.1},  # Appendix C.1: 1 − β₁ is the level at which momentum keeps descending
+        state_per_parameter={"plain": ("exp_avg", "exp_avg_sq")},
+        eps={"eps": 0.0},
+    ),
+}
+
+#: Every method with every one of its variants, and the names under which pytest shows them.
+CASES = [(method, options) for method in METHODS.values() for options in method.variants.values()]
+CASE_IDS = [f"{name}-{variant}" for name, method in METHODS.items() for variant in method.variants]
