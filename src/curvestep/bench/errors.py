@@ -19,3 +19,15 @@ class DataError(BenchError):
 
 class StoreError(BenchError):
     """A run store is missing, empty, or cannot be written."""
+
+
+class BenchWarning(UserWarning):
+    """Base class of what the command line prints as one line: something was repaired or skipped, the work goes on."""
+
+
+class StoreWarning(BenchWarning):
+    """A line of a run store could not be read and was skipped."""
+
+
+class CacheWarning(BenchWarning):
+    """A cached data set could not be read or written."""

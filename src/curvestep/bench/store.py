@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from curvestep.bench.errors import StoreError
+from curvestep.bench.errors import StoreError, StoreWarning
 from curvestep.bench.record import RunRecord
 
 STORE_NAME = "runs.jsonl"
-
-
-class StoreWarning(UserWarning):
-    """A line of a run store could not be read and was skipped."""
 
 
 @final
@@ -25,7 +21,7 @@ class RunStore:
     """A file of runs.
 
     A run enters with one write followed by ``fsync``, so a reader sees all of it or, if the machine stopped inside that
-    write, a last line without an end. Readers skip such a torn line with a warning; the next append cuts it off.
+    write, a last line without an end. Readers skip such a torn line with a warning; the next append removes it.
 
     Args:
         path: the file; it and its folder are made by the first append.
@@ -65,7 +61,7 @@ class RunStore:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_name(self.path.name + ".lock")), self.path.open("a+b") as file:
-                _cut_torn_line(self.path, file.fileno())
+                _mend_end(self.path, file.fileno())
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
@@ -113,15 +109,17 @@ class RunStore:
         return frozenset(record.config.key for record in self.read())
 
 
-def _cut_torn_line(path: Path, descriptor: int) -> None:
-    """Remove what follows the last line end, with a warning if there is anything."""
+def _mend_end(path: Path, descriptor: int) -> None:
+    """End a last line that lacks only its end; remove one that lacks more, with a warning."""
     content = path.read_bytes()
     end = content.rfind(b"\n") + 1
     if end == len(content):
         return
-    warnings.warn(
-        f"The last line of {path} was not written to its end, as after a kill, and was removed.",
-        StoreWarning,
-        stacklevel=3,
-    )
-    os.ftruncate(descriptor, end)
+    try:
+        RunRecord.from_json(json.loads(content[end:]))
+    except ValueError:
+        message = f"The last line of {path} was not written to its end, as after a kill, and was removed."
+        warnings.warn(message, StoreWarning, stacklevel=3)
+        os.ftruncate(descriptor, end)
+    else:
+        os.write(descriptor, b"\n")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from curvestep._errors import CurvestepError
 from curvestep.bench.config import DEFAULT_WEIGHT_DECAY, RunConfig
-from curvestep.bench.errors import SettingError, StoreError
+from curvestep.bench.errors import BenchWarning, SettingError, StoreError
 from curvestep.bench.methods import METHODS
 from curvestep.bench.record import RunRecord
 from curvestep.bench.settings import LR_GRID, Wish, comparison, run_config, with_rates
@@ -52,9 +53,9 @@ def _refusing(command: Callable[_P, None]) -> Callable[_P, None]:
     @functools.wraps(command)
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> None:
         errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-        warnings.showwarning = lambda message, *_, **__: errors.print(f"curvestep: {message}")
         try:
-            command(*args, **kwargs)
+            with _warnings_as_lines(errors):
+                command(*args, **kwargs)
         except CurvestepError as error:
             errors.print(f"curvestep: {error}")
             raise typer.Exit(_REFUSED) from error
@@ -63,6 +64,23 @@ def _refusing(command: Callable[_P, None]) -> Callable[_P, None]:
             raise typer.Exit(_INTERRUPTED) from None
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _warnings_as_lines(errors: Console) -> Iterator[None]:
+    """Print the benchmark's own warnings as one line each, and leave all others as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", BenchWarning)
+        show = warnings.showwarning
+
+        def line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, BenchWarning):
+                errors.print(f"curvestep: {message}")
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = line
+        yield
 
 
 @app.command()
@@ -196,7 +214,7 @@ def report(
 @app.command()
 @_refusing
 def demo(
-    seeds: Annotated[int, typer.Option(help="Number of seeds, counted from 0.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Number of seeds, counted from 0.")] = 2,
     jobs: Annotated[int, typer.Option(help="Runs at a time; their seconds disturb each other.")] = 1,
     out: options.Out = _DEMO_OUT,
 ) -> None:

@@ -12,12 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from curvestep.bench.errors import CacheWarning
+
 CACHE_VARIABLE = "CURVESTEP_CACHE"
 Tensors = dict[str, Tensor]
-
-
-class CacheWarning(UserWarning):
-    """A cached data set could not be read or written; the run goes on without it."""
 
 
 def cache_dir() -> Path:

@@ -15,8 +15,8 @@ from curvestep.bench.errors import DataError
 
 _PARQUET = {"train": "train-*.parquet", "test": "test-*.parquet"}
 _SPLITS = {"train": ("train",), "test": ("test",)}
-_MNIST = Source("mnist", "parquet", _PARQUET, "ylecun/mnist", None, _SPLITS)
-_CIFAR10 = Source("cifar10", "parquet", _PARQUET, "uoft-cs/cifar10", None, _SPLITS)
+_MNIST = Source("mnist", "parquet", _PARQUET, "ylecun/mnist", None, _SPLITS, image="image")
+_CIFAR10 = Source("cifar10", "parquet", _PARQUET, "uoft-cs/cifar10", None, _SPLITS, image="img")
 _NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -51,7 +51,7 @@ def mnist(data_dir: Path | None) -> ImageSet:
     Raises:
         DataError: if it is missing or broken.
     """
-    return _image_set(open_source(_MNIST, data_dir), column="image", mode="L", size=28)
+    return _image_set(open_source(_MNIST, data_dir), "image", mode="L", size=28)
 
 
 def cifar10(data_dir: Path | None) -> ImageSet:
@@ -66,7 +66,7 @@ def cifar10(data_dir: Path | None) -> ImageSet:
     Raises:
         DataError: if it is missing or broken.
     """
-    return _image_set(open_source(_CIFAR10, data_dir), column="img", mode="RGB", size=32)
+    return _image_set(open_source(_CIFAR10, data_dir), "img", mode="RGB", size=32)
 
 
 def _image_set(opened: Opened, column: str, mode: str, size: int) -> ImageSet:

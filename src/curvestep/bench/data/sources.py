@@ -26,6 +26,7 @@ class Source:
         hub: its name on the hub.
         hub_revision: branch on the hub, None for the default one.
         hub_splits: the hub's splits that make up each of ours, in order.
+        image: name of the column to decode as an image, if any.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Source:
     hub: str
     hub_revision: str | None
     hub_splits: Mapping[str, tuple[str, ...]]
+    image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,20 @@ class Opened:
                 opened = datasets.load_dataset("text", data_files=files, sample_by="document", streaming=True)
             else:
                 opened = datasets.load_dataset("parquet", data_files=files, streaming=True)
-            yield opened[split]
+            yield self._decoding(opened[split])
             return
         opened = datasets.load_dataset(self.source.hub, revision=self.source.hub_revision)
         for name in self.source.hub_splits[split]:
-            yield opened[name]
+            yield self._decoding(opened[name])
+
+    def _decoding(self, table: Any) -> Iterable[Row]:
+        """The table with its image column decoded, also where the file does not say that it is one."""
+        import datasets
+
+        column = self.source.image
+        if column is None or column not in (table.column_names or ()):
+            return table
+        return table.cast_column(column, datasets.Image())
 
     def _sentence(self, error: Exception) -> str:
         """What went wrong and what to do about it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
@@ -46,13 +47,19 @@ def standardised(train_images: Tensor) -> Scaling:
     Returns:
         The scaling.
     """
-    # Sums of uint8 in float64 are exact up to 2^53.
-    mean = train_images.mean(dim=(0, 2, 3), dtype=torch.float64)
-    count = train_images[:, 0].numel()
-    square = torch.stack([channel.to(torch.int64).square().sum() for channel in train_images.unbind(1)]) / count
-    deviation = (square.to(torch.float64) - mean.square()).clamp_min(1e-12).sqrt()
+    levels = torch.arange(256, dtype=torch.float64)
+    means: list[float] = []
+    deviations: list[float] = []
+    for channel in train_images.unbind(1):
+        # How often each of the 256 levels occurs: exact, and no float copy of the images.
+        share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+        mean = float(share @ levels)
+        variance = float(share @ (levels - mean).square())
+        means.append(mean)
+        # A channel of one level has nothing to scale.
+        deviations.append(math.sqrt(variance) if variance > 0.0 else 1.0)
     shape = (-1, 1, 1)
-    return Scaling(mean.to(torch.float32).reshape(shape), deviation.to(torch.float32).reshape(shape))
+    return Scaling(torch.tensor(means).reshape(shape), torch.tensor(deviations).reshape(shape))
 
 
 def unit_range(train_images: Tensor) -> Scaling:

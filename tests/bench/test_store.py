@@ -1,0 +1,124 @@
+"""Laws of the run store: what was appended is read, whatever happened to the file's end."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from curvestep.bench.errors import StoreError, StoreWarning
+from curvestep.bench.store import RunStore
+from tests.bench.synthetic import record
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore.at(tmp_path / "deep" / "folder")
+
+
+def test_reads_what_was_appended(store: RunStore) -> None:
+    assert store.read() == ()
+    runs = (record(seed=0), record("red-sgd", None, seed=1), record("adamw", 0.01, accuracy=None))
+    for run in runs:
+        store.append(run)
+    assert store.read() == tuple(type(run).from_json(run.to_json()) for run in runs)
+    assert store.keys() == {run.config.key for run in runs}
+
+
+def test_appending_leaves_earlier_bytes_alone(store: RunStore) -> None:
+    store.append(record(seed=0))
+    before = store.path.read_bytes()
+    store.append(record(seed=1))
+    assert store.path.read_bytes().startswith(before)
+    assert store.path.read_bytes().count(b"\n") == 2
+
+
+def test_lines_are_strict_json_even_after_a_divergence(store: RunStore) -> None:
+    store.append(record(diverged_at=7))
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    data = json.loads(store.path.read_text(), parse_constant=refuse)
+    assert data["status"] == "diverged"
+    assert data["samples"]["loss"][-1] is None
+
+
+# A kill can stop the write after any byte.
+@pytest.mark.parametrize("kept", [1, 200, -2])
+def test_torn_last_line_is_skipped_and_removed(store: RunStore, kept: int) -> None:
+    store.append(record(seed=0))
+    whole = store.path.read_bytes()
+    store.append(record(seed=1))
+    store.path.write_bytes(whole + store.path.read_bytes()[len(whole) :][:kept])
+    with pytest.warns(StoreWarning, match="not written to its end"):
+        assert [run.config.seed for run in store.read()] == [0]
+    with pytest.warns(StoreWarning, match="was removed"):
+        store.append(record(seed=2))
+    assert [run.config.seed for run in store.read()] == [0, 2]
+
+
+def test_last_line_that_lacks_only_its_end_is_kept(store: RunStore) -> None:
+    store.append(record(seed=0))
+    store.path.write_bytes(store.path.read_bytes().removesuffix(b"\n"))
+    assert [run.config.seed for run in store.read()] == [0]
+    store.append(record(seed=1))
+    assert [run.config.seed for run in store.read()] == [0, 1]
+
+
+def test_broken_line_in_the_middle_is_skipped_with_its_number(store: RunStore) -> None:
+    store.append(record(seed=0))
+    with store.path.open("ab") as file:
+        file.write(b'{"schema": 99}\n')
+    store.append(record(seed=1))
+    with pytest.warns(StoreWarning, match="Line 2 .*schema 1, this one has 99"):
+        assert [run.config.seed for run in store.read()] == [0, 1]
+
+
+def test_record_with_a_missing_field_is_skipped(store: RunStore) -> None:
+    data = record().to_json()
+    del data["samples"]["loss"]
+    store.path.parent.mkdir(parents=True)
+    store.path.write_text(json.dumps(data) + "\n")
+    with pytest.warns(StoreWarning, match="incomplete"):
+        assert store.read() == ()
+
+
+def test_of_equal_settings_the_newest_counts(store: RunStore) -> None:
+    store.append(record(final=0.5))
+    store.append(record(final=0.25))
+    (run,) = store.read()
+    assert run.epochs[-1].train_loss == pytest.approx(0.25)
+
+
+def _append_many(path: Path, first: int) -> None:
+    for seed in range(first, first + 10):
+        RunStore(path).append(record(seed=seed))
+
+
+def test_concurrent_appends_lose_nothing(store: RunStore) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_append_many, args=(store.path, 10 * index)) for index in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert sorted(run.config.seed for run in store.read()) == list(range(30))
+
+
+def test_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StoreError, match=r"could not be written .*--out"):
+        RunStore.at(tmp_path / "file").append(record())
+
+
+def test_key_ignores_nothing_that_matters() -> None:
+    base = record().config
+    assert record(seed=1).config.key != base.key
+    assert record(lr=0.2).config.key != base.key
+    assert record().config.key == base.key
+    assert base.setting == record("red-sgd", None, seed=5).config.setting
+    assert base.setting != record(task="mnist-lenet").config.setting
