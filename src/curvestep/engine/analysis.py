@@ -29,8 +29,9 @@ class Plan:
         axes: the annotation of every value.
         clean: values whose rows belong to one sample each, all the way to the loss: there a second-order term may
             meet its cotangent row by row.
-        separable: whether every second-order term meets its cotangent at a clean value, so that the split over
-            samples is exact.
+        separable: whether every second-order term meets its cotangent at a clean value if it is carried there, so
+            that the split over samples is exact.
+        apart: whether every second-order term arises at a clean value, so that nothing has to be carried.
     """
 
     steps: tuple[Node, ...]
@@ -39,6 +40,7 @@ class Plan:
     axes: dict[Value, Annotation]
     clean: frozenset[Value]
     separable: bool
+    apart: bool
 
 
 def analyse(tape: Tape, root: Value, moving: Iterable[Value] | None = None) -> Plan:
@@ -49,10 +51,14 @@ def analyse(tape: Tape, root: Value, moving: Iterable[Value] | None = None) -> P
     last_use = {value: i for i, node in enumerate(steps) for value in node.inputs}
     batch = tape.stated_batch_size or find_batch(tape.nodes, reached)
     if batch is None:
-        return Plan(steps, last_use, None, {}, frozenset(), separable=False)
+        return Plan(steps, last_use, None, {}, frozenset(), separable=False, apart=False)
     axes = annotate(tape, reached, batch)
     clean = _clean(steps, root, axes, batch)
-    return Plan(steps, last_use, batch, axes, clean, _separable(steps, root, axes, clean))
+    separable = _separable(steps, root, axes, clean)
+    apart = separable and all(
+        v is None or v in clean or v not in last_use for n in steps if _curved(n) for v in n.outputs
+    )
+    return Plan(steps, last_use, batch, axes, clean, separable, apart)
 
 
 def _forward(nodes: Sequence[Node], start: set[Value]) -> set[Value]:
@@ -81,10 +87,13 @@ _READS = {aten.index.Tensor, aten.index_select.default, aten.embedding.default, 
 
 
 def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
-    """The first axis of the first data tensor that meets a parameter.
+    """Read the number of samples off the first axis of the first data tensor that meets a parameter.
 
     Data is what came from outside, or was read by index out of it (a batch drawn inside the recording); tensors made
     inside (positions, noise) count only if nothing else does.
+
+    Returns:
+        The number of samples, None where no data meets a parameter.
     """
     source: dict[Value, Value] = {}
     created: Value | None = None
@@ -134,11 +143,13 @@ def _fits(axis: SampleAxis, shape: Sequence[int], batch: int) -> bool:
 def _outputs_of(node: Node, axes: dict[Value, Annotation], batch: int) -> Sequence[Annotation]:
     site = AxisSite(node, axes, batch)
     if not node.inputs:  # made from nothing: a batch of noise, or a table
-        return [SampleAxis(0) if v is not None and v.shape and v.shape[0] == batch else Marker.SHARED for v in node.outputs]
+        return [
+            SampleAxis(0) if v is not None and v.shape and v.shape[0] == batch else Marker.SHARED for v in node.outputs
+        ]
     if node.rule is None:
         return [_guess(site, value) for value in node.outputs]
     found = node.rule.axis(site)
-    return list(found) if isinstance(found, (list, tuple)) else [found] * len(node.outputs)
+    return [found] * len(node.outputs) if isinstance(found, (SampleAxis, Marker)) else found
 
 
 def _guess(site: AxisSite, value: Value | None) -> Annotation:
@@ -146,7 +157,9 @@ def _guess(site: AxisSite, value: Value | None) -> Annotation:
     known = [site.of(v) for v in site.node.inputs]
     if value is None or all(k is Marker.SHARED for k in known):
         return Marker.SHARED
-    same = [k for k, v in zip(known, site.node.inputs, strict=True) if v.shape == value.shape and k is not Marker.SHARED]
+    same = [
+        k for k, v in zip(known, site.node.inputs, strict=True) if v.shape == value.shape and k is not Marker.SHARED
+    ]
     if same:
         return same[0]
     try:
@@ -193,6 +206,9 @@ def _separable(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation]
 
     A term of a shared value that reaches the loss through sums alone (a penalty on weights) belongs to every sample
     alike, which is exact as well; a term of the batch that reaches the root unsplit is not.
+
+    Returns:
+        Whether all terms are split exactly.
     """
     consumers: dict[Value, list[Node]] = {}
     for node in steps:
@@ -215,7 +231,9 @@ def _separable(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation]
             elif value in clean and isinstance(axes[value], SampleAxis):
                 exact[value] = True
             else:
-                outs = [o for n in consumers[value] for o in n.outputs if o is not None and (o in consumers or o is root)]
+                outs = [
+                    o for n in consumers[value] for o in n.outputs if o is not None and (o in consumers or o is root)
+                ]
                 exact[value] = bool(outs) and all(arrives(value, o) for o in outs)
     for node in steps:
         if not _curved(node):

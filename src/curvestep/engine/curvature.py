@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 from torch import Tensor
+
+#: Where second-order terms meet cotangents, see `curvestep.engine.ledger.Ledger`.
+Form = Literal["auto", "tangent", "taylor"]
 
 
 @final

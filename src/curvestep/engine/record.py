@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
@@ -102,8 +103,9 @@ class Recorder(TorchDispatchMode):
         self.tape = tape
         self._known: dict[int, tuple[Any, Value]] = {}  # id of a tensor → weak reference, its present value
         self._pending: list[tuple[Tensor, Value, bool, bool]] = []
-        self._writes: dict[int, list[tuple[Value, Geometry]]] = {}  # storage → values written into it
-        self._seen_writes: dict[Value, int] = {}
+        # storage → values written into it. An address may come back after its storage was freed: a value made later
+        # counts the writes that it finds there as its past.
+        self._writes: dict[int, list[tuple[Value, Geometry]]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and, in the forward, write it down."""
@@ -158,6 +160,7 @@ class Recorder(TorchDispatchMode):
         value.needs_grad = tensor.requires_grad
         value.data = tensor
         value.version = tensor._version
+        value.epoch = len(self._writes.get(_storage(tensor), ())) if self._writes else 0
         if tensor.requires_grad and not tensor.is_leaf:
             self.tape.foreign.append(f"a tensor of shape {tuple(tensor.shape)}")
         self.tape.leaves[id(tensor)] = (tensor, value)  # strong: its id stays its own
@@ -169,6 +172,8 @@ class Recorder(TorchDispatchMode):
         if not isinstance(tensor, Tensor):
             return None
         value = Value(tuple(tensor.shape), tensor.dtype, node, index)
+        if self._writes:
+            value.epoch = len(self._writes.get(_storage(tensor), ()))
         self._known[id(tensor)] = (_reference(tensor), value)
         if node.live or mutates:
             keep = node.rule is not None and node.live and index in node.rule.keep_outputs
@@ -238,19 +243,19 @@ class Recorder(TorchDispatchMode):
                 continue
             log = self._writes.setdefault(_storage(tensor), [])
             log.append((output, _geometry(tensor)))
-            self._seen_writes[output] = len(log)
+            output.epoch = len(log)
 
     def _refresh(self, tensor: Tensor, value: Value) -> Value:
         """The value of a tensor after writes through other views of its storage."""
         log = self._writes.get(_storage(tensor))
         if not log:
             return value
-        seen = self._seen_writes.get(value, 0)
-        if seen == 0 and value.origin is not None:
-            seen = self._seen_writes.get(value, 0)
-        for written, geometry in log[seen:]:
+        for written, geometry in log[value.epoch :]:
             if not (written.needs_grad or value.needs_grad):
                 continue
+            for constant, where in ((value, _geometry(tensor)), (written, geometry)):
+                if not constant.needs_grad and constant.data is None:  # a replay writes it again
+                    constant.data = tensor.detach().as_strided(*where).clone()
             args = (value, written, _geometry(tensor), geometry)
             live = value.needs_grad or written.needs_grad
             node = Node(ALIAS_UPDATE, RULES[ALIAS_UPDATE], args, {}, (value, written), (), live, False)
@@ -259,23 +264,26 @@ class Recorder(TorchDispatchMode):
             node.outputs = (fresh,)
             self.tape.nodes.append(node)
             value = fresh
-        self._seen_writes[value] = len(log)
+        value.epoch = len(log)
         self._known[id(tensor)] = (_reference(tensor), value)
         return value
+
+    def value_of(self, tensor: Tensor) -> Value | None:
+        """The present value of a tensor that an operation of the recording made, None for any other."""
+        self._settle()
+        entry = self._known.get(id(tensor))
+        return entry[1] if entry is not None and entry[0]() is tensor else None
 
     def finish(self) -> None:
         """Close the recording."""
         self._settle()
         self._known.clear()
         self._writes.clear()
-        self._seen_writes.clear()
         self.tape.recording = False
 
 
-def _reference(tensor: Tensor) -> Any:
+def _reference(tensor: Tensor) -> Callable[[], Tensor | None]:
     """A weak reference to a tensor."""
-    import weakref
-
     return weakref.ref(tensor)
 
 
@@ -284,4 +292,4 @@ def _storage(tensor: Tensor) -> int:
 
 
 def _geometry(tensor: Tensor) -> Geometry:
-    return tuple(tensor.shape), tuple(tensor.stride()), tensor.storage_offset()
+    return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset())

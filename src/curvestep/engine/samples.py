@@ -4,7 +4,8 @@ Every tensor on a tape carries one *annotation*:
 
 * a `SampleAxis` – index `i` along `dim` belongs to sample `(i // inner) % batch`;
 * `Marker.SHARED` – the tensor does not depend on the batch (a weight, a position table);
-* `Marker.SUMMED` – a scalar that is a plain sum or mean over the samples (a reduced loss);
+* `Marker.SUMMED` – a plain sum or mean over the samples (a reduced loss, a batch mean);
+* `Marker.POOLED` – a statistic of the whole batch that is no plain sum (a batch variance);
 * `Marker.LOST` – it depends on the batch, but no axis can be named.
 """
 
@@ -24,6 +25,7 @@ class Marker(enum.Enum):
 
     SHARED = "does not depend on the batch"
     SUMMED = "is a plain sum over the samples"
+    POOLED = "is a statistic of the whole batch"
     LOST = "depends on the batch along no single axis"
 
 
@@ -69,21 +71,25 @@ def merge(parts: Iterable[tuple[Annotation, bool]]) -> Annotation:
 
     Where two operands name different axes, the one that needed no broadcasting wins: a table of positions whose
     length happens to equal the batch must not displace the activations to which it is added.
+
+    Returns:
+        The annotation of the result.
     """
     best: SampleAxis | None = None
-    full = clash = summed = False
+    full = clash = False
+    whole: Marker = Marker.SHARED
     for annotation, is_full in parts:
         if annotation is Marker.LOST:
             return Marker.LOST
         if not isinstance(annotation, SampleAxis):
-            summed = summed or annotation is Marker.SUMMED
+            whole = annotation if whole is Marker.SHARED or annotation is Marker.POOLED else whole
         elif best is None or (is_full and not full):
             best, full, clash = annotation, is_full, False
         elif annotation != best and is_full >= full:
             clash = True
     if clash:
         return Marker.LOST
-    return best if best is not None else Marker.SUMMED if summed else Marker.SHARED
+    return whole if best is None else best
 
 
 def rows(contribution: Tensor, axis: SampleAxis, batch: int) -> Tensor:

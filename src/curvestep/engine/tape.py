@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, final, get_args
 
 import torch
 from torch import Tensor
 
 from curvestep._errors import RecordingError
-from curvestep.engine.curvature import Curvature
+from curvestep.engine.curvature import Curvature, Form
 from curvestep.engine.rules.table import Rule
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int]  # size, stride, storage offset
@@ -42,6 +41,7 @@ class Slot:
         self.geometry = geometry  # (of the base that carries the hook, of the view that was written)
 
     def __call__(self, grad: Tensor | None) -> None:
+        """Take the cotangent that autograd hands to the hook."""
         if grad is None or torch.is_grad_enabled():
             # undefined: this output does not matter to the root; enabled: a gradient inside the forward is being
             # recorded (create_graph=True), and its cotangents are not those of the loss
@@ -75,7 +75,7 @@ def flat_buffer(like: Tensor, *geometries: Geometry) -> Tensor:
 class Value:
     """One version of one tensor: an in-place write makes a new value."""
 
-    __slots__ = ("__weakref__", "data", "dtype", "index", "needs_grad", "origin", "shape", "slot", "version")
+    __slots__ = ("__weakref__", "data", "dtype", "epoch", "index", "needs_grad", "origin", "shape", "slot", "version")
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, origin: Node | None, index: int) -> None:
         self.shape = shape
@@ -85,6 +85,7 @@ class Value:
         self.needs_grad = False
         self.data: Tensor | None = None  # held only where a rule asks for it
         self.version = -1
+        self.epoch = 0  # how many in-place writes to its storage it has seen
         self.slot: Slot | None = None
 
     @property
@@ -193,7 +194,12 @@ class Tape:
     # -- passes -----------------------------------------------------------------------------------------------
 
     def curvature(
-        self, params: Sequence[Tensor], direction: Sequence[Tensor], *, per_sample: bool = True
+        self,
+        params: Sequence[Tensor],
+        direction: Sequence[Tensor],
+        *,
+        per_sample: bool = True,
+        form: Form = "auto",
     ) -> Curvature:
         """The exact second directional derivative of the recorded loss.
 
@@ -215,6 +221,9 @@ class Tape:
             direction: one tensor a parameter, of its shape, dtype and device; any scale.
             per_sample: also split the total over the samples. Costs nothing extra unless samples interact or
                 weights are transformed before use; there the affected part of the net carries one more tangent.
+            form: "tangent" pairs second-order terms with cotangents where they arise (Algorithm 2); "taylor" carries
+                them to the loss (equation 21), which splits exactly under batch normalisation too, for one product
+                more; "auto" carries them only where samples interact.
 
         Returns:
             A `Curvature`: `total` and `slope` are tensors of shape (); `per_sample` has shape (B,) and mean `total`.
@@ -223,6 +232,7 @@ class Tape:
             RecordingError: backward did not run, ran twice, or a stored tensor was overwritten since.
             MissingRuleError: an operation between a parameter and the loss has no rule.
             DirectionError: params and direction do not match.
+            ValueError: `form` is none of the three.
 
         Cost:
             One tangent pass: three products for every product of the forward (one in the first layer), no host sync.
@@ -247,8 +257,101 @@ class Tape:
         """
         from curvestep.engine.sweep import curvature_sweep
 
+        if form not in get_args(Form):
+            raise ValueError(f"form must be one of {', '.join(get_args(Form))}, but form={form!r} was given.")
         self.require_backward()
-        return curvature_sweep(self, params, direction, per_sample=per_sample)
+        return curvature_sweep(self, params, direction, per_sample=per_sample, form=form)
+
+    def loss_along(self, params: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]) -> Tensor:
+        """The recorded loss at points of a line, on the same batch with the same random numbers.
+
+        Definition:
+            J(θ + t d) for each t in `steps`, J as in `curvature`.
+
+        | symbol | name | meaning |
+        |---|---|---|
+        | θ | `params` | the tensors that move |
+        | d | `direction` | how they move |
+        | t | `steps` | how far, in units of d |
+
+        Args:
+            params: leaf tensors of the recording, any floating dtype.
+            direction: one tensor a parameter, of its shape, dtype and device.
+            steps: numbers.
+
+        Returns:
+            One loss a step, shape (len(steps),). Dropout masks are the recorded ones; batch normalisation in training
+            mode takes its statistics at the new point and leaves the running ones alone.
+
+        Raises:
+            RecordingError: backward did not run, ran twice, or a stored constant was overwritten since.
+            DirectionError: params and direction do not match.
+
+        Cost:
+            One forward a step, no host sync.
+
+        Example:
+            >>> import torch, curvestep
+            >>> theta = torch.tensor([3.0], requires_grad=True)
+            >>> with curvestep.record() as tape:
+            ...     loss = (theta**2).sum()
+            ...     loss.backward()
+            >>> tape.loss_along([theta], [torch.ones(1)], [0.0, -3.0]).tolist()
+            [9.0, 0.0]
+        """
+        from curvestep.engine.replay import loss_along
+        from curvestep.engine.sweep import check_direction
+
+        self.require_backward()
+        check_direction(params, direction)
+        return loss_along(self, params, direction, steps)
+
+    def hvp(self, params: Sequence[Tensor], direction: Sequence[Tensor]) -> list[Tensor]:
+        """The product of the Hessian of the recorded loss with a direction.
+
+        Definition:
+            ∇²J(θ) d, J as in `curvature`, computed as the gradient of θ ↦ ⟨∇J(θ), d⟩, which the tangent pass gives.
+
+        | symbol | name | meaning |
+        |---|---|---|
+        | θ | `params` | the tensors with respect to which J is differentiated |
+        | d | `direction` | the factor |
+
+        Args:
+            params: leaf tensors of the recording, any floating dtype.
+            direction: one tensor a parameter, of its shape, dtype and device.
+
+        Returns:
+            One tensor a parameter, of its shape; zeros where J does not depend on it.
+
+        Raises:
+            RecordingError: backward did not run, ran twice, or a stored constant was overwritten since.
+            MissingRuleError: an operation between a parameter and the loss has no rule.
+            DirectionError: params and direction do not match.
+
+        Cost:
+            A forward, a tangent pass and the backward of both: about four gradients, with their memory.
+
+        Example:
+            >>> import torch, curvestep
+            >>> theta = torch.tensor([1.0, 2.0], requires_grad=True)
+            >>> with curvestep.record() as tape:
+            ...     loss = (theta**3).sum()
+            ...     loss.backward()
+            >>> tape.hvp([theta], [torch.ones(2)])[0].tolist()  # 6 θ
+            [6.0, 12.0]
+
+        Source: de Gournay & Gossard (2022), appendix A.1, equations (23) and (24); Pearlmutter (1994).
+
+        Deviations: autograd runs the backward, over formulas that it differentiates once; no fused operation is
+            differentiated twice, which is where its second derivatives are missing or wrong.
+        """
+        from curvestep.engine.replay import hessian_vector_product
+        from curvestep.engine.sweep import check_direction
+
+        self.require_backward()
+        check_direction(params, direction)
+        return hessian_vector_product(self, params, direction)
 
     # -- life -------------------------------------------------------------------------------------------------
 
@@ -268,6 +371,3 @@ class Tape:
     def released(self) -> bool:
         """Whether `release` was called."""
         return self._released
-
-
-TapeRef = weakref.ref[Tape]

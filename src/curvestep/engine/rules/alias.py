@@ -9,6 +9,8 @@ from torch import Tensor
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
 from curvestep.engine.samples import Annotation, Marker
 
+Geometry = tuple[tuple[int, ...], tuple[int, ...], int]  # size, stride, storage offset
+
 
 @final
 class AliasUpdate:
@@ -21,12 +23,11 @@ class AliasUpdate:
 ALIAS_UPDATE = AliasUpdate()
 
 
-def _put(old: Tensor | None, written: Tensor | None, site: Site) -> Tensor | None:
-    """Write one tangent into another along the recorded geometries; a missing one is zero."""
+def put(old: Tensor | None, written: Tensor | None, target: Geometry, source: Geometry) -> Tensor | None:
+    """`old`, of geometry `target`, with `written`, of geometry `source`, put in; a missing tensor is zero."""
     like = written if written is not None else old
     if like is None:
         return None
-    target, source = site.arg(2), site.arg(3)
     reach = max(o + sum((n - 1) * s for n, s in zip(size, st, strict=True)) + 1 for size, st, o in (target, source))
     buffer = like.new_zeros(reach)
     if old is not None:
@@ -37,7 +38,8 @@ def _put(old: Tensor | None, written: Tensor | None, site: Site) -> Tensor | Non
 
 
 def _jet(site: Site) -> Jet:
-    return _put(site.d(0), site.d(1), site), _put(site.dd(0), site.dd(1), site)
+    target, source = site.arg(2), site.arg(3)
+    return put(site.d(0), site.d(1), target, source), put(site.dd(0), site.dd(1), target, source)
 
 
 def _axis(site: AxisSite) -> Annotation:

@@ -23,9 +23,7 @@ QUERY_BLOCK_ELEMENTS = 1 << 22  # probabilities made at once: 16 MiB in float32
 # -- softmax --------------------------------------------------------------------------------------------------------
 
 
-def softmax_tangents(
-    p: Tensor, dx: Tensor | None, ddx: Tensor | None, dim: int
-) -> tuple[Tensor | None, Tensor | None]:
+def softmax_tangents(p: Tensor, dx: Tensor | None, ddx: Tensor | None, dim: int) -> tuple[Tensor | None, Tensor | None]:
     """Tangents of p = softmax(x): ṗ = p a with a = ẋ − Σpẋ; p̈ = p (a² − Σp a²) + p (ẍ − Σpẍ)."""
     dp: Tensor | None = None
     second: Tensor | None = None

@@ -13,8 +13,10 @@ from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 
+Tangents = tuple["Tensor | None", "Tensor | None"]
 
-def product_jet(site: Site, left: int, right: int, product: Callable[[Tensor, Tensor], Tensor]) -> Jet:
+
+def product_jet(site: Site, left: int, right: int, product: Callable[[Tensor, Tensor], Tensor]) -> Tangents:
     """Jets of a bilinear product of two arguments."""
 
     def times(a: Tensor | None, b: Tensor | None) -> Tensor | None:
@@ -27,18 +29,18 @@ def product_jet(site: Site, left: int, right: int, product: Callable[[Tensor, Te
 
 
 def matrix_axis(site: AxisSite, left: int, right: int) -> Annotation:
-    """Rows come from the left factor, columns from the right, leading axes from both; a contracted axis is lost."""
+    """Rows come from the left factor, columns from the right, leading axes from both; a contracted axis is pooled."""
     a, b = site.at(left), site.at(right)
     rank = len(site.out_shape())
     left_rank, right_rank = len(site.shape(left)), len(site.shape(right))
     found: list[Annotation] = []
     if isinstance(a, SampleAxis):
         if left_rank == 1 or a.dim == left_rank - 1:
-            return Marker.LOST
+            return Marker.POOLED
         found.append(a)
     if isinstance(b, SampleAxis):
         if right_rank == 1 or b.dim == right_rank - 2:
-            return Marker.LOST
+            return Marker.POOLED
         if b.dim == right_rank - 1:
             found.append(SampleAxis(rank - 1, b.outer, b.inner))
         else:
@@ -46,7 +48,7 @@ def matrix_axis(site: AxisSite, left: int, right: int) -> Annotation:
     if Marker.LOST in (a, b):
         return Marker.LOST
     if not found:
-        return Marker.SUMMED if Marker.SUMMED in (a, b) else Marker.SHARED
+        return next((m for m in (Marker.POOLED, Marker.SUMMED) if m in (a, b)), Marker.SHARED)
     return found[0] if all(f == found[0] for f in found) else Marker.LOST
 
 

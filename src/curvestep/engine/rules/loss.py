@@ -120,7 +120,9 @@ def _of_input(op: Any, bends: Callable[[Site], Bends], at: int, inputs: tuple[in
         if s.live(1):
             from curvestep._errors import MissingRuleError
 
-            raise MissingRuleError(f"{s.node.name} has no rule for a target that carries a gradient; detach the target.")
+            raise MissingRuleError(
+                f"{s.node.name} has no rule for a target that carries a gradient; detach the target."
+            )
         slope, bend = bends(s)
         dx, ddx = s.d(0), s.dd(0)
         second = add(mul(slope, ddx), None if bend is None or dx is None else bend * dx * dx)

@@ -9,6 +9,7 @@ and y = w·(u r) + b by the product rule. (The table A.2 of the source drops dot
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,16 +34,25 @@ def normalised(
 
     du, ddu = centred(dx), centred(ddx)
     # In units of r: a = r u̇ and b = r ü, so ṅ = a − n·mean(n a), since ṙ/r = −mean(n a).
-    a, b = mul(du, rstd), mul(ddu, rstd)
-    na = None if a is None else (n * a).mean(dims, keepdim=True)
-    dn = None if a is None else a - n * na
+    a: Tensor | None = mul(du, rstd)
+    b: Tensor | None = mul(ddu, rstd)
+    dn: Tensor | None = None
     second: Tensor | None = None
-    if a is not None and na is not None:
+    if a is not None:
+        na = (n * a).mean(dims, keepdim=True)
+        dn = a - n * na
         # r̈/r = 3 mean(n a)² − mean(a²) − mean(n b)
         second = n * (3 * na * na - (a * a).mean(dims, keepdim=True)) - 2 * na * a
     if b is not None:
         second = add(second, b - n * (n * b).mean(dims, keepdim=True))
     return n, dn, second
+
+
+def _by_formula(x: Tensor, dims: list[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalised x, mean and rstd as plain operations: autograd takes the fused ones' statistics for constants."""
+    mean = x.mean(dims, keepdim=True)
+    rstd = ((x - mean).square().mean(dims, keepdim=True) + eps).rsqrt()
+    return (x - mean) * rstd, mean, rstd
 
 
 def _affine(
@@ -78,9 +88,17 @@ def _layer_axis(s: AxisSite) -> list[Annotation]:
     return [known] * 3
 
 
+def _layer_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
+    if not watched:
+        return aten.native_layer_norm.default(*args)
+    x, shape, weight, bias, eps = args
+    n, mean, rstd = _by_formula(x, list(range(x.dim() - len(shape), x.dim())), eps)
+    return (n if weight is None else n * weight) if bias is None else n * weight + bias, mean, rstd
+
+
 register(
     aten.native_layer_norm.default,
-    Rule(Kind.NONLINEAR, _layer_norm, _layer_axis, keep_inputs=(0, 2), keep_outputs=(1, 2)),
+    Rule(Kind.NONLINEAR, _layer_norm, _layer_axis, keep_inputs=(0, 2), keep_outputs=(1, 2), rerun=_layer_again),
 )
 
 
@@ -106,9 +124,21 @@ def _group_norm(s: Site) -> list[Jet]:
     return [_affine(n.reshape(x.shape), unfold(dn), unfold(ddn), s, 1, 2, spread), (None, None), (None, None)]
 
 
+def _group_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
+    if not watched:
+        return aten.native_group_norm.default(*args)
+    x, weight, bias, batch, channels, _, groups, eps = args
+    n, mean, rstd = _by_formula(x.reshape(batch, groups, -1), [2], eps)
+    n = n.reshape(x.shape)
+    spread = (1, channels) + (1,) * (x.dim() - 2)
+    if weight is not None:
+        n = n * weight.reshape(spread)
+    return (n if bias is None else n + bias.reshape(spread)), mean.squeeze(-1), rstd.squeeze(-1)
+
+
 register(
     aten.native_group_norm.default,
-    Rule(Kind.NONLINEAR, _group_norm, same_axis, keep_inputs=(0, 1), keep_outputs=(1, 2)),
+    Rule(Kind.NONLINEAR, _group_norm, same_axis, keep_inputs=(0, 1), keep_outputs=(1, 2), rerun=_group_again),
 )
 
 
@@ -138,6 +168,20 @@ def _batch_couples(s: AxisSite) -> bool:
     return bool(s.arg(5)) and not (isinstance(known, SampleAxis) and known.dim == 1)
 
 
+def _batch_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
+    """Batch norm without touching the running statistics, which moved once when the batch was recorded."""
+    x, weight, bias, _, _, training, momentum, eps = args
+    if not training:
+        return aten.native_batch_norm.default(*args)
+    if not watched:
+        return aten.native_batch_norm.default(x, weight, bias, None, None, training, momentum, eps)
+    n, mean, rstd = _by_formula(x, [0, *range(2, x.dim())], eps)
+    spread = (1, -1) + (1,) * (x.dim() - 2)
+    if weight is not None:
+        n = n * weight.reshape(spread)
+    return (n if bias is None else n + bias.reshape(spread)), mean.flatten(), rstd.flatten()
+
+
 register(
     aten.native_batch_norm.default,
     Rule(
@@ -147,5 +191,6 @@ register(
         keep_inputs=(0, 1, 3, 4),
         keep_outputs=(1, 2),
         couples=_batch_couples,
+        rerun=_batch_again,
     ),
 )

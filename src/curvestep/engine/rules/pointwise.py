@@ -347,8 +347,12 @@ def _pow_tensor(s: Site) -> Jet:
     log = torch.log(a) if isinstance(a, Tensor) else math.log(a)
     ratio = None if da is None else da / a
     inner = add(mul(db, log), mul(b, ratio))
-    bend = add(mul(ddb, log), twice(mul(db, ratio)), None if dda is None else b * dda / a,
-               None if ratio is None else -b * ratio * ratio)
+    bend = add(
+        mul(ddb, log),
+        twice(mul(db, ratio)),
+        None if dda is None else b * dda / a,
+        None if ratio is None else -b * ratio * ratio,
+    )
     dy = mul(y, inner)
     return dy, add(mul(y, bend), mul(dy, inner))
 
@@ -366,8 +370,9 @@ register(aten.pow.Scalar, Rule(Kind.NONLINEAR, _pow_tensor, _pow_axis, keep_inpu
 
 def _addcmul(s: Site) -> Jet:
     scale = s.node.kwargs.get("value", 1)
-    a, b = (s.x(1) if s.d(2) is not None or s.dd(2) is not None else None), (
-        s.x(2) if s.d(1) is not None or s.dd(1) is not None else None
+    a, b = (
+        (s.x(1) if s.d(2) is not None or s.dd(2) is not None else None),
+        (s.x(2) if s.d(1) is not None or s.dd(1) is not None else None),
     )
     first = add(mul(s.d(1), b), mul(a, s.d(2)))
     second = add(mul(s.dd(1), b), mul(a, s.dd(2)), twice(mul(s.d(1), s.d(2))))
@@ -452,8 +457,13 @@ def _copy_axis(s: AxisSite) -> Annotation:
     return merge([(source, True)])
 
 
-register(aten.copy_.default, Rule(Kind.LINEAR, _copy_into, _copy_axis))
-register(aten.copy.default, Rule(Kind.LINEAR, _copy_into, _copy_axis))
+def _copy_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
+    into, source = args[:2]
+    return source.to(into.dtype).expand(into.shape).clone()  # aten.copy has no derivative
+
+
+for _op in (aten.copy_.default, aten.copy.default):
+    register(_op, Rule(Kind.LINEAR, _copy_into, _copy_axis, rerun=_copy_again))
 
 
 # -- dropout and constants ------------------------------------------------------------------------------------------
@@ -468,7 +478,18 @@ def _native_dropout(s: Site) -> list[Jet]:
     return [(mul(s.d(0), mask), mul(s.dd(0), mask)), (None, None)]
 
 
-register(aten.native_dropout.default, Rule(Kind.LINEAR, _native_dropout, elementwise_axis, keep_outputs=(1,)))
+def _dropout_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
+    """Dropout with the recorded mask."""
+    x, p, train = args
+    if train is False or p == 0:
+        return x, torch.ones_like(x, dtype=torch.bool)
+    return x * (s.y(1).to(x.dtype) * (0.0 if p == 1 else 1 / (1 - p))), s.y(1)
+
+
+register(
+    aten.native_dropout.default,
+    Rule(Kind.LINEAR, _native_dropout, elementwise_axis, keep_outputs=(1,), rerun=_dropout_again),
+)
 
 
 def _zero(s: Site) -> list[Jet]:

@@ -28,7 +28,7 @@ def reduced_axis(s: AxisSite, dims: list[int], keepdim: bool, onto: Marker) -> A
     """The annotation after a reduction over `dims`; `onto` is what a reduction of the samples leaves."""
     known = s.at(0)
     if not isinstance(known, SampleAxis):
-        return known if known is not Marker.SUMMED or onto is Marker.SUMMED else Marker.LOST
+        return known if known is not Marker.SUMMED or onto is Marker.SUMMED else onto
     if known.dim in dims:
         return onto
     return known if keepdim else SampleAxis(known.dim - sum(d < known.dim for d in dims), known.outer, known.inner)
@@ -110,7 +110,7 @@ def _vector_norm(s: Site) -> Jet:
 
 
 def _norm_axis(s: AxisSite) -> Annotation:
-    return reduced_axis(s, dims_of(s.arg(2), len(s.shape(0))), s.arg(3, False), Marker.LOST)
+    return reduced_axis(s, dims_of(s.arg(2), len(s.shape(0))), s.arg(3, False), Marker.POOLED)
 
 
 register(aten.linalg_vector_norm.default, Rule(Kind.NONLINEAR, _vector_norm, _norm_axis, keep_inputs=(0,)))
@@ -147,7 +147,7 @@ def _variance(s: Site, root: bool) -> Jet:
 
 def _variance_axis(s: AxisSite) -> Annotation:
     keep = s.node.kwargs.get("keepdim", False)
-    return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), keep, Marker.LOST)
+    return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), keep, Marker.POOLED)
 
 
 register(
@@ -184,7 +184,7 @@ register(
     Rule(
         Kind.NONLINEAR,
         _logsumexp,
-        lambda s: reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.LOST),
+        lambda s: reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.POOLED),
         keep_inputs=(0,),
         keep_outputs=(0,),
     ),
@@ -208,7 +208,7 @@ def _picked(s: Site) -> list[Jet]:
 
 
 def _picked_axis(s: AxisSite) -> list[Annotation]:
-    return [reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.LOST)] * 2
+    return [reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.POOLED)] * 2
 
 
 register(aten.max.dim, Rule(Kind.LINEAR, _picked, _picked_axis, keep_outputs=(1,)))

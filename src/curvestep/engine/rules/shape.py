@@ -237,9 +237,7 @@ def _joined(s: Site, join: Callable[[list[Tensor]], Tensor]) -> Jet:
         like = next((t for t in tangents if t is not None), None)
         if like is None:
             return None
-        return join(
-            [like.new_zeros(v.shape) if t is None else t for v, t in zip(values, tangents, strict=True)]
-        )
+        return join([like.new_zeros(v.shape) if t is None else t for v, t in zip(values, tangents, strict=True)])
 
     return gather([s.first(v) for v in values]), gather([s.second(v) for v in values])
 

@@ -50,6 +50,7 @@ class Spread:
 Jet = tuple["Tensor | None", "Tensor | Spread | None"]
 Propagate = Callable[["Site"], "Jet | Sequence[Jet]"]
 AxisRule = Callable[["AxisSite"], "Annotation | Sequence[Annotation]"]
+Rerun = Callable[["Site", tuple[Any, ...], bool], Any]  # site, present arguments, whether autograd watches → outputs
 
 
 @final
@@ -64,6 +65,7 @@ class Rule:
     keep_inputs: tuple[int, ...] = ()  # arguments whose values a NONLINEAR rule reads
     keep_outputs: tuple[int, ...] = ()  # outputs whose values a rule reads
     couples: Callable[[AxisSite], bool] | None = None  # whether one sample's output depends on other samples
+    rerun: Rerun | None = None  # how a replay runs it, where calling the operation again would not do
 
     def curved(self, live: Sequence[bool]) -> bool:
         """Whether the operation has a second derivative, given which arguments carry gradients."""
@@ -76,14 +78,24 @@ class Rule:
 class Site:
     """One operation on the tape together with the tangents that arrive at it: what a rule sees."""
 
-    __slots__ = ("_first", "_second", "node")
+    __slots__ = ("_first", "_present", "_second", "node")
 
     def __init__(
-        self, node: Node, first: dict[Value, Tensor], second: dict[Value, Tensor]
+        self,
+        node: Node,
+        first: dict[Value, Tensor],
+        second: dict[Value, Tensor],
+        present: dict[Value, Tensor] | None = None,
     ) -> None:
         self.node = node
         self._first = first
         self._second = second
+        self._present = present  # values of a replay, which stand in for the recorded ones
+
+    @property
+    def replayed(self) -> bool:
+        """Whether values of a replay stand in for the recorded ones."""
+        return self._present is not None
 
     def arg(self, index: int, default: Any = None) -> Any:
         """Argument `index` as recorded; tensors are values."""
@@ -107,6 +119,8 @@ class Site:
 
     def data(self, value: Value) -> Tensor:
         """The recorded tensor of a value, refused if it was overwritten since."""
+        if self._present is not None and value in self._present:
+            return self._present[value]
         tensor = value.data
         if tensor is None:
             raise RecordingError(f"The value of an input of {self.node.name} was needed, but the tape did not keep it.")
@@ -244,10 +258,7 @@ def twice(term: Tensor | None) -> Tensor | None:
 def elementwise_axis(site: AxisSite) -> Annotation:
     """Inputs are broadcast together; every output element depends on its own input elements only."""
     out = site.out_shape()
-    return merge(
-        (through_broadcast(site.of(v), v.shape, out), v.shape == out)
-        for v in site.node.inputs
-    )
+    return merge((through_broadcast(site.of(v), v.shape, out), v.shape == out) for v in site.node.inputs)
 
 
 def same_axis(site: AxisSite) -> list[Annotation]:

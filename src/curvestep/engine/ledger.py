@@ -1,0 +1,108 @@
+"""Where second-order terms end: paired with cotangents, row by row where the rows are the samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.curvature import Curvature, Form
+from curvestep.engine.samples import Marker, SampleAxis, rows
+
+if TYPE_CHECKING:
+    from curvestep.engine.analysis import Plan
+    from curvestep.engine.tape import Node, Value
+
+
+@final
+class Ledger:
+    """Decides where a term is paired with its cotangent, and sums what was paired.
+
+    | form | a term is paired | exact per sample |
+    |---|---|---|
+    | "tangent" | at once, where it arises (Algorithm 2) | where no operation mixes samples |
+    | "taylor" | at the loss, carried there (equation 21) | wherever the loss is a sum over samples |
+    | "auto" | at the first value whose rows stay apart | as "taylor", at nearly the cost of "tangent" |
+    """
+
+    def __init__(self, plan: Plan, root: Value, *, form: Form, per_sample: bool) -> None:
+        self.plan = plan
+        self.root = root
+        self.per_sample = per_sample and plan.batch is not None
+        if form == "auto" and not (self.per_sample and plan.separable):
+            form = "tangent"
+        self.form = form
+        self.exact = plan.separable if form != "tangent" else plan.apart
+        self._rows: Tensor | None = None
+        self._shared: Tensor | None = None
+        self._paired = False
+        self._carried = False
+
+    def _open(self, value: Value) -> bool:
+        """Whether terms are paired at this value."""
+        if value.slot is None:
+            return False
+        if self.form == "tangent":
+            return True
+        if value not in self.plan.clean:
+            self._carried = True
+            return False
+        if self.form == "auto":
+            return True
+        self._carried = True
+        return self.plan.axes.get(value) is Marker.SUMMED
+
+    def take(self, node: Node, value: Value, term: Tensor) -> bool:
+        """Pair a second-order term with its cotangent if that is due here; False: carry it on."""
+        if not self._open(value):
+            return False
+        if self.plan.axes.get(value) is Marker.SUMMED and any(
+            isinstance(self.plan.axes.get(v), SampleAxis) for v in node.inputs
+        ):
+            self.exact = False  # the sum over samples was taken before the term could be split
+        if value.cotangent is not None:
+            self._add(value.cotangent * term, value)
+        return True
+
+    def take_spread(self, value: Value, terms: Tensor, like: Value) -> bool:
+        """Pair the terms of a reduced loss with the cotangent of its scalar, before they are summed."""
+        if not self._open(value):
+            return False
+        if value.cotangent is not None:
+            self._add(value.cotangent * terms, like)
+        return True
+
+    def _add(self, terms: Tensor, value: Value) -> None:
+        self._paired = True
+        axis = self.plan.axes.get(value)
+        if self.plan.batch is not None and isinstance(axis, SampleAxis) and terms.shape == value.shape:
+            found = rows(terms, axis, self.plan.batch)
+            self._rows = found if self._rows is None else self._rows + found
+        else:
+            found = terms.sum()
+            self._shared = found if self._shared is None else self._shared + found
+
+    def close(self, slope: Tensor | None, carried: Tensor | None) -> Curvature:
+        """Pair what was carried to the root and sum up."""
+        cotangent = self.root.cotangent
+        assert self.root.data is not None and cotangent is not None
+        zero = torch.zeros((), dtype=self.root.data.dtype, device=self.root.data.device)
+        if carried is not None:
+            self._add((cotangent * carried).reshape(()), self.root)
+        shared = zero if self._shared is None else self._shared
+        total = shared if self._rows is None else self._rows.sum() + shared
+        each: Tensor | None = None
+        if self.per_sample and self.plan.batch is not None:
+            batch = self.plan.batch
+            # J is the mean over the samples, so a row is a B-th of that sample's second derivative; what belongs to
+            # no sample (a penalty on weights) belongs to each of them whole.
+            each = shared.expand(batch).clone() if self._rows is None else batch * self._rows + shared
+        source = "tangent+taylor" if self._carried and self.form == "auto" else self.form
+        return Curvature(
+            total=total,
+            slope=zero if slope is None else (cotangent * slope).sum(),
+            per_sample=each,
+            per_sample_exact=each is not None and self.exact,
+            source="tangent" if source == "auto" else source,
+        )

@@ -1,0 +1,95 @@
+"""The less common activations of torch.nn; those with kinks have the derivative that holds almost everywhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.rules.pointwise import Slopes, unary
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, elementwise_axis, mul, register
+from curvestep.engine.samples import Annotation, Marker, SampleAxis
+
+aten = torch.ops.aten
+
+
+def _hardswish(s: Site) -> Slopes:
+    # x·relu6(x + 3)/6
+    x = s.x(0)
+    inside = (x > -3) & (x < 3)
+    return torch.where(inside, x / 3 + 0.5, (x >= 3).to(x.dtype)), inside.to(x.dtype) / 3
+
+
+def _hardsigmoid(s: Site) -> Slopes:
+    x = s.x(0)
+    return ((x > -3) & (x < 3)).to(x.dtype) / 6, None
+
+
+def _celu(s: Site) -> Slopes:
+    x, alpha = s.x(0), s.arg(1, 1.0)
+    grown = torch.exp(x.clamp(max=0) / alpha)
+    positive = x > 0
+    return torch.where(positive, 1.0, grown), torch.where(positive, 0.0, grown / alpha)
+
+
+def _outside(s: Site) -> Slopes:
+    x, bound = s.x(0), s.arg(1, 0.5)
+    return ((x > bound) | (x < -bound)).to(x.dtype), None
+
+
+def _rrelu(s: Site) -> Slopes:
+    # The noise that scaled a negative input is y/x: exact, and the same in evaluation mode.
+    x, y = s.x(0), s.y()
+    scaled = x < 0
+    return torch.where(scaled, y.detach() / torch.where(scaled, x.detach(), 1.0), 1.0), None
+
+
+unary(aten.hardswish.default, _hardswish, keep="x")
+unary(aten.hardsigmoid.default, _hardsigmoid, keep="x", curved=False)
+unary(aten.celu.default, _celu, keep="x")
+unary(aten.softshrink.default, _outside, keep="x", curved=False)
+unary(aten.hardshrink.default, _outside, keep="x", curved=False)
+unary(aten.rrelu_with_noise.default, _rrelu, keep="xy", curved=False)
+
+
+def _prelu(s: Site) -> Jet:
+    # y = x above zero, w·x below
+    x, w = s.x(0), s.x(1) if s.d(0) is not None or s.dd(0) is not None else None
+    positive = x > 0
+
+    def below(t: Tensor | None) -> Tensor | None:
+        return None if t is None else torch.where(positive, 0.0, t)
+
+    def through(t: Tensor | None) -> Tensor | None:
+        return None if t is None or w is None else torch.where(positive, t, w * t)
+
+    first = add(through(s.d(0)), below(mul(x, s.d(1))))
+    return first, add(through(s.dd(0)), below(mul(x, s.dd(1))), below(mul(2.0, mul(s.d(1), s.d(0)))))
+
+
+register(
+    aten._prelu_kernel.default,
+    Rule(Kind.MULTILINEAR, _prelu, elementwise_axis, factors=(0, 1), keep_inputs=(0,)),
+)
+
+
+def _glu(s: Site) -> Jet:
+    # y = a σ(b) for the two halves a, b of x
+    dim = s.arg(1, -1)
+    a, b = s.x(0).chunk(2, dim)
+    gate = torch.sigmoid(b)
+    slope = gate * (1 - gate)
+    bend = slope * (1 - 2 * gate)
+    da, db = (None, None) if s.d(0) is None else s.d(0).chunk(2, dim)  # type: ignore[union-attr]
+    dda, ddb = (None, None) if s.dd(0) is None else s.dd(0).chunk(2, dim)  # type: ignore[union-attr]
+    first = add(mul(gate, da), mul(a * slope, db))
+    curve = None if da is None or db is None else 2 * slope * da * db + a * bend * db * db
+    return first, add(mul(gate, dda), mul(a * slope, ddb), curve)
+
+
+def _glu_axis(s: AxisSite) -> Annotation:
+    known = s.at(0)
+    halved = s.arg(1, -1) % max(len(s.shape(0)), 1)
+    return Marker.LOST if isinstance(known, SampleAxis) and known.dim == halved else known
+
+
+register(aten.glu.default, Rule(Kind.NONLINEAR, _glu, _glu_axis, keep_inputs=(0,)))
