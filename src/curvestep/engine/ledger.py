@@ -43,6 +43,9 @@ class Ledger:
         """Whether terms are paired at this value."""
         if value.slot is None:
             return False
+        if not value.slot.kept:
+            self._carried = True
+            return False
         if self.form == "tangent":
             return True
         if value not in self.plan.clean:
@@ -55,12 +58,15 @@ class Ledger:
 
     def take(self, node: Node, value: Value, term: Tensor) -> bool:
         """Pair a second-order term with its cotangent if that is due here; False: carry it on."""
-        if not self._open(value):
-            return False
-        if self.plan.axes.get(value) is Marker.SUMMED and any(
-            isinstance(self.plan.axes.get(v), SampleAxis) for v in node.inputs
+        opened = self._open(value)
+        if (
+            (opened or value in self.plan.clean)
+            and self.plan.axes.get(value) is Marker.SUMMED
+            and any(isinstance(self.plan.axes.get(v), SampleAxis) for v in node.inputs)
         ):
             self.exact = False  # the sum over samples was taken before the term could be split
+        if not opened:
+            return False
         if value.cotangent is not None:
             self._add(value.cotangent * term, value)
         return True
@@ -98,7 +104,7 @@ class Ledger:
             # J is the mean over the samples, so a row is a B-th of that sample's second derivative; what belongs to
             # no sample (a penalty on weights) belongs to each of them whole.
             each = shared.expand(batch).clone() if self._rows is None else batch * self._rows + shared
-        source = "tangent+taylor" if self._carried and self.form == "auto" else self.form
+        source = "tangent+taylor" if self._carried and self.form != "taylor" else self.form
         return Curvature(
             total=total,
             slope=zero if slope is None else (cotangent * slope).sum(),

@@ -6,17 +6,20 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from curvestep._errors import RecordingError
 from curvestep.engine.rules import lookup
 from curvestep.engine.rules.alias import ALIAS_UPDATE
 from curvestep.engine.rules.table import RULES, Rule
 from curvestep.engine.tape import Geometry, Node, Slot, Tape, Value
+
+Memory = Literal["keep", "split"]
+SPLIT_SHARE = 0.1  # of the bytes of forward values: little beside them, yet the head of a net fits
 
 _graph_task = torch._C._current_graph_task_id
 
@@ -51,21 +54,31 @@ def forget_facts() -> None:
 
 
 @contextmanager
-def record(batch_size: int | None = None) -> Iterator[Tape]:
+def record(batch_size: int | None = None, *, memory: Memory | float = "keep") -> Iterator[Tape]:
     """Record the forward and backward run in the block, for exact curvature along any direction afterwards.
 
     Args:
         batch_size: the number of samples, where it cannot be read off the first data tensor that meets a parameter.
+        memory: "keep" holds every cotangent that a rule needs, which about doubles the activations held. "split" holds
+            those nearest to the loss, as many as take a tenth of the bytes that the tape holds anyway; below that cut
+            the pass carries second-order terms up to it, for one product a layer more. A number in [0, ∞) is that
+            share; 0 keeps none.
 
     Yields:
         The `Tape`, whose passes work once the block has called `loss.backward()`.
 
     Raises:
         RecordingError: another recording is open in this thread.
+        ValueError: `memory` is none of these.
 
     Cost:
         A few microseconds an operation; the tape holds the inputs and cotangents that the rules need until
         `tape.release()`.
+
+    Source: de Gournay & Gossard (2022), section 3.3 for the split.
+
+    Deviations: the source cuts the net in two and recomputes; here the lower part is carried forward (equation 21),
+        which needs no cotangent and no second backward.
 
     Example:
         >>> import torch, curvestep
@@ -76,27 +89,35 @@ def record(batch_size: int | None = None) -> Iterator[Tape]:
         >>> tape.curvature([w], [torch.ones(1)]).total.item()  # 6 w
         12.0
     """
-    if Recorder.open is not None:
+    share = _share(memory)
+    if any(isinstance(mode, Recorder) for mode in _get_current_dispatch_mode_stack()):
         raise RecordingError(
             "One recording at a time was needed, but another one is still open. Leave the outer `with record():` "
             "block before starting a new one."
         )
-    tape = Tape(batch_size)
+    tape = Tape(batch_size, share)
     recorder = Recorder(tape)
-    Recorder.open = recorder
     try:
         with recorder:
             yield tape
     finally:
-        Recorder.open = None
         recorder.finish()
+
+
+def _share(memory: Memory | float) -> float | None:
+    """The share of bytes that `memory` stands for; None for all."""
+    if memory == "keep":
+        return None
+    if memory == "split":
+        return SPLIT_SHARE
+    if isinstance(memory, (int, float)) and not isinstance(memory, bool) and memory >= 0:
+        return float(memory)
+    raise ValueError(f"memory must be 'keep', 'split' or a share of at least 0, but memory={memory!r} was given.")
 
 
 @final
 class Recorder(TorchDispatchMode):
     """Writes each dispatched operation to the tape and puts a hook on each output whose cotangent a rule needs."""
-
-    open: Recorder | None = None
 
     def __init__(self, tape: Tape) -> None:
         super().__init__()
@@ -180,6 +201,7 @@ class Recorder(TorchDispatchMode):
             scalar = tensor.numel() == 1
             if keep or scalar:
                 value.data = tensor
+                self.tape.log.held += tensor.nbytes
             self._pending.append((tensor, value, curved or scalar, mutates))
         return value
 
@@ -199,11 +221,11 @@ class Recorder(TorchDispatchMode):
         """Have autograd leave the cotangent of `tensor` in a slot."""
         base = tensor._base if mutated else None
         if base is None or not base.requires_grad:
-            slot = Slot(self.tape.log)
+            slot = Slot(self.tape.log, tensor)
             tensor.register_hook(slot)
             return slot
         # A view written in place gets its gradient through its base, which may be read by other views too.
-        slot = Slot(self.tape.log, (_geometry(base), _geometry(tensor)))
+        slot = Slot(self.tape.log, tensor, (_geometry(base), _geometry(tensor)))
         base.register_hook(slot)
         return slot
 
@@ -226,6 +248,7 @@ class Recorder(TorchDispatchMode):
             if value.data is None and (not value.needs_grad or id(value) in wanted):
                 value.data = tensor.detach().clone() if id(value) in overwritten else tensor
                 value.version = -1 if id(value) in overwritten else tensor._version
+                self.tape.log.held += tensor.nbytes
             elif value.data is tensor and id(value) in overwritten and id(value) in wanted:
                 value.data = tensor.detach().clone()
                 value.version = -1

@@ -17,13 +17,32 @@ Geometry = tuple[tuple[int, ...], tuple[int, ...], int]  # size, stride, storage
 
 
 class BackwardLog:
-    """What autograd told the tape during backward: which passes ran, and which tensor was the root."""
+    """What autograd told the tape during backward: which passes ran, which tensor was the root, what was kept."""
 
-    __slots__ = ("root", "tasks")
+    __slots__ = ("held", "root", "share", "slots", "tasks")
 
-    def __init__(self) -> None:
+    def __init__(self, share: float | None = None) -> None:
         self.tasks: list[int] = []
         self.root: Slot | None = None
+        self.share = share  # cotangents to keep, as a share of the bytes that the tape holds; None: all
+        self.held = 0  # bytes of forward values that the tape holds
+        self.slots: list[Slot] = []
+
+    def begin(self, root: Slot) -> None:
+        """Backward starts at `root`: choose the cut, now that the sizes of the forward are known.
+
+        Cotangents are kept from the loss down to the first operation whose cotangent no longer fits; below the cut
+        the sweep carries second-order terms up instead, for one product a layer more.
+        """
+        self.root = root
+        if self.share is None:
+            return
+        room = self.share * self.held
+        for slot in reversed(self.slots):
+            if slot.scalar:
+                continue
+            room -= slot.nbytes
+            slot.kept = room >= 0
 
 
 class Slot:
@@ -33,12 +52,16 @@ class Slot:
     reference cycle through autograd's graph, which the garbage collector frees late.
     """
 
-    __slots__ = ("cotangent", "geometry", "log")
+    __slots__ = ("cotangent", "geometry", "kept", "log", "nbytes", "scalar")
 
-    def __init__(self, log: BackwardLog, geometry: tuple[Geometry, Geometry] | None = None) -> None:
+    def __init__(self, log: BackwardLog, tensor: Tensor, geometry: tuple[Geometry, Geometry] | None = None) -> None:
         self.cotangent: Tensor | None = None
         self.log = log
         self.geometry = geometry  # (of the base that carries the hook, of the view that was written)
+        self.nbytes = tensor.numel() * tensor.element_size()
+        self.scalar = tensor.numel() == 1
+        self.kept = True
+        log.slots.append(self)
 
     def __call__(self, grad: Tensor | None) -> None:
         """Take the cotangent that autograd hands to the hook."""
@@ -51,7 +74,9 @@ class Slot:
         if task not in log.tasks:
             log.tasks.append(task)
             if len(log.tasks) == 1:
-                log.root = self
+                log.begin(self)
+        if not self.kept:
+            return
         if self.geometry is not None:
             grad = regather(grad, *self.geometry)
         self.cotangent = grad
@@ -120,9 +145,9 @@ class Tape:
     Made by `curvestep.record()`; every method needs the backward to have run once.
     """
 
-    def __init__(self, batch_size: int | None = None) -> None:
+    def __init__(self, batch_size: int | None = None, share: float | None = None) -> None:
         self.nodes: list[Node] = []
-        self.log = BackwardLog()
+        self.log = BackwardLog(share)
         self.leaves: dict[int, tuple[Tensor, Value]] = {}
         self.foreign: list[str] = []
         self.stated_batch_size = batch_size
@@ -365,6 +390,7 @@ class Tape:
         self.nodes.clear()
         self.leaves.clear()
         self.log.root = None
+        self.log.slots.clear()
         self._plan = None
 
     @property
