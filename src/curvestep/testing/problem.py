@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from curvestep.engine import Curvature, Tape, record
+from curvestep.engine.curvature import Form
 from curvestep.testing.report import Comparison, RuleReport
 from curvestep.testing.truths import Problem, Truth, central_differences, double_backward
 
@@ -21,6 +22,11 @@ DIFFERENCE_TOLERANCE = 1e-6
 SINGLE_TOLERANCE = 1e-4
 # An entry of per_sample that nearly cancels is compared on the scale of this fraction of the mean magnitude.
 FLOOR = 1e-2
+# Rounding of a second difference is about 2e-11 of the value itself; where the curvature is smaller than 1e-4 of the
+# value, that part of the value is the scale, so that 1e-6 of it is five times the rounding.
+VALUE_SHARE = 1e-4
+FORMS: tuple[Form, ...] = ("tangent", "taylor")  # "auto" is compared first
+SMALLEST = 1e-300  # keeps 0/0 out of errors; any difference from an exact zero still counts as infinite
 
 
 def measure(problem: Problem, *, per_sample: bool = True) -> tuple[Curvature, Tape]:
@@ -69,11 +75,18 @@ def check_problem(
     flags: dict[str, bool] = {}
     q, tape = measure(problem)
     ops = tuple(dict.fromkeys(node.name for node in tape.nodes if node.live))
+    forms = [(form, tape.curvature(problem.params, problem.direction, form=form)) for form in FORMS]
     split_free = tape.curvature(problem.params, problem.direction, per_sample=False)
+    product = tape.hvp(problem.params, problem.direction)
     tape.release()
     sources[variant], flags[variant] = q.source, q.per_sample_exact
     scales = _scales(truth)
     found += _against(variant, q, truth, scales, (TOTAL_TOLERANCE, PER_SAMPLE_TOLERANCE), exact)
+    for form, q_form in forms:
+        name = f"{variant} as {form}"
+        found += _against(name, q_form, truth, scales, (TOTAL_TOLERANCE, PER_SAMPLE_TOLERANCE), None)
+    along = torch.stack([(h * d).sum() for h, d in zip(product, problem.direction, strict=True)]).sum()
+    found.append(_compare(variant, "total of hvp", along, truth.curvatures.mean(), scales[0], TOTAL_TOLERANCE))
     found.append(
         _compare(variant, "total without split", split_free.total, truth.curvatures.mean(), scales[0], TOTAL_TOLERANCE)
     )
@@ -84,13 +97,14 @@ def check_problem(
     if smooth:
         slope, curvature = central_differences(problem, problem.loss)
         name, tolerance = "central differences", DIFFERENCE_TOLERANCE
-        found.append(_compare(variant, "slope", q.slope, slope, scales[2], tolerance, name))
-        found.append(_compare(variant, "total", q.total, curvature, scales[0], tolerance, name))
+        least = VALUE_SHARE * float(problem.terms().detach().abs().mean())
+        found.append(_compare(variant, "slope", q.slope, slope, max(scales[2], least), tolerance, name))
+        found.append(_compare(variant, "total", q.total, curvature, max(scales[0], least), tolerance, name))
         if q.per_sample_exact and q.per_sample is not None:
             _, rows = central_differences(problem, problem.terms)
-            scale = float(rows.abs().mean())
+            least = max(least, float(rows.abs().mean()))
             found += [
-                _compare(variant, f"per_sample[{i}]", a, b, max(scale, abs(float(b))), tolerance, name)
+                _compare(variant, f"per_sample[{i}]", a, b, max(least, abs(float(b))), tolerance, name)
                 for i, (a, b) in enumerate(zip(q.per_sample, rows, strict=True))
             ]
     if single:
@@ -145,4 +159,4 @@ def _compare(
     truth_from: str = "double backward",
 ) -> Comparison:
     a, b = float(found), float(truth)
-    return Comparison(variant, quantity, truth_from, a, b, abs(a - b) / scale, tolerance)
+    return Comparison(variant, quantity, truth_from, a, b, abs(a - b) / max(scale, SMALLEST), tolerance)

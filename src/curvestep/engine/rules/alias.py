@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor
 
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
-from curvestep.engine.samples import Annotation, Marker
+from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int]  # size, stride, storage offset
 
@@ -43,10 +43,26 @@ def _jet(site: Site) -> Jet:
 
 
 def _axis(site: AxisSite) -> Annotation:
-    old = site.at(0)
-    if old is not Marker.SHARED:
+    old, written = site.at(0), _seen_from(site.at(1), site.arg(2), site.arg(3))
+    if written is Marker.SHARED or written == old:
         return old
-    return site.at(1) if site.shape(0) == site.shape(1) else Marker.LOST
+    # A write of samples into a tensor that knew none gives it theirs; two different answers leave none.
+    return written if old is Marker.SHARED else Marker.LOST
+
+
+def _seen_from(written: Annotation, target: Geometry, source: Geometry) -> Annotation:
+    """The annotation of what was written with geometry `source`, as an axis of a tensor of geometry `target`."""
+    if not isinstance(written, SampleAxis) or target == source:
+        return written
+    size, stride = source[0][written.dim], source[1][written.dim]
+    rest, found = source[2] - target[2], None
+    for dim in sorted(range(len(target[0])), key=lambda d: -target[1][d]):
+        if target[0][dim] == 1 or target[1][dim] == 0:
+            continue
+        start, rest = divmod(rest, target[1][dim])
+        if (target[0][dim], target[1][dim]) == (size, stride):
+            found = dim if start == 0 else None  # a write that starts at another sample shifts them
+    return Marker.LOST if found is None else SampleAxis(found, written.outer, written.inner)
 
 
 register(ALIAS_UPDATE, Rule(Kind.LINEAR, _jet, _axis))

@@ -12,10 +12,14 @@ aten = torch.ops.aten
 
 
 def _embedding(s: Site) -> Jet:
-    index = s.x(1)
+    index, padding = s.x(1), s.arg(2, -1)
 
     def read(t: Tensor | None) -> Tensor | None:
-        return None if t is None else torch.nn.functional.embedding(index, t)
+        if t is None:
+            return None
+        out = torch.nn.functional.embedding(index, t)
+        # The row of the padding index is read but counts as a constant: its gradient is zero, and so is its tangent.
+        return out if padding < 0 else out.masked_fill((index == padding).unsqueeze(-1), 0.0)
 
     return read(s.d(0)), read(s.dd(0))
 

@@ -238,7 +238,8 @@ def _hardtanh(s: Site) -> Slopes:
 
 
 def _leaky(s: Site) -> Slopes:
-    return torch.where(s.x(0) > 0, 1.0, float(s.arg(1, 0.01))), None
+    x = s.x(0)
+    return torch.where(x > 0, torch.ones_like(x), s.arg(1, 0.01)), None  # two plain numbers would make float32
 
 
 unary(aten.relu.default, lambda s: ((s.y() > 0).to(s.y().dtype), None), keep="y", curved=False)
@@ -313,7 +314,8 @@ register(aten.div.Scalar, Rule(Kind.LINEAR, _div_jet, elementwise_axis))
 
 
 def _div_curved() -> Rule:
-    return Rule(Kind.NONLINEAR, _div_jet, elementwise_axis, keep_inputs=(1,), keep_outputs=(0,))
+    # Bent by the divisor alone: it counts as two factors, so that division of a moving tensor by a constant is linear.
+    return Rule(Kind.MULTILINEAR, _div_jet, elementwise_axis, factors=(1, 1), keep_inputs=(1,), keep_outputs=(0,))
 
 
 register(aten.div.Tensor, _div_curved())
@@ -508,3 +510,14 @@ for _op in (
     aten.detach.default, aten.bernoulli.default,
 ):  # fmt: skip
     register(_op, Rule(Kind.CONSTANT, _zero, _fill_axis))
+
+
+def _new_axis(s: AxisSite) -> Annotation:
+    return Marker.SHARED  # only dtype and device come from the argument; what is written later brings its samples
+
+
+for _op in (
+    aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default,
+    aten.new_empty_strided.default,
+):  # fmt: skip
+    register(_op, Rule(Kind.CONSTANT, _zero, _new_axis))
