@@ -110,9 +110,9 @@ for _op in (aten.special_xlog1py.default, aten.special_xlog1py.self_scalar, aten
 # -- piecewise linear ---------------------------------------------------------------------------------------------------
 
 
-def _quotient(mode: Callable[[Tensor], Tensor]) -> Callable[[Site], Partials]:
+def _quotient(mode: Callable[[Any], Tensor]) -> Callable[[Site], Partials]:
     """a − b·mode(a/b), the whole number held."""
-    return lambda s: Partials(1.0, -mode(torch.as_tensor(s.x(0) / operand(s, 1))))
+    return lambda s: Partials(1.0, -mode(s.x(0) / operand(s, 1)))
 
 
 def _copysign(s: Site) -> Partials:
@@ -158,9 +158,7 @@ def _limited(s: Site) -> Jet:
         under = under & ~over
 
     def pick(dx: Tensor | None, dlow: Tensor | None, dhigh: Tensor | None) -> Tensor | None:
-        return add(
-            mul((~(over | under)).to(x.dtype), dx), mul(under.to(x.dtype), dlow), mul(over.to(x.dtype), dhigh)
-        )
+        return add(mul((~(over | under)).to(x.dtype), dx), mul(under.to(x.dtype), dlow), mul(over.to(x.dtype), dhigh))
 
     return pick(s.d(0), s.d(1), s.d(2)), pick(s.dd(0), s.dd(1), s.dd(2))
 

@@ -113,7 +113,7 @@ _of_difference(aten.smooth_l1_loss.default, _smooth_l1)
 _of_difference(aten.huber_loss.default, _huber)
 
 
-def _of_input(op: Any, bends: Callable[[Site], Bends], at: int, inputs: tuple[int, ...]) -> None:
+def of_input(op: Any, bends: Callable[[Site], Bends], at: int, inputs: tuple[int, ...]) -> None:
     """ℓ = f(x; target): only the input moves."""
 
     def jet(s: Site) -> Jet:
@@ -155,5 +155,5 @@ def _bce_logits(s: Site) -> Bends:
     return _weighted(s, 2, ((1 - t) - scale * (1 - p), scale * p * (1 - p)))
 
 
-_of_input(aten.binary_cross_entropy.default, _bce, 3, (0, 1, 2))
-_of_input(aten.binary_cross_entropy_with_logits.default, _bce_logits, 4, (0, 1, 2, 3))
+of_input(aten.binary_cross_entropy.default, _bce, 3, (0, 1, 2))
+of_input(aten.binary_cross_entropy_with_logits.default, _bce_logits, 4, (0, 1, 2, 3))

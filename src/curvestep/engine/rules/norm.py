@@ -182,15 +182,17 @@ def _batch_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
     return (n if bias is None else n + bias.reshape(spread)), mean.flatten(), rstd.flatten()
 
 
-register(
-    aten.native_batch_norm.default,
-    Rule(
-        Kind.NONLINEAR,
-        _batch_norm,
-        _batch_axis,
-        keep_inputs=(0, 1, 3, 4),
-        keep_outputs=(1, 2),
-        couples=_batch_couples,
-        rerun=_batch_again,
-    ),
-)
+# cuDNN, MIOpen and exported graphs have names of their own for it, with the arguments in the same places.
+for _name in ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "_native_batch_norm_legit"):
+    register(
+        getattr(aten, _name).default,
+        Rule(
+            Kind.NONLINEAR,
+            _batch_norm,
+            _batch_axis,
+            keep_inputs=(0, 1, 3, 4),
+            keep_outputs=(1, 2),
+            couples=_batch_couples,
+            rerun=_batch_again,
+        ),
+    )

@@ -14,7 +14,7 @@ from curvestep.engine.rules.table import Jet, Kind, Rule, Site, register, same_a
 aten = torch.ops.aten
 
 
-def _max_pool(spatial: int, op: Any) -> None:
+def max_pool(spatial: int, op: Any) -> None:
     """Max pooling with recorded winners: a gather of the tangent at them."""
 
     def jet(s: Site) -> list[Jet]:
@@ -32,10 +32,10 @@ def _max_pool(spatial: int, op: Any) -> None:
     register(op, Rule(Kind.LINEAR, jet, same_axis, keep_outputs=(1,)))
 
 
-_max_pool(2, aten.max_pool2d_with_indices.default)
-_max_pool(3, aten.max_pool3d_with_indices.default)
-_max_pool(2, aten.adaptive_max_pool2d.default)
-_max_pool(3, aten.adaptive_max_pool3d.default)
+max_pool(2, aten.max_pool2d_with_indices.default)
+max_pool(3, aten.max_pool3d_with_indices.default)
+max_pool(2, aten.adaptive_max_pool2d.default)
+max_pool(3, aten.adaptive_max_pool3d.default)
 
 for _op in (
     aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default,

@@ -1,0 +1,356 @@
+"""Kernels of first derivatives, where they are part of the forward: a loss made of `autograd.grad(create_graph=True)`.
+
+Each is written out as the formula that it computes, in the cotangent g and in what the forward saved, and differentiated
+like any other function. Where the forward saved statistics (mean, rstd) the formula makes them again from the input,
+because they move with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.rules.decompose import decomposed
+from curvestep.engine.rules.forms import jointly_linear, leading_axis, recorded
+from curvestep.engine.rules.linear import product_jet
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, elementwise_axis, register
+from curvestep.engine.samples import Annotation, Marker, SampleAxis
+
+aten = torch.ops.aten
+
+MEAN = 1  # at::Reduction
+
+# -- activations ------------------------------------------------------------------------------------------------------------
+
+
+def _number(condition: Tensor, like: Tensor) -> Tensor:
+    return condition.to(like.dtype)
+
+
+def _softplus(g: Tensor, x: Tensor, beta: float, threshold: float) -> Tensor:
+    linear = x * beta > threshold
+    return torch.where(linear, g, g * torch.sigmoid(beta * x))
+
+
+def _elu(g: Tensor, alpha: float, scale: float, rate: float, is_result: bool, saved: Tensor) -> Tensor:
+    grown = rate * (saved + alpha * scale) if is_result else alpha * scale * rate * torch.exp(rate * saved.clamp(max=0))
+    return torch.where(saved > 0, g * scale, g * grown)
+
+
+def _silu(g: Tensor, x: Tensor) -> Tensor:
+    p = torch.sigmoid(x)
+    return g * p * (1 + x * (1 - p))
+
+
+def _mish(g: Tensor, x: Tensor) -> Tensor:
+    t = torch.tanh(torch.nn.functional.softplus(x))
+    return g * (t + x * torch.sigmoid(x) * (1 - t * t))
+
+
+def _gelu(g: Tensor, x: Tensor, *, approximate: str = "none") -> Tensor:
+    if approximate == "tanh":
+        k, c = math.sqrt(2 / math.pi), 0.044715
+        t = torch.tanh(k * (x + c * x * x * x))
+        return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * k * (1 + 3 * c * x * x))
+    density = torch.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return g * (0.5 * (1 + torch.erf(x * math.sqrt(0.5))) + x * density)
+
+
+def _glu(g: Tensor, x: Tensor, dim: int) -> Tensor:
+    a, b = x.chunk(2, dim)
+    gate = torch.sigmoid(b)
+    return torch.cat([g * gate, g * a * gate * (1 - gate)], dim)
+
+
+def _logit(g: Tensor, x: Tensor, eps: float | None = None) -> Tensor:
+    if eps is None:
+        return g / (x * (1 - x))
+    inside = (x >= eps) & (x <= 1 - eps)
+    return torch.where(inside, g / torch.where(inside, x * (1 - x), 1.0), 0.0)
+
+
+def _hardswish(g: Tensor, x: Tensor) -> Tensor:
+    inside = (x > -3) & (x < 3)
+    return torch.where(inside, g * (x / 3 + 0.5), g * _number(x >= 3, x))
+
+
+def _prelu(g: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    positive = x > 0
+    return torch.where(positive, g, w * g), torch.where(positive, 0.0, x * g)
+
+
+def _outside(g: Tensor, x: Tensor, bound: float) -> Tensor:
+    return g * _number((x > bound) | (x < -bound), x)
+
+
+def _rrelu(
+    g: Tensor, x: Tensor, noise: Tensor, lower: float, upper: float, training: bool, is_result: bool
+) -> Tensor:
+    slope = noise if training else 0.5 * (lower + upper)
+    return torch.where(x > 0, g, g * slope)
+
+
+decomposed(aten.tanh_backward.default, lambda g, y: g * (1 - y * y), elementwise_axis)
+decomposed(aten.sigmoid_backward.default, lambda g, y: g * (y * (1 - y)), elementwise_axis)
+decomposed(aten.threshold_backward.default, lambda g, x, bound: g * _number(x > bound, g), elementwise_axis)
+decomposed(aten.softplus_backward.default, _softplus, elementwise_axis)
+decomposed(aten.elu_backward.default, _elu, elementwise_axis)
+decomposed(
+    aten.leaky_relu_backward.default, lambda g, x, slope, _: torch.where(x > 0, g, g * slope), elementwise_axis
+)
+decomposed(
+    aten.hardtanh_backward.default, lambda g, x, low, high: g * _number((x > low) & (x < high), g), elementwise_axis
+)
+decomposed(aten.hardsigmoid_backward.default, lambda g, x: g * _number((x > -3) & (x < 3), g) / 6, elementwise_axis)
+decomposed(aten.hardswish_backward.default, _hardswish, elementwise_axis)
+decomposed(aten.silu_backward.default, _silu, elementwise_axis)
+decomposed(aten.mish_backward.default, _mish, elementwise_axis)
+decomposed(aten.gelu_backward.default, _gelu, elementwise_axis)
+decomposed(aten.log_sigmoid_backward.default, lambda g, x, _: g * torch.sigmoid(-x), elementwise_axis)
+decomposed(aten.glu_backward.default, _glu, lambda s: s.at(1))
+decomposed(aten.logit_backward.default, _logit, elementwise_axis)
+decomposed(aten.softshrink_backward.default, _outside, elementwise_axis)
+decomposed(aten.hardshrink_backward.default, _outside, elementwise_axis)
+decomposed(aten.rrelu_with_noise_backward.default, _rrelu, elementwise_axis)
+decomposed(aten._prelu_kernel_backward.default, _prelu, elementwise_axis)
+
+
+# -- softmax -----------------------------------------------------------------------------------------------------------------
+
+
+def _softmax(g: Tensor, y: Tensor, dim: int, dtype: Any) -> Tensor:
+    moved = g * y
+    return moved - y * moved.sum(dim, keepdim=True)
+
+
+def _log_softmax(g: Tensor, y: Tensor, dim: int, dtype: Any) -> Tensor:
+    return g - torch.exp(y) * g.sum(dim, keepdim=True)
+
+
+def _softmax_axis(s: AxisSite) -> Annotation:
+    known = elementwise_axis(s)
+    along = s.arg(2) % max(len(s.out_shape()), 1)
+    return Marker.LOST if isinstance(known, SampleAxis) and known.dim == along else known
+
+
+decomposed(aten._softmax_backward_data.default, _softmax, _softmax_axis)
+decomposed(aten._log_softmax_backward_data.default, _log_softmax, _softmax_axis)
+
+
+# -- losses ---------------------------------------------------------------------------------------------------------------------
+
+
+def _averaged(out: Tensor, x: Tensor, reduction: int) -> Tensor:
+    return out / max(x.numel(), 1) if reduction == MEAN else out
+
+
+def _squared(g: Tensor, x: Tensor, t: Tensor, reduction: int) -> Tensor:
+    return _averaged(2 * g * (x - t), x, reduction)
+
+
+def _smooth_l1(g: Tensor, x: Tensor, t: Tensor, reduction: int, beta: float) -> Tensor:
+    e = x - t
+    far = torch.sign(e.detach())
+    near = e.detach().abs() < beta
+    return _averaged(g * (far if beta == 0 else torch.where(near, e / beta, far)), x, reduction)
+
+
+def _huber(g: Tensor, x: Tensor, t: Tensor, reduction: int, delta: float) -> Tensor:
+    e = x - t
+    return _averaged(g * torch.where(e.detach().abs() <= delta, e, delta * torch.sign(e.detach())), x, reduction)
+
+
+def _cross_entropy(g: Tensor, x: Tensor, t: Tensor, weight: Tensor | None = None, reduction: int = MEAN) -> Tensor:
+    out = g * (x - t) / (x * (1 - x))
+    return _averaged(out if weight is None else out * weight, x, reduction)
+
+
+def _soft_margin(g: Tensor, x: Tensor, t: Tensor, reduction: int) -> Tensor:
+    return _averaged(-g * t * torch.sigmoid(-t * x), x, reduction)
+
+
+decomposed(aten.mse_loss_backward.default, _squared, lambda s: s.at(1))
+decomposed(aten.smooth_l1_loss_backward.default, _smooth_l1, lambda s: s.at(1))
+decomposed(aten.huber_loss_backward.default, _huber, lambda s: s.at(1))
+decomposed(aten.binary_cross_entropy_backward.default, _cross_entropy, lambda s: s.at(1))
+decomposed(aten.soft_margin_loss_backward.default, _soft_margin, lambda s: s.at(1))
+jointly_linear(aten.nll_loss_backward.default, (0,), lambda s: s.at(1))
+jointly_linear(aten.nll_loss2d_backward.default, (0,), lambda s: s.at(1))
+
+
+# -- convolution: three outputs, bilinear, bilinear and linear in (g, x, w) -----------------------------------------------------
+
+
+def _convolution(s: Site) -> list[Jet]:
+    rest = recorded(s)[0][3:]
+    like_x, like_w = s.arg(1), s.arg(2)
+
+    def run(g: Tensor, x: Tensor | None, w: Tensor | None, which: int) -> Tensor:
+        mask = [which == i for i in range(3)]
+        x = g.new_empty(1).expand(like_x.shape) if x is None else x
+        w = g.new_empty(1).expand(like_w.shape) if w is None else w
+        return aten.convolution_backward.default(g, x, w, *rest[:7], mask)[which]
+
+    def biased(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.sum([0, *range(2, t.dim())])
+
+    wanted: Sequence[bool] = rest[7]
+    none: Jet = (None, None)
+    return [
+        product_jet(s, 0, 2, lambda g, w: run(g, None, w, 0)) if wanted[0] else none,
+        product_jet(s, 0, 1, lambda g, x: run(g, x, None, 1)) if wanted[1] else none,
+        (biased(s.d(0)), biased(s.dd(0))) if wanted[2] else none,
+    ]
+
+
+def _convolution_axis(s: AxisSite) -> list[Annotation]:
+    known = s.at(0)
+    inputs = known if known in (SampleAxis(0), Marker.SHARED) and s.at(2) is Marker.SHARED else Marker.LOST
+    whole = Marker.SHARED if known is Marker.SHARED and s.at(1) is Marker.SHARED else Marker.POOLED
+    return [inputs, whole, whole]
+
+
+register(
+    aten.convolution_backward.default,
+    Rule(Kind.MULTILINEAR, _convolution, _convolution_axis, factors=(0, 1, 2)),
+)
+
+
+# -- normalisations ------------------------------------------------------------------------------------------------------------
+
+
+def _pulled_back(gn: Tensor, n: Tensor, rstd: Tensor, dims: Sequence[int]) -> Tensor:
+    """The cotangent of x, given that of n = (x − mean)·rstd."""
+    return rstd * (gn - gn.mean(list(dims), keepdim=True) - n * (gn * n).mean(list(dims), keepdim=True))
+
+
+def _recovered_eps(x: Tensor, mean: Tensor, rstd: Tensor, dims: Sequence[int]) -> Tensor:
+    """rstd⁻² − var: the ε of the forward, which the backward is not told."""
+    x = x.detach()
+    return rstd.detach() ** -2 - (x - mean.detach()).square().mean(list(dims), keepdim=True)
+
+
+def _again(x: Tensor, mean: Tensor, rstd: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """n and rstd as functions of x."""
+    u = x - x.mean(list(dims), keepdim=True)
+    moving = (u.square().mean(list(dims), keepdim=True) + _recovered_eps(x, mean, rstd, dims)).rsqrt()
+    return u * moving, moving
+
+
+def _layer_norm(
+    g: Tensor, x: Tensor, shape: Sequence[int], mean: Tensor, rstd: Tensor, w: Tensor | None, b: Tensor | None, mask: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    dims = list(range(x.dim() - len(shape), x.dim()))
+    outer = list(range(x.dim() - len(shape)))
+    n, moving = _again(x, mean, rstd, dims)
+    gx = _pulled_back(g if w is None else g * w, n, moving, dims)
+    return gx, (g * n).sum(outer) if outer else g * n, g.sum(outer) if outer else g
+
+
+def _group_norm(
+    g: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, w: Tensor | None, batch: int, channels: int, inner: int,
+    groups: int, mask: Any,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    folded, spread = (batch, groups, -1), (1, channels, 1)
+    n, moving = _again(x.reshape(folded), mean.reshape(batch, groups, 1), rstd.reshape(batch, groups, 1), [2])
+    each = g.reshape(batch, channels, -1)
+    scaled = each if w is None else each * w.reshape(spread)
+    gx = _pulled_back(scaled.reshape(folded), n, moving, [2]).reshape(x.shape)
+    return gx, (each * n.reshape(batch, channels, -1)).sum([0, 2]), each.sum([0, 2])
+
+
+def _batch_norm(
+    g: Tensor, x: Tensor, w: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
+    mean: Tensor | None, rstd: Tensor | None, train: bool, eps: float, mask: Any,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    dims, shape = [0, *range(2, x.dim())], [1, -1] + [1] * (x.dim() - 2)
+    scaled = g if w is None else g * w.reshape(shape)
+    if train:
+        u = x - x.mean(dims, keepdim=True)
+        moving = (u.square().mean(dims, keepdim=True) + eps).rsqrt()
+        n = u * moving
+        gx = _pulled_back(scaled, n, moving, dims)
+    else:
+        assert running_mean is not None and running_var is not None
+        moving = (running_var + eps).rsqrt().reshape(shape)
+        n = (x - running_mean.reshape(shape)) * moving
+        gx = scaled * moving
+    return gx, (g * n).sum(dims), g.sum(dims)
+
+
+def _norm_axis(s: AxisSite) -> list[Annotation]:
+    whole = Marker.POOLED if isinstance(s.at(0), SampleAxis) or isinstance(s.at(1), SampleAxis) else s.at(0)
+    return [leading_axis(s), whole, whole]
+
+
+def _batch_axis(s: AxisSite) -> list[Annotation]:
+    known = s.at(0) if s.at(0) == s.at(1) else Marker.LOST
+    return [known, Marker.POOLED, Marker.POOLED]
+
+
+decomposed(
+    aten.native_layer_norm_backward.default,
+    _layer_norm,
+    lambda s: [s.at(0) if s.at(0) == s.at(1) and s.at(0) == SampleAxis(0) else Marker.LOST, Marker.POOLED, Marker.POOLED],
+)
+decomposed(
+    aten.native_group_norm_backward.default,
+    _group_norm,
+    lambda s: [s.at(0) if s.at(0) == s.at(1) and s.at(0) == SampleAxis(0) else Marker.LOST, Marker.POOLED, Marker.POOLED],
+)
+decomposed(
+    aten.native_batch_norm_backward.default, _batch_norm, _batch_axis, couples=lambda s: bool(s.arg(7))
+)
+
+
+# -- linear in the cotangent ---------------------------------------------------------------------------------------------------
+
+
+def _like_input(s: AxisSite) -> Annotation:
+    return s.at(0)
+
+
+for _name, _axis in (
+    ("native_dropout_backward", elementwise_axis),
+    ("avg_pool2d_backward", _like_input), ("avg_pool3d_backward", _like_input),
+    ("_adaptive_avg_pool2d_backward", _like_input), ("_adaptive_avg_pool3d_backward", _like_input),
+    ("max_pool2d_with_indices_backward", _like_input), ("max_pool3d_with_indices_backward", _like_input),
+    ("adaptive_max_pool2d_backward", _like_input), ("adaptive_max_pool3d_backward", _like_input),
+    ("fractional_max_pool2d_backward", _like_input), ("fractional_max_pool3d_backward", _like_input),
+    ("reflection_pad1d_backward", _like_input), ("reflection_pad2d_backward", _like_input),
+    ("reflection_pad3d_backward", _like_input), ("replication_pad1d_backward", _like_input),
+    ("replication_pad2d_backward", _like_input), ("replication_pad3d_backward", _like_input),
+    ("upsample_nearest1d_backward", _like_input), ("upsample_nearest2d_backward", _like_input),
+    ("upsample_nearest3d_backward", _like_input), ("upsample_linear1d_backward", _like_input),
+    ("upsample_bilinear2d_backward", _like_input), ("upsample_trilinear3d_backward", _like_input),
+    ("upsample_bicubic2d_backward", _like_input), ("_upsample_bilinear2d_aa_backward", _like_input),
+    ("_upsample_bicubic2d_aa_backward", _like_input), ("_upsample_nearest_exact1d_backward", _like_input),
+    ("_upsample_nearest_exact2d_backward", _like_input), ("_upsample_nearest_exact3d_backward", _like_input),
+):  # fmt: skip
+    jointly_linear(getattr(aten, _name).default, (0,), _axis)
+
+
+def _scattered_axis(s: AxisSite) -> Annotation:
+    return Marker.POOLED if isinstance(s.at(0), SampleAxis) else s.at(0)
+
+
+jointly_linear(aten.embedding_dense_backward.default, (0,), _scattered_axis)
+
+
+def _cut_axis(s: AxisSite) -> Annotation:
+    """`slice_backward` and `select_backward` put a cut back; samples along the cut axis are lost."""
+    known, along = s.at(0), s.arg(2) % max(len(s.out_shape()), 1)
+    if not isinstance(known, SampleAxis):
+        return known
+    if s.node.op is aten.select_backward.default:
+        return SampleAxis(known.dim + (along <= known.dim), known.outer, known.inner)
+    return Marker.LOST if known.dim == along and s.shape(0)[along] != s.out_shape()[along] else known
+
+
+jointly_linear(aten.slice_backward.default, (0,), _cut_axis)
+jointly_linear(aten.select_backward.default, (0,), _cut_axis)
+jointly_linear(aten.diagonal_backward.default, (0,), lambda s: Marker.LOST if isinstance(s.at(0), SampleAxis) else s.at(0))

@@ -1,0 +1,93 @@
+"""Margin losses and the logistic one: functions of scores and labels, split over the samples before they are summed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.rules.loss import MEAN, NONE, of_input
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, Spread, add, mul, register
+from curvestep.engine.samples import Annotation, Marker, SampleAxis
+
+aten = torch.ops.aten
+
+
+def _soft_margin(s: Site) -> tuple[Tensor, Tensor]:
+    # log(1 + exp(−t x))
+    x, t = s.x(0), s.x(1)
+    p = torch.sigmoid(-t * x)
+    return -t * p, t * t * p * (1 - p)
+
+
+of_input(aten.soft_margin_loss.default, _soft_margin, 2, (0, 1))
+
+
+def _finished(first: Tensor | None, second: Tensor | None, reduction: int, classes: int) -> Jet:
+    """Mean over classes of per-class terms of shape (samples, classes) or (classes,), then the reduction."""
+
+    def each(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.sum(-1) / classes
+
+    if reduction == NONE:
+        return each(first), each(second)
+    out = each(first)
+    rows = 1 if first is None or first.dim() < 2 else first.shape[0]
+    if first is None and second is not None and second.dim() == 2:
+        rows = second.shape[0]
+    scale = 1 / rows if reduction == MEAN else 1.0
+    total = None if out is None else out.sum() * scale
+    return total, None if second is None else Spread(second * (scale / classes), 0)
+
+
+def _class_axis(reduction_at: int, outputs: int) -> Callable[[AxisSite], list[Annotation]]:
+    def axis(s: AxisSite) -> list[Annotation]:
+        known = s.at(0)
+        if isinstance(known, SampleAxis):
+            known = Marker.LOST if known.dim != 0 else known if s.arg(reduction_at, MEAN) == NONE else Marker.SUMMED
+        return [known] * outputs
+
+    return axis
+
+
+def _multi_margin(s: Site) -> Jet:
+    """Σ_{j ≠ y} w_y max(0, m − x_y + x_j)^p / classes."""
+    x, label, power, margin = s.x(0), s.x(1), s.arg(2, 1), s.arg(3, 1)
+    weight = s.data(s.arg(4)) if s.arg(4) is not None else None
+    label = label.reshape(-1, 1) if x.dim() == 2 else label.reshape(1)
+
+    def gap(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t - t.gather(-1, label)
+
+    z = gap(x) + margin  # type: ignore[operator]
+    active = (z > 0).to(x.dtype).scatter(-1, label, 0.0).detach()
+    if weight is not None:
+        active = active * weight[label]
+    dz, ddz = gap(s.d(0)), gap(s.dd(0))
+    if power == 1:
+        first, second = mul(active, dz), mul(active, ddz)
+    else:
+        first = mul(2 * active * z, dz)
+        second = add(mul(2 * active * z, ddz), None if dz is None else 2 * active * dz * dz)
+    return _finished(first, second, s.arg(5, MEAN), x.shape[-1])
+
+
+register(
+    aten.multi_margin_loss.default,
+    Rule(Kind.NONLINEAR, _multi_margin, _class_axis(5, 1), keep_inputs=(0,)),
+)
+
+
+def _multilabel_margin(s: Site) -> list[Jet]:
+    """Σ over labels y and non-labels i of max(0, 1 − x_y + x_i) / classes: piecewise linear, by autograd's gradient."""
+    x, target, reduction = s.x(0).detach(), s.x(1), s.arg(2, MEAN)
+    ones = x.new_ones(x.shape[:-1])
+    slope = aten.multilabel_margin_loss_backward.default(ones, x, target, NONE, s.y(1)) * x.shape[-1]
+    return [_finished(mul(slope, s.d(0)), mul(slope, s.dd(0)), reduction, x.shape[-1]), (None, None)]
+
+
+register(
+    aten.multilabel_margin_loss_forward.default,
+    Rule(Kind.LINEAR, _multilabel_margin, _class_axis(2, 2), keep_inputs=(0,), keep_outputs=(1,)),
+)

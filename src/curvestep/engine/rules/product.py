@@ -1,0 +1,130 @@
+"""Products of two or three tensors beyond matrix multiplication: outer, cross, trilinear, batched with a sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.rules.forms import multilinear
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, elementwise_axis, mul, register
+from curvestep.engine.samples import Annotation, Marker, SampleAxis
+
+aten = torch.ops.aten
+
+
+def _unnamed_if_sampled(s: AxisSite) -> Annotation:
+    """A product that contracts or crosses its axes: samples in it end without one."""
+    known = [s.of(v) for v in s.node.inputs]
+    if any(isinstance(k, SampleAxis) for k in known):
+        return Marker.LOST
+    return next((m for m in (Marker.LOST, Marker.POOLED, Marker.SUMMED) if m in known), Marker.SHARED)
+
+
+def _pooled_if_sampled(s: AxisSite) -> Annotation:
+    """A product that contracts everything: a statistic of the batch."""
+    known = _unnamed_if_sampled(s)
+    return Marker.POOLED if known is Marker.LOST else known
+
+
+multilinear(aten.vdot.default, (0, 1), _pooled_if_sampled)
+
+
+def _plus_self(op: Any, axis: Callable[[AxisSite], Annotation]) -> None:
+    """y = β·x + α·product(a, b)."""
+
+    def product(x: Any, a: Tensor, b: Tensor, **options: Any) -> Tensor:
+        options["beta"] = 0
+        return op(torch.zeros((), dtype=a.dtype, device=a.device).expand(shape_of(a, b)), a, b, **options)
+
+    def shape_of(a: Tensor, b: Tensor) -> tuple[int, ...]:
+        return (a.shape[0], b.shape[0]) if a.dim() == 1 else (a.shape[-2], b.shape[-1])
+
+    def own(s: Site, tangent: Callable[[Any], Tensor | None]) -> Tensor | None:
+        value = s.node.outputs[0]
+        t = tangent(s.arg(0))
+        return None if t is None or value is None else mul(s.node.kwargs.get("beta", 1), t).expand(value.shape)
+
+    multilinear(op, (1, 2), axis, product, own)
+
+
+_plus_self(aten.addbmm.default, _unnamed_if_sampled)
+_plus_self(aten.addr.default, _unnamed_if_sampled)
+
+
+def _cross_axis(s: AxisSite) -> Annotation:
+    known = elementwise_axis(s)
+    return (
+        Marker.LOST
+        if isinstance(known, SampleAxis) and known.dim == s.node.kwargs.get("dim", -1) % len(s.out_shape())
+        else known
+    )
+
+
+multilinear(aten.linalg_cross.default, (0, 1), _cross_axis)
+
+
+def _trilinear_axis(s: AxisSite) -> Annotation:
+    """Arguments are expanded at the listed axes, multiplied, and summed over others."""
+    rank = len(s.shape(0)) + len(s.arg(3))
+    summed = sorted(d % rank for d in s.arg(6))
+    found: list[SampleAxis] = []
+    for i in (0, 1, 2):
+        known = s.at(i)
+        if known is Marker.LOST:
+            return Marker.LOST
+        if isinstance(known, SampleAxis):
+            free = [d for d in range(rank) if d not in {e % rank for e in s.arg(3 + i)}]
+            found.append(SampleAxis(free[known.dim], known.outer, known.inner))
+    if not found:
+        return _unnamed_if_sampled(s)
+    first = found[0]
+    if any(f != first for f in found):
+        return Marker.LOST
+    if first.dim in summed:
+        return Marker.POOLED
+    return SampleAxis(first.dim - sum(d < first.dim for d in summed), first.outer, first.inner)
+
+
+multilinear(aten._trilinear.default, (0, 1, 2), _trilinear_axis)
+
+
+def _time_bias(s: Site, tangent: Callable[[Any], Tensor | None]) -> Tensor | None:
+    value = s.node.outputs[0]
+    t = tangent(s.arg(2))
+    return None if t is None or value is None else t.expand(value.shape)
+
+
+def _time_convolution(x: Tensor, w: Tensor, bias: Any, pad: int = 0) -> Tensor:
+    return aten.conv_tbc.default(x, w, w.new_zeros(w.shape[-1]), pad)
+
+
+multilinear(
+    aten.conv_tbc.default,
+    (0, 1),
+    lambda s: s.at(0) if s.at(1) is Marker.SHARED and s.at(0) in (SampleAxis(1), Marker.SHARED) else Marker.LOST,
+    _time_convolution,
+    _time_bias,
+)
+
+
+# -- blocks along the diagonal: linear in the list --------------------------------------------------------------------------
+
+
+def _blocks(s: Site) -> Jet:
+    values = s.arg(0)
+
+    def gather(tangents: list[Tensor | None]) -> Tensor | None:
+        like = next((t for t in tangents if t is not None), None)
+        if like is None:
+            return None
+        return torch.block_diag(
+            *[like.new_zeros(v.shape) if t is None else t for v, t in zip(values, tangents, strict=True)]
+        )
+
+    return gather([s.first(v) for v in values]), gather([s.second(v) for v in values])
+
+
+register(aten.block_diag.default, Rule(Kind.LINEAR, _blocks, _unnamed_if_sampled))

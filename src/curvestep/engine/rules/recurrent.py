@@ -1,0 +1,95 @@
+"""Recurrent cells that arrive as one kernel, and packed sequences.
+
+Off the GPU, `nn.LSTM`, `nn.GRU` and `nn.RNN` arrive as matrix products and activations and need nothing from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from curvestep._errors import MissingRuleError
+from curvestep.engine.rules.decompose import decomposed
+from curvestep.engine.rules.forms import leading_axis
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
+from curvestep.engine.samples import Annotation, Marker, SampleAxis
+
+aten = torch.ops.aten
+
+
+def _lstm_cell(
+    from_input: Tensor, from_state: Tensor, cell: Tensor, bias: Tensor | None = None, state_bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    gates = from_input + from_state
+    if bias is not None and state_bias is not None:
+        gates = gates + bias + state_bias
+    take, keep, new, show = gates.chunk(4, 1)
+    cell = torch.sigmoid(keep) * cell + torch.sigmoid(take) * torch.tanh(new)
+    return torch.sigmoid(show) * torch.tanh(cell), cell
+
+
+def _gru_cell(
+    from_input: Tensor, from_state: Tensor, state: Tensor, bias: Tensor | None = None, state_bias: Tensor | None = None
+) -> Tensor:
+    if bias is not None and state_bias is not None:
+        from_input, from_state = from_input + bias, from_state + state_bias
+    reset_in, keep_in, new_in = from_input.chunk(3, 1)
+    reset, keep, new = from_state.chunk(3, 1)
+    candidate = torch.tanh(new_in + torch.sigmoid(reset_in + reset) * new)
+    return candidate + torch.sigmoid(keep_in + keep) * (state - candidate)
+
+
+def _cell_axis(outputs: int) -> Callable[[AxisSite], list[Annotation]]:
+    return lambda s: [leading_axis(s)] * (outputs - 1) + [Marker.LOST]
+
+
+decomposed(aten._thnn_fused_lstm_cell.default, _lstm_cell, _cell_axis(3))
+decomposed(aten._thnn_fused_gru_cell.default, _gru_cell, _cell_axis(2))
+
+
+def _refused(how: str) -> Callable[[Site], Jet]:
+    def jet(s: Site) -> Jet:
+        raise MissingRuleError(
+            f"Recurrent steps as separate operations were needed, but {s.node.name} ran them as one kernel that keeps no "
+            f"gates. {how}"
+        )
+
+    return jet
+
+
+_CUDNN = "Run the forward inside `with torch.backends.cudnn.flags(enabled=False):`."
+for _name, _how in (
+    ("_cudnn_rnn", _CUDNN),
+    ("miopen_rnn", _CUDNN),
+    ("mkldnn_rnn_layer", "Run the forward inside `with torch.backends.mkldnn.flags(enabled=False):`."),
+    ("_lstm_mps", "Run the recurrent layer on the CPU."),
+):
+    _packet = getattr(aten, _name, None)
+    if _packet is not None:
+        register(_packet.default, Rule(Kind.NONLINEAR, _refused(_how), lambda s: [Marker.LOST] * len(s.node.outputs)))
+
+
+# -- packed sequences: rows sorted by time, of every sample that is still running ------------------------------------------
+
+
+def _packed(t: Tensor, lengths: Tensor, batch_first: bool) -> Tensor:
+    return aten._pack_padded_sequence.default(t, lengths, batch_first)[0]
+
+
+def _pack(s: Site) -> list[Jet]:
+    lengths, batch_first = s.x(1), s.arg(2)
+
+    def through(t: Tensor | None) -> Tensor | None:
+        return None if t is None else _packed(t, lengths, batch_first)
+
+    return [(through(s.d(0)), through(s.dd(0))), (None, None)]
+
+
+def _pack_axis(s: AxisSite) -> list[Annotation]:
+    known = s.at(0)
+    return [Marker.LOST if isinstance(known, SampleAxis) else known, Marker.SHARED]
+
+
+register(aten._pack_padded_sequence.default, Rule(Kind.LINEAR, _pack, _pack_axis))

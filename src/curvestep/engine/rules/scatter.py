@@ -1,0 +1,221 @@
+"""Writing by index and reading by mask: linear in what is written and in what it is written into."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curvestep._errors import MissingRuleError
+from curvestep.engine.rules.decompose import decomposed
+from curvestep.engine.rules.forms import joined_axis, jointly_linear, kept_unless
+from curvestep.engine.rules.shape import linear_in_first
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
+from curvestep.engine.samples import Annotation, Marker, SampleAxis
+
+aten = torch.ops.aten
+
+
+def _beside(*positions: int) -> Any:
+    """Samples lie along an axis other than the indexed one (argument 1), in the target and in what is written."""
+    meet = joined_axis(*positions)
+
+    def axis(s: AxisSite) -> Annotation:
+        known = meet(s)
+        if not isinstance(known, SampleAxis):
+            return known
+        same = all(
+            not isinstance(s.at(i), SampleAxis) or s.shape(i)[known.dim] == s.out_shape()[known.dim] for i in positions
+        )
+        along = s.arg(1) % max(len(s.out_shape()), 1) if isinstance(s.arg(1), int) else None
+        return known if same and known.dim != along else Marker.LOST
+
+    return axis
+
+
+def _zero_value(op: Any) -> Any:
+    """The operation with the constant that it writes replaced by zero."""
+    return lambda t, dim, index, value, **options: op(t, dim, index, 0, **options)
+
+
+jointly_linear(aten.index_add.default, (0, 3), _beside(0, 3))
+jointly_linear(aten.index_copy.default, (0, 3), _beside(0, 3))
+jointly_linear(aten.scatter.src, (0, 3), _beside(0, 3))
+jointly_linear(aten.scatter.value, (0,), _beside(0), _zero_value(aten.scatter.value))
+jointly_linear(aten.scatter_add.default, (0, 3), _beside(0, 3))
+jointly_linear(aten.index_fill.int_Scalar, (0,), _beside(0), _zero_value(aten.index_fill.int_Scalar))
+jointly_linear(aten.index_fill.int_Tensor, (0, 3), _beside(0))
+jointly_linear(aten.select_scatter.default, (0, 1), lambda s: _cut_in_axis(s, 2))
+jointly_linear(aten.slice_scatter.default, (0, 1), lambda s: _cut_in_axis(s, 2))
+jointly_linear(aten.diagonal_scatter.default, (0, 1), lambda s: Marker.LOST)
+jointly_linear(aten.masked_scatter.default, (0, 2), lambda s: s.at(0) if s.at(2) is Marker.SHARED else Marker.LOST)
+jointly_linear(aten.masked_select.default, (0,), lambda s: _unnamed(s))
+jointly_linear(aten.take.default, (0,), lambda s: s.at(1) if s.at(0) is Marker.SHARED else Marker.LOST)
+jointly_linear(aten.put.default, (0, 2), lambda s: _unnamed(s))
+
+
+def _unnamed(s: AxisSite) -> Annotation:
+    """Elements end where no axis can say whose they are."""
+    known = [s.of(v) for v in s.node.inputs]
+    if any(isinstance(k, SampleAxis) for k in known):
+        return Marker.LOST
+    return next((m for m in (Marker.LOST, Marker.POOLED, Marker.SUMMED) if m in known), Marker.SHARED)
+
+
+def _cut_in_axis(s: AxisSite, dim_at: int) -> Annotation:
+    """`select_scatter` and `slice_scatter`: the cut is along argument `dim_at`, samples along another axis."""
+    known = s.at(0)
+    along = s.option(dim_at, "dim", 0) % max(len(s.out_shape()), 1)
+    lower = s.at(1)
+    if isinstance(lower, SampleAxis) and s.node.op is aten.select_scatter.default:
+        lower = SampleAxis(lower.dim + (along <= lower.dim), lower.outer, lower.inner)
+    if isinstance(known, SampleAxis) and isinstance(lower, SampleAxis):
+        return known if known == lower and known.dim != along else Marker.LOST
+    if isinstance(known, SampleAxis) or isinstance(lower, SampleAxis):
+        named = known if isinstance(known, SampleAxis) else lower
+        assert isinstance(named, SampleAxis)
+        rest = lower if isinstance(known, SampleAxis) else known
+        fits = s.out_shape()[named.dim] == named.outer * named.inner * s.batch
+        return named if rest is not Marker.LOST and named.dim != along and fits else Marker.LOST
+    return known if lower is Marker.SHARED else lower
+
+
+# -- advanced indexing on the left of an assignment ----------------------------------------------------------------------------
+
+
+def _written(t: Tensor, indices: Any, values: Any, accumulate: bool = False, unsafe: bool = False) -> Tensor:
+    return aten.index_put.default(t, indices, values, accumulate)
+
+
+def _written_axis(s: AxisSite) -> Annotation:
+    known, indices, values = s.at(0), s.arg(1), s.at(2)
+    used = [i for i, v in enumerate(indices) if v is not None]
+    mask = indices[0] if len(indices) == 1 else None
+    if mask is not None and mask.dtype == torch.bool and not s.arg(2).shape:  # x[mask] = number
+        return known
+    if isinstance(known, SampleAxis) and used and min(used) > known.dim:
+        plain = not isinstance(values, SampleAxis) or len(s.shape(2)) == len(s.out_shape()) and values == known
+        return known if plain and values is not Marker.LOST else Marker.LOST
+    named = isinstance(known, SampleAxis) or isinstance(values, SampleAxis)
+    if not named and all(s.of(indices[i]) is Marker.SHARED for i in used):
+        return known if known is not Marker.SHARED else values
+    return Marker.LOST
+
+
+jointly_linear(aten.index_put.default, (0, 2), _written_axis, _written)
+jointly_linear(aten._index_put_impl_.default, (0, 2), _written_axis, _written)
+jointly_linear(aten._unsafe_index.Tensor, (0,), lambda s: _unnamed(s), lambda t, indices: aten.index.Tensor(t, indices))
+
+
+def _filled(s: Site) -> Jet:
+    # fill_(x, value): x's own tangent is overwritten
+    shape = s.arg(0).shape
+
+    def spread(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.expand(shape)
+
+    return spread(s.d(1)), spread(s.dd(1))
+
+
+register(aten.fill.Tensor, Rule(Kind.LINEAR, _filled, lambda s: s.at(1)))
+
+
+# -- reductions into buckets -------------------------------------------------------------------------------------------------------
+
+
+def _reduce_mean(t: Tensor, dim: int, index: Tensor, source: Tensor, include_self: bool) -> Tensor:
+    count = torch.zeros_like(t, requires_grad=False).detach()
+    ones = torch.ones_like(source).detach()
+    count = (count + 1 if include_self else count).scatter_add(dim, index, ones)
+    if not include_self:
+        t = t.scatter(dim, index, 0.0)
+    return t.scatter_add(dim, index, source) / count.clamp(min=1)
+
+
+def _scatter_reduce(
+    t: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """`scatter_reduce` by scatter_add; amax and amin share the derivative among ties, as autograd does."""
+    if reduce == "sum":
+        return (t if include_self else t.scatter(dim, index, 0.0)).scatter_add(dim, index, source)
+    if reduce == "mean":
+        return _reduce_mean(t, dim, index, source, include_self)
+    if reduce in {"amax", "amin"}:
+        best = t.detach().scatter_reduce(dim, index, source.detach(), reduce, include_self=include_self)
+        hit = (source.detach() == best.gather(dim, index)).to(t.dtype)
+        own = (t.detach() == best).to(t.dtype)
+        if not include_self:
+            own = own * torch.ones_like(t).detach().scatter(dim, index, 0.0)
+        count = own.scatter_add(dim, index, hit)
+        return (t * own).scatter_add(dim, index, source * hit) / count.clamp(min=1)
+    raise MissingRuleError(
+        f"A derivative rule for scatter_reduce with reduce={reduce!r} was needed, but there is none. "
+        "Use sum, mean, amax or amin, or multiply by exponentials of a sum of logarithms."
+    )
+
+
+decomposed(aten.scatter_reduce.two, _scatter_reduce, _beside(0, 3))
+
+
+def _index_reduce(
+    t: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """`index_reduce`: `scatter_reduce` with the index repeated along the other axes."""
+    shape = [1] * t.dim()
+    shape[dim] = -1
+    return _scatter_reduce(t, dim, index.view(shape).expand_as(source), source, reduce, include_self=include_self)
+
+
+decomposed(aten.index_reduce.default, _index_reduce, _beside(0, 3))
+
+
+# -- windows and strided views --------------------------------------------------------------------------------------------------------
+
+linear_in_first(aten.unfold.default, kept_unless(lambda s: [s.arg(1)]))
+linear_in_first(aten.unfold_backward.default, lambda s: Marker.LOST if isinstance(s.at(0), SampleAxis) else s.at(0))
+linear_in_first(aten.rot90.default, kept_unless(lambda s: s.arg(2, [0, 1])))
+
+
+def _strided(s: Site) -> Jet:
+    x = s.x(0)
+    size, stride = s.arg(1), s.arg(2)
+    offset = s.arg(3)
+    offset = x.storage_offset() if offset is None else offset
+    ends = max(_reach(x.shape, x.stride(), x.storage_offset()), _reach(size, stride, offset))
+    owned = torch.zeros(ends, dtype=torch.bool, device=x.device)
+    owned.as_strided(x.shape, x.stride(), x.storage_offset()).fill_(True)
+    if not bool(owned.as_strided(size, stride, offset).all()):
+        raise MissingRuleError(
+            "as_strided within the elements of its input was needed, but it reaches others of the same storage, which "
+            "belong to another tensor. Use indexing or view operations instead."
+        )
+
+    def through(t: Tensor | None) -> Tensor | None:
+        if t is None:
+            return None
+        buffer = t.new_zeros(ends)
+        buffer.as_strided(x.shape, x.stride(), x.storage_offset()).copy_(t)
+        return buffer.as_strided(size, stride, offset)
+
+    return through(s.d(0)), through(s.dd(0))
+
+
+def _reach(size: Any, stride: Any, offset: int) -> int:
+    return offset + sum((n - 1) * st for n, st in zip(size, stride, strict=True)) + 1 if math.prod(size) else offset
+
+
+def _strided_axis(s: AxisSite) -> Annotation:
+    known = s.at(0)
+    if not isinstance(known, SampleAxis):
+        return known
+    data = s.arg(0).data
+    dense = data is not None and data.is_contiguous()
+    first = dense and known == SampleAxis(0) and s.out_shape() and s.out_shape()[0] == s.batch
+    rest = math.prod(s.shape(0)[1:])
+    inner = _reach(s.arg(1)[1:], s.arg(2)[1:], 0) <= rest
+    return known if first and s.arg(2)[0] == rest and inner and not s.arg(3) else Marker.LOST
+
+
+register(aten.as_strided.default, Rule(Kind.LINEAR, _strided, _strided_axis, keep_inputs=(0,)))
