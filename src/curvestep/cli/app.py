@@ -25,7 +25,7 @@ from curvestep.bench.tasks import TASKS
 from curvestep.cli import options
 from curvestep.cli.watch import Silence, Watch
 from curvestep.report.figure import write_figures
-from curvestep.report.series import panels
+from curvestep.report.series import Axis, panels
 from curvestep.report.table import json_rows, markdown, rich_table
 
 _OUT = Path("runs")
@@ -127,7 +127,7 @@ def train(
         print(json.dumps(records[0].to_json()))
         return
     name = f"{config.task}-{config.method}" + ("" if config.lr is None else f"-lr{config.lr:g}") + f"-seed{config.seed}"
-    _show(records, store, store.path.parent / name)
+    _show(records, store, store.path.parent / name, ("epoch",))
 
 
 @app.command()
@@ -261,7 +261,8 @@ def _execute(
     if quiet:
         execute(configs, store, Silence(), data_dir=data_dir, threads=threads, jobs=jobs)
         return
-    with Watch(_console(), len(configs), live_steps=jobs == 1) as watch:
+    # On the error stream, so that standard output holds results only.
+    with Watch(Console(stderr=True, soft_wrap=True), len(configs), live_steps=jobs == 1) as watch:
         execute(configs, store, watch, data_dir=data_dir, threads=threads, jobs=jobs)
 
 
@@ -271,16 +272,19 @@ def _chosen(store: RunStore, configs: Sequence[RunConfig]) -> list[RunRecord]:
     return [record for record in store.read() if record.config.key in keys]
 
 
-def _show(records: Sequence[RunRecord], store: RunStore, stem: Path) -> None:
+def _show(
+    records: Sequence[RunRecord], store: RunStore, stem: Path, axes: Sequence[Axis] = ("epoch", "seconds")
+) -> None:
     """Tables, and where store and figures are."""
     console = _console()
     groups = panels(records)
     for panel in groups:
         console.print(rich_table(panel))
-    written = write_figures(groups, stem)
+    written = write_figures(groups, stem, axes)
     console.print(f"Runs:   {store.path}", highlight=False, soft_wrap=True)
-    console.print(f"Figure: {written[0]}", highlight=False, soft_wrap=True)
-    console.print(f"        (against seconds: {written[2]}; SVG beside them)", highlight=False, soft_wrap=True)
+    for axis, picture in zip(axes, written[::2], strict=True):
+        what = "Figure:" if axis == "epoch" else "Against seconds:"
+        console.print(f"{what} {picture} (and {picture.with_suffix('.svg').name})", highlight=False, soft_wrap=True)
 
 
 def _rates(text: str) -> tuple[float, ...]:

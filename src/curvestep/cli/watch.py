@@ -14,10 +14,13 @@ from curvestep.bench.record import FINISHED, RunRecord
 if TYPE_CHECKING:
     from curvestep.bench.runner import Progress as StepProgress
 
+# Lines that a run writes where no bar can be drawn, as in a log file.
+_LINES = 10
+
 
 @final
 class Watch:
-    """A listener that draws on a terminal.
+    """A listener that draws bars on a terminal, and writes a line now and then where there is none.
 
     Args:
         console: where to.
@@ -33,7 +36,8 @@ class Watch:
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(compact=True),
             console=console,
-            transient=runs > 1,
+            transient=True,
+            disable=not console.is_terminal,
         )
         self._console = console
         self._live_steps = live_steps
@@ -69,11 +73,15 @@ class Watch:
         if self._run is None:
             return
         step = progress.measurement
+        if not self._console.is_terminal and step.step % -(-progress.steps // _LINES) != 0:
+            return
         numbers = f"loss {step.loss_ema:.4g}  step size {step.step_size:.3g}"
         if step.curvature is not None:
             numbers += f"  curvature {step.curvature:.3g}"
         if progress.metrics is not None and progress.metrics.test_accuracy is not None:
             numbers += f"  test accuracy {progress.metrics.test_accuracy:.3f}"
+        if not self._console.is_terminal:
+            self._console.print(f"{_name(config)}: step {step.step} of {progress.steps}: {numbers}", highlight=False)
         self._bars.update(self._run, total=progress.steps, completed=step.step, numbers=numbers)
 
     def finished(self, record: RunRecord) -> None:

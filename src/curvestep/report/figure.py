@@ -42,15 +42,16 @@ _ROWS = (
 )
 
 
-def write_figures(panels: Sequence[Panel], stem: Path) -> tuple[Path, ...]:
-    """Draw over epochs and over seconds, as PNG and SVG.
+def write_figures(panels: Sequence[Panel], stem: Path, axes: Sequence[Axis] = ("epoch", "seconds")) -> tuple[Path, ...]:
+    """Draw the figure over each axis, as PNG and SVG.
 
     Args:
         panels: one column each.
-        stem: path of the files without their ending.
+        stem: path of the files without their ending; over seconds ``-seconds`` is appended to it.
+        axes: what to draw over.
 
     Returns:
-        The four files.
+        The files, PNG and SVG of each axis.
     """
     import matplotlib
 
@@ -58,9 +59,12 @@ def write_figures(panels: Sequence[Panel], stem: Path) -> tuple[Path, ...]:
     written: list[Path] = []
     # Equal stores give equal files: no date inside, and names of SVG elements from a fixed salt.
     with matplotlib.rc_context(_STYLE):
-        axes: tuple[tuple[Axis, str], ...] = (("epoch", ""), ("seconds", "-seconds"))
-        for axis, suffix in axes:
+        for axis in axes:
+            suffix = "" if axis == "epoch" else "-seconds"
             figure = draw(panels, axis)
+            # The layout is solved once, not again for each file.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
             for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                 path = stem.with_name(f"{stem.name}{suffix}.{ending}")
                 figure.savefig(path, dpi=160, metadata=metadata)

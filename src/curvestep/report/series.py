@@ -109,7 +109,7 @@ class Series:
         columns: list[tuple[float, float, float, float]] = []
         for index in range(min(len(x) for x, _ in rows)):
             values = [y[index] for _, y in rows]
-            numbers = [value for value in values if value is not None]
+            numbers = [value for value in values if value is not None and math.isfinite(value)]
             if len(numbers) < len(values):
                 break
             place = math.fsum(x[index] for x, _ in rows) / len(rows)

@@ -8,33 +8,27 @@ from typing import TYPE_CHECKING, Any
 from curvestep.report.series import Panel, Series, Spread
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 DIVERGED = "diverged"
 _SMOOTHED = "training loss, EMA"
 
 
-def rich_table(panel: Panel) -> Table:
+def rich_table(panel: Panel) -> Group:
     """The table for the terminal; the best series of each method is bold.
 
     Args:
         panel: the runs.
 
     Returns:
-        A table to print with rich.
+        Title, table and caption, to print with rich.
     """
     from rich import box
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        title=f"{panel.title} ({panel.subtitle})",
-        caption=caption(panel, smoothed=False),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     # Eighty columns hold the range of the training loss, on a second line, and the means of the rest.
     names = _header(panel)
     hidden = names.index(_SMOOTHED)
@@ -49,7 +43,8 @@ def rich_table(panel: Panel) -> Table:
         short = [cells[0], cells[1].replace(" (", "\n("), *(cell.partition(" (")[0] for cell in cells[2:])]
         del short[hidden]
         table.add_row(*(Text(cell, style=style) for cell in short))
-    return table
+    title = Text(f"{panel.title} ({panel.subtitle})", style="bold")
+    return Group(title, table, Text(caption(panel, smoothed=False), style="dim"), "")
 
 
 def markdown_table(panel: Panel) -> str:

@@ -1,0 +1,97 @@
+"""The table of methods: each row builds what it says, and its schedule gives the step sizes that it promises."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from curvestep.bench.errors import SettingError
+from curvestep.bench.methods import METHODS, get_method
+from curvestep.bench.methods.baselines import cosine_factor
+from curvestep.bench.methods.method import BuildRequest, Built
+
+STEPS, EPOCHS = 40, 4
+
+
+def build(
+    name: str, lr: float | None = 0.1, decay: float = 1.0, schedule: str = "exponential", warmup: int = 0
+) -> Built:
+    parameters = [nn.Parameter(torch.ones(3))]
+    request = BuildRequest(parameters, lr, decay, schedule, warmup, weight_decay=1e-7, steps=STEPS, epochs=EPOCHS)
+    return get_method(name).build(request)
+
+
+def rates(built: Built) -> list[float]:
+    """The learning rate (for the rescaled methods: ℓ) of each step of a run."""
+    seen: list[float] = []
+    for _ in range(EPOCHS):
+        for _ in range(STEPS // EPOCHS):
+            seen.append(built.optimizer.param_groups[0]["lr"])
+            # Schedulers want to follow a step; without gradients torch's optimizers do nothing in it.
+            if built.rescaled is None:
+                built.optimizer.step()
+            else:
+                built.optimizer._opt_called = True  # type: ignore[attr-defined]
+            if built.step_scheduler is not None:
+                built.step_scheduler.step()
+        if built.epoch_scheduler is not None:
+            built.epoch_scheduler.step()
+    return seen
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_rows_build(name: str) -> None:
+    row = METHODS[name]
+    assert row.name == name and row.description
+    built = build(name, 0.1 if row.needs_lr else None)
+    assert isinstance(built.optimizer, torch.optim.Optimizer)
+    # A method that measures its step is exactly one that needs no learning rate.
+    assert (built.rescaled is None) == row.needs_lr
+    assert built.rescaled is None or built.rescaled is built.optimizer
+    assert built.optimizer.param_groups[0]["weight_decay"] == 1e-7
+
+
+def test_unknown_method_lists_the_known() -> None:
+    with pytest.raises(SettingError, match="no method 'sgdd'; the methods are red-sgd, .*adamw"):
+        get_method("sgdd")
+
+
+def test_decay_is_per_epoch() -> None:
+    expected = [0.1 * 0.5**epoch for epoch in range(EPOCHS) for _ in range(STEPS // EPOCHS)]
+    assert rates(build("sgd", decay=0.5)) == pytest.approx(expected)
+
+
+def test_constant_rate_without_decay() -> None:
+    assert rates(build("adamw")) == [0.1] * STEPS
+
+
+def test_cosine_with_warmup() -> None:
+    seen = rates(build("adamw", schedule="cosine", warmup=10))
+    assert seen[:10] == pytest.approx([0.01 * step for step in range(1, 11)])
+    assert seen[10] == pytest.approx(0.1) and seen[25] == pytest.approx(0.05)
+    assert seen == pytest.approx([0.1 * cosine_factor(step, 10, STEPS) for step in range(STEPS)])
+
+
+def test_red_sgd_halves_over_the_run() -> None:
+    expected = [0.5 ** (epoch / EPOCHS) for epoch in range(EPOCHS) for _ in range(STEPS // EPOCHS)]
+    assert rates(build("red-sgd", None)) == pytest.approx(expected)
+
+
+def test_red_adam_falls_geometrically_to_a_twentieth() -> None:
+    seen = rates(build("red-adam", None))
+    ratios = [b / a for a, b in zip(seen, seen[1:], strict=False)]
+    assert ratios == pytest.approx([ratios[0]] * (STEPS - 1))
+    assert seen[0] == 1.0
+    # Whether 0.05 is reached at the last step or right after it is the schedule's affair.
+    assert 0.05 * (1 - 1e-12) <= seen[-1] <= 0.05 * 20 ** (1 / STEPS) * (1 + 1e-12)
+
+
+def test_rmsprop_is_corrected_from_its_first_step() -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    request = BuildRequest([parameter], 0.1, 1.0, "exponential", 0, 0.0, STEPS, EPOCHS)
+    built = get_method("rmsprop").build(request)
+    parameter.grad = torch.tensor([3.0, -0.01])
+    built.optimizer.step()
+    # g/√(g²) = sign(g): the corrected average of one square is that square; ε=1e-8 against 0.01 is 1e-6 relative.
+    torch.testing.assert_close(parameter.detach(), torch.tensor([-0.1, 0.1]), rtol=2e-6, atol=0)

@@ -1,0 +1,254 @@
+"""The training loop: every task trains, the seed decides everything, measurements mean what they say."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from curvestep.bench.config import RunConfig
+from curvestep.bench.errors import SettingError
+from curvestep.bench.execute import execute
+from curvestep.bench.measure import MovingAverage, StepMeasurement, Thinner, cross_entropy, l2_term
+from curvestep.bench.record import RunRecord
+from curvestep.bench.runner import Progress, resolve_device, run
+from curvestep.bench.settings import Wish, run_config
+from curvestep.bench.store import RunStore
+from curvestep.bench.tasks import TASKS, get_task
+
+DIGITS = Wish("digits-mlp", scale="small", epochs=2)
+
+
+def timeless(record: RunRecord) -> object:
+    """A record without what no seed decides."""
+    epochs = [dataclasses.replace(epoch, seconds=0.0) for epoch in record.epochs]
+    return epochs, dataclasses.replace(record.samples, seconds=()), record.outcomes
+
+
+@pytest.mark.parametrize("method", ["red-sgd", "sgd"])
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_trains(name: str, method: str, data_folder: Path) -> None:
+    text = name == "shakespeare-gpt"
+    wish = Wish(name, scale="small", steps=3, batch_size=4 if text else 16, subset=2000 if text else 32)
+    record = run(run_config(wish, method, None if method == "red-sgd" else 1e-3, 0), data_folder)
+    assert record.status == "finished"
+    assert record.last is not None and record.last.step == 3
+    numbers = [record.last.train_loss, record.last.train_eval_loss, record.last.test_loss, *record.samples.loss]
+    assert all(number is not None and math.isfinite(number) for number in numbers)
+    assert (record.last.test_accuracy is not None) == TASKS[name].has_accuracy
+    assert record.samples.step == (1, 2, 3)
+    if method == "red-sgd":
+        assert sum(record.outcomes.values()) == 3
+        assert all(value is not None for value in record.samples.curvature)
+    else:
+        assert record.samples.step_size == (1e-3, 1e-3, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "parameters"),
+    [
+        # Σ (inputs + 1)·outputs over the layers, counted by hand from the widths.
+        ("digits-mlp", "paper", 65 * 64 + 65 * 32 + 33 * 10),
+        ("mnist-lenet", "paper", 785 * 300 + 301 * 100 + 101 * 10),
+        (
+            "mnist-autoencoder",
+            "paper",
+            785 * 1000 + 1001 * 500 + 501 * 250 + 251 * 30 + 31 * 250 + 251 * 500 + 501 * 1000 + 1001 * 784,
+        ),
+        # VGG11's 9,220,480 convolution weights and biases, as published for 3 channels, and 513·10 of the last layer.
+        ("cifar10-vgg11", "paper", 9_220_480 + 5_130),
+        # 65·96 + 64·96 embeddings, 3 blocks of 4·96·2/2 + 97·288 + 97·96 + 97·384 + 385·96, norm 192, logits 65·96.
+        (
+            "shakespeare-gpt",
+            "small",
+            65 * 96 * 2 + 64 * 96 + 3 * (384 + 97 * 288 + 97 * 96 + 97 * 384 + 385 * 96) + 192,
+        ),
+    ],
+)
+def test_networks_have_the_stated_size(name: str, scale: str, parameters: int) -> None:
+    network = get_task(name).scales[scale].network.build()
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+def test_equal_seeds_give_equal_runs() -> None:
+    config = run_config(DIGITS, "red-adam", None, 5)
+    assert timeless(run(config)) == timeless(run(config))
+    other = run(run_config(DIGITS, "red-adam", None, 6))
+    assert timeless(other) != timeless(run(config))
+
+
+def test_all_methods_start_from_the_same_weights_and_batch() -> None:
+    starts = {
+        run(run_config(DIGITS, method, lr, 5)).samples.loss[0] for method, lr in [("red-sgd", None), ("sgd", 1.0)]
+    }
+    assert len(starts) == 1
+
+
+def test_training_learns_the_digits() -> None:
+    record = run(run_config(dataclasses.replace(DIGITS, epochs=5), "red-sgd", None, 0))
+    assert record.last is not None and record.last.test_accuracy is not None
+    # Chance is 0.1; sgd at a middling rate of 0.1 is at 0.87 after five epochs.
+    assert record.last.test_accuracy > 0.8
+
+
+def test_divergence_ends_the_run_and_is_a_result() -> None:
+    # λ·lr = 1e4 multiplies θ by about -1e4 in each step: float32 overflows within ten.
+    wish = dataclasses.replace(DIGITS, weight_decay=1.0)
+    record = run(run_config(wish, "sgd", 1e4, 0))
+    assert record.status == "diverged"
+    assert record.diverged_at is not None and 1 < record.diverged_at <= 20
+    assert record.samples.step[-1] == record.diverged_at
+    assert RunRecord.from_json(record.to_json()).samples.loss[-1] is None
+
+
+def test_steps_end_a_run_inside_an_epoch() -> None:
+    record = run(run_config(Wish("digits-mlp", scale="small", steps=15), "sgd", 0.1, 0))
+    assert [(epoch.epoch, epoch.step) for epoch in record.epochs] == [(1.0, 10), (1.5, 15)]
+
+
+def test_epoch_loss_is_the_mean_of_its_batches_with_the_l2_term() -> None:
+    record = run(run_config(Wish("digits-mlp", scale="small", epochs=2, weight_decay=0.5), "sgd", 1e-9, 0))
+    first, second = record.samples.loss[:10], record.samples.loss[10:20]
+    assert record.epochs[0].train_loss == pytest.approx(math.fsum(x for x in first if x is not None) / 10)
+    assert record.epochs[1].train_loss == pytest.approx(math.fsum(x for x in second if x is not None) / 10)
+    without = run(run_config(Wish("digits-mlp", scale="small", epochs=2, weight_decay=0.0), "sgd", 1e-9, 0))
+    torch.manual_seed(0)
+    network = get_task("digits-mlp").scales["small"].network.build()
+    l2 = 0.25 * sum(float(parameter.detach().double().square().sum()) for parameter in network.parameters())
+    assert without.samples.loss[0] is not None and record.samples.loss[0] is not None
+    # float32 losses of about 2.3 and a sum of 2,778 squares: both good to about 1e-6.
+    assert record.samples.loss[0] - without.samples.loss[0] == pytest.approx(l2, rel=1e-5)
+    assert record.epochs[0].test_loss is not None and without.epochs[0].test_loss is not None
+    assert record.epochs[0].test_loss - without.epochs[0].test_loss == pytest.approx(l2, rel=1e-5)
+
+
+def test_l2_term_of_known_parameters() -> None:
+    assert l2_term([torch.tensor([3.0, 4.0]), torch.tensor([[12.0]])], 0.1) == pytest.approx(0.5 * 0.1 * 169.0)
+
+
+def test_moving_average_has_no_bias_at_the_start() -> None:
+    average = MovingAverage(0.9)
+    assert average.update(4.0) == pytest.approx(4.0)
+    assert average.update(4.0) == pytest.approx(4.0)
+    # weights 0.09·…: (0.81·0.1·4 + 0.9·0.1·4 … ) written out: m = 0.1·(0.81·4 + 0.9·4 + 1·10), over 0.1·(0.81+0.9+1)
+    assert average.update(10.0) == pytest.approx((0.81 * 4 + 0.9 * 4 + 10) / (0.81 + 0.9 + 1))
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(1, 1), (400, 400), (401, 201), (899, 301), (900, 301)])
+def test_samples_are_thinned(steps: int, kept: int) -> None:
+    thinner = Thinner(steps)
+    for step in range(1, steps + 1):
+        thinner.add(StepMeasurement(step, step / 10, 0.1 * step, 2.0, 2.0, 0.1, 0.1, None, None, None))
+    numbers = thinner.samples().step
+    stride = -(-steps // 400)
+    # Every stride-th from the first, and the last one.
+    assert numbers == (*range(1, steps, stride), steps)
+    assert len(numbers) == kept
+
+
+def test_cross_entropy_of_sequences_is_the_mean_over_all_characters() -> None:
+    logits, classes = torch.randn(2, 3, 5), torch.randint(0, 5, (2, 3))
+    expected = -logits.log_softmax(-1).gather(-1, classes[..., None]).mean()
+    torch.testing.assert_close(cross_entropy(logits, classes), expected)
+
+
+def test_progress_is_reported_after_each_step() -> None:
+    seen: list[Progress] = []
+    run(run_config(Wish("digits-mlp", scale="small", steps=12), "red-sgd", None, 0), on_step=seen.append)
+    assert [progress.measurement.step for progress in seen] == list(range(1, 13))
+    assert seen[9].metrics is None and seen[10].metrics is not None
+    assert all(progress.measurement.curvature is not None for progress in seen)
+
+
+def test_unknown_device_lists_the_known() -> None:
+    with pytest.raises(SettingError, match="no device 'cuda:99' here; the devices are cpu"):
+        resolve_device("cuda:99")
+
+
+def test_warmup_longer_than_the_run() -> None:
+    wish = Wish("digits-mlp", scale="small", epochs=1, schedule="cosine", warmup=10)
+    with pytest.raises(SettingError, match="--warmup 10 leaves nothing of a run of 10 steps"):
+        run(run_config(wish, "sgd", 0.1, 0))
+
+
+def test_records_name_no_host_and_no_path() -> None:
+    import getpass
+    import json
+    import platform
+
+    text = json.dumps(run(run_config(Wish("digits-mlp", scale="small", steps=1), "sgd", 0.1, 0)).to_json())
+    assert platform.node() not in text
+    assert str(Path.home()) not in text and str(Path.cwd()) not in text
+    assert f'"{getpass.getuser()}"' not in text
+
+
+class Log:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int]] = []
+
+    def skipped(self, config: RunConfig) -> None:
+        self.events.append(("skipped", config.seed))
+
+    def started(self, config: RunConfig) -> None:
+        self.events.append(("started", config.seed))
+
+    def stepped(self, config: RunConfig, progress: Progress) -> None:
+        pass
+
+    def finished(self, record: RunRecord) -> None:
+        self.events.append(("finished", record.config.seed))
+
+
+def configs(count: int) -> list[RunConfig]:
+    return [run_config(Wish("digits-mlp", scale="small", steps=2), "sgd", 0.1, seed) for seed in range(count)]
+
+
+def test_runs_in_the_store_are_not_repeated(tmp_path: Path) -> None:
+    store, first, second = RunStore.at(tmp_path), Log(), Log()
+    execute(configs(2), store, first)
+    assert first.events == [("started", 0), ("finished", 0), ("started", 1), ("finished", 1)]
+    before = store.path.read_bytes()
+    execute(configs(3), store, second)
+    assert second.events == [("skipped", 0), ("skipped", 1), ("started", 2), ("finished", 2)]
+    assert store.path.read_bytes().startswith(before)
+
+
+def test_a_killed_comparison_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    store, log = RunStore.at(tmp_path), Log()
+
+    class Killed(Log):
+        def stepped(self, config: RunConfig, progress: Progress) -> None:
+            if config.seed == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(configs(3), store, Killed())
+    assert [record.config.seed for record in store.read()] == [0]
+    execute(configs(3), store, log)
+    assert log.events[0] == ("skipped", 0)
+    assert [record.config.seed for record in store.read()] == [0, 1, 2]
+
+
+def test_jobs_give_the_same_runs(tmp_path: Path) -> None:
+    one, two = RunStore.at(tmp_path / "one"), RunStore.at(tmp_path / "two")
+    execute(configs(2), one, Log(), threads=1)
+    execute(configs(2), two, Log(), threads=1, jobs=2)
+    by_seed = {record.config.seed: timeless(record) for record in two.read()}
+    assert by_seed == {record.config.seed: timeless(record) for record in one.read()}
+
+
+@pytest.mark.parametrize(("threads", "jobs", "sentence"), [(0, 1, "--threads"), (None, 0, "--jobs")])
+def test_threads_and_jobs_out_of_range(tmp_path: Path, threads: int | None, jobs: int, sentence: str) -> None:
+    with pytest.raises(SettingError, match=f"{sentence} is a whole number ≥ 1, 0 was given"):
+        execute(configs(1), RunStore.at(tmp_path), Log(), threads=threads, jobs=jobs)
+
+
+def test_threads_are_put_back(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    execute(configs(1), RunStore.at(tmp_path), Log(), threads=before + 1)
+    assert torch.get_num_threads() == before

@@ -1,0 +1,190 @@
+"""The commands as a person types them: what they print, what they leave behind, how they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from curvestep.bench.record import RunRecord
+from curvestep.bench.store import RunStore
+from curvestep.cli.app import app
+from tests.bench.synthetic import record
+
+SHORT = ["--scale", "small", "--steps", "12", "--threads", "1"]
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def succeed(*arguments: str) -> str:
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refuse(*arguments: str) -> str:
+    """The one sentence of a refusal."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def test_train_leaves_a_run_and_figures() -> None:
+    output = succeed("train", "digits-mlp", "--method", "red-sgd", *SHORT)
+    assert "digits-mlp (small scale, 12 steps, batch 64, 640 examples)" in output
+    assert "Runs:   runs/runs.jsonl" in output
+    assert "Figure: runs/digits-mlp-red-sgd-seed0.png (and digits-mlp-red-sgd-seed0.svg)" in output
+    assert {path.suffix for path in Path("runs").iterdir()} >= {".jsonl", ".png", ".svg"}
+    (run,) = RunStore.at(Path("runs")).read()
+    assert run.config.method == "red-sgd" and run.config.steps == 12 and run.environment["threads"] == 1
+
+
+def test_train_as_json_prints_the_record_and_nothing_else() -> None:
+    output = succeed("train", "digits-mlp", "--method", "sgd", "--lr", "0.1", *SHORT, "--json")
+    (run,) = RunStore.at(Path("runs")).read()
+    assert RunRecord.from_json(json.loads(output)) == run
+
+
+def test_train_with_every_option() -> None:
+    succeed(
+        *("train", "digits-mlp", "--method", "adamw", "--lr", "0.01", "--schedule", "cosine", "--warmup", "2"),
+        *("--epochs", "1", "--batch-size", "32", "--subset", "96", "--scale", "small", "--seed", "4"),
+        *("--weight-decay", "1e-4", "--device", "cpu", "--threads", "1", "--out", "elsewhere"),
+    )
+    (run,) = RunStore.at(Path("elsewhere")).read()
+    config = run.config
+    assert (config.lr, config.schedule, config.warmup, config.epochs) == (0.01, "cosine", 2, 1)
+    assert (config.batch_size, config.subset, config.seed, config.weight_decay) == (32, 96, 4, 1e-4)
+    assert run.last is not None and run.last.step == 3
+
+
+def test_compare_trains_each_once_and_resumes() -> None:
+    command = ("compare", "digits-mlp", "--methods", "red-sgd,sgd", "--lrs", "0.1,1", "--seeds", "2", *SHORT)
+    output = succeed(*command)
+    for label in ("red-sgd", "sgd, lr 0.1", "sgd, lr 1"):
+        assert label in output
+    assert "Figure: runs/digits-mlp.png" in output
+    assert "Against seconds: runs/digits-mlp-seconds.png" in output
+    before = Path("runs/runs.jsonl").read_bytes()
+    assert before.count(b"\n") == 6
+    again = invoke(*command)
+    assert again.exit_code == 0 and again.stdout == output
+    assert again.stderr.count("already in the store") == 6
+    assert Path("runs/runs.jsonl").read_bytes() == before
+
+
+def test_compare_as_json() -> None:
+    output = succeed("compare", "digits-mlp", "--methods", "sgd", "--lrs", "0.1", "--seeds", "1", *SHORT, "--json")
+    (row,) = json.loads(output)
+    assert row["label"] == "sgd, lr 0.1" and row["train_loss"]["mean"] > 0.0
+
+
+def test_compare_shows_its_own_runs_only() -> None:
+    RunStore.at(Path("runs")).append(record("adamw", 0.25))
+    output = succeed("compare", "digits-mlp", "--methods", "sgd", "--lrs", "0.1", "--seeds", "1", *SHORT)
+    assert "adamw" not in output
+
+
+def test_report_of_a_store() -> None:
+    store = RunStore.at(Path("kept"))
+    for run in (record(), record("red-sgd", None), record(task="mnist-lenet")):
+        store.append(run)
+    output = succeed("report", "kept")
+    assert "digits-mlp (paper scale" in output and "mnist-lenet (paper scale" in output
+    assert "Figure: kept/report.png" in output
+    assert succeed("report", "kept/runs.jsonl", "--table").count("paper scale") == 2
+    assert succeed("report", "kept", "--markdown").startswith("### digits-mlp")
+    assert [row["task"] for row in json.loads(succeed("report", "kept", "--json"))].count("digits-mlp") == 2
+    assert "mnist-lenet.svg" in succeed("report", "kept", "--figure", "--task", "mnist-lenet")
+    assert Path("kept/mnist-lenet.svg").exists()
+
+
+def test_torn_store_is_reported_in_one_line() -> None:
+    store = RunStore.at(Path("kept"))
+    store.append(record())
+    with store.path.open("ab") as file:
+        file.write(b'{"schema":1,"con')
+    result = invoke("report", "kept", "--markdown")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("### digits-mlp")
+    assert result.stderr == (
+        "curvestep: Line 2 of kept/runs.jsonl was skipped: it was not written to its end, as after a kill.\n"
+    )
+
+
+def test_divergence_is_shown() -> None:
+    output = succeed("train", "digits-mlp", "--method", "sgd", "--lr", "1e4", "--weight-decay", "1", *SHORT)
+    assert "diverged" in output
+
+
+def test_lists() -> None:
+    tasks, methods = succeed("tasks"), succeed("methods")
+    for name in ("digits-mlp", "mnist-lenet", "mnist-autoencoder", "cifar10-vgg11", "shakespeare-gpt"):
+        assert name in tasks
+    for name in ("red-sgd", "red-rmsprop", "red-adam", "ran-sgd", "sgd", "rmsprop", "adamw"):
+        assert name in methods
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("train", "mnist", "--method", "sgd"), "There is no task 'mnist'; the tasks are digits-mlp, mnist-lenet"),
+        (("train", "digits-mlp", "--method", "sgdd"), "There is no method 'sgdd'; the methods are red-sgd"),
+        (
+            ("train", "digits-mlp", "--method", "red-sgd", "--device", "tpu"),
+            "There is no device 'tpu' here; the devices are cpu",
+        ),
+        (("train", "digits-mlp", "--method", "sgd"), "The method sgd needs a learning rate, give one with --lr"),
+        (("train", "digits-mlp", "--method", "sgd", "--lr", "-1"), "positive finite number, --lr -1 was given"),
+        (("train", "digits-mlp", "--method", "red-sgd", "--subset", "10"), "A batch of 128 does not fit into 10"),
+        (
+            ("train", "mnist-lenet", "--method", "red-sgd", "--data-dir", "nowhere"),
+            "The data folder nowhere given by --data-dir or CURVESTEP_DATA does not exist",
+        ),
+        (("compare", "digits-mlp", "--methods", "sgd", "--lrs", "a,b"), "--lrs takes numbers separated by commas"),
+        (("compare", "digits-mlp", "--methods", "sgd"), "sgd need learning rates; give some with --lrs"),
+        (("report", "nowhere"), "There is no run store nowhere/runs.jsonl"),
+    ],
+)
+def test_refusals_are_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+    line = refuse(*arguments)
+    assert line.startswith("curvestep: ") and sentence in line
+    assert not Path("runs").exists()
+
+
+def test_store_without_runs_of_the_task() -> None:
+    RunStore.at(Path("kept")).append(record())
+    assert "holds no run of the task mnist-lenet" in refuse("report", "kept", "--task", "mnist-lenet")
+
+
+def test_interrupt_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    from curvestep.bench import execute
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute, "run", interrupted)
+    result = invoke("train", "digits-mlp", "--method", "red-sgd", *SHORT)
+    assert result.exit_code == 130
+    assert result.stderr == ("curvestep: stopped; finished runs are in the store, the one in progress is not.\n")
+
+
+def test_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import sys
+
+    from curvestep.cli.main import main
+
+    monkeypatch.delitem(sys.modules, "curvestep.cli.app")
+    monkeypatch.setitem(sys.modules, "typer", None)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err == (
+        'curvestep: the command line needs typer; install it with: pip install "curvestep[bench]".\n'
+    )

@@ -1,0 +1,91 @@
+"""Figures come from the store alone, the same files each time, and show every leading curve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curvestep.bench.store import RunStore
+from curvestep.report.figure import draw, write_figures
+from curvestep.report.series import panels
+from curvestep.report.style import line_style
+from tests.bench.synthetic import record
+
+RUNS = [
+    record("red-sgd", None, seed=0, final=0.0004),
+    record("red-sgd", None, seed=1, final=0.0006),
+    record(lr=0.5, final=0.01),
+    record(lr=0.1, final=0.25),
+    record(lr=10.0, diverged_at=4),
+]
+OTHER_TASK = [record("red-sgd", None, task="mnist-autoencoder", accuracy=None)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    store = RunStore.at(tmp_path / "store")
+    for run in RUNS + OTHER_TASK:
+        store.append(run)
+    return store
+
+
+def test_figures_regenerate_from_the_store(store: RunStore, tmp_path: Path) -> None:
+    first = write_figures(panels(store.read()), tmp_path / "first" / "figure")
+    second = write_figures(panels(RunStore(store.path).read()), tmp_path / "second" / "figure")
+    assert [path.name for path in first] == [
+        "figure.png",
+        "figure.svg",
+        "figure-seconds.png",
+        "figure-seconds.svg",
+    ]
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes() and one.stat().st_size > 10_000
+
+
+def test_tasks_are_columns_and_measurements_rows(store: RunStore) -> None:
+    figure = draw(panels(store.read()), "epoch")
+    axes = figure.axes
+    assert len(axes) == 8
+    titles = [axis.get_title(loc="left") for axis in axes]
+    assert titles == [title for title in ("training loss", "step size", "test loss", "test accuracy") for _ in "ab"]
+    assert axes[0].get_yscale() == "log" and axes[6].get_yscale() == "linear"
+    assert [axis.get_xlabel() for axis in axes[-2:]] == ["epoch", "epoch"]
+    assert "this task has no accuracy" in [text.get_text() for text in axes[7].texts]
+    assert [text.get_text() for axis in axes[:2] for text in axis.texts][::2] == ["digits-mlp", "mnist-autoencoder"]
+
+
+def test_single_task_is_folded_and_draws_what_the_store_holds() -> None:
+    figure = draw(panels(RUNS), "seconds")
+    assert len(figure.axes) == 4
+    assert figure.axes[2].get_xlabel() == "seconds of training steps"
+    ends = sorted(float(np.asarray(line.get_ydata())[-1]) for line in figure.axes[0].lines)
+    # The run that diverges in its fourth step is drawn up to the third, where its loss is 1.39.
+    assert ends == pytest.approx([0.0005, 0.01, 0.25, 2.0 * 0.005 ** (2 / 29)])
+    # Leaders are drawn thicker than the other settings of their method.
+    widths = sorted(line.get_linewidth() for line in figure.axes[0].lines)
+    assert widths.count(1.8) == 2 and widths.count(0.8) == 2
+
+
+def test_legend_names_each_method_once() -> None:
+    (legend,) = draw(panels(RUNS), "epoch").legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == ["red-sgd", "sgd, lr 0.5 (best of 3)", "other settings"]
+
+
+def test_diverged_leader_is_marked() -> None:
+    figure = draw(panels([record(lr=10.0, diverged_at=14)]), "epoch")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["sgd, lr 10", "a seed diverged"]
+    assert [line.get_marker() for line in figure.axes[0].lines] == ["None", "X"]
+
+
+def test_runs_that_diverge_at_once_still_make_a_figure(tmp_path: Path) -> None:
+    assert len(write_figures(panels([record(lr=10.0, diverged_at=1)]), tmp_path / "figure")) == 4
+
+
+def test_colours_are_different_and_stable() -> None:
+    methods = ["sgd", "rmsprop", "adamw", "red-sgd", "red-rmsprop", "red-adam", "ran-sgd"]
+    assert len({line_style(method, False).colour for method in methods}) == len(methods)
+    assert line_style("something new", False) == line_style("something new", False)
