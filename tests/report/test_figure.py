@@ -53,7 +53,8 @@ def test_tasks_are_columns_and_measurements_rows(store: RunStore) -> None:
     assert axes[0].get_yscale() == "log" and axes[6].get_yscale() == "linear"
     assert [axis.get_xlabel() for axis in axes[-2:]] == ["epoch", "epoch"]
     assert "this task has no accuracy" in [text.get_text() for text in axes[7].texts]
-    assert [text.get_text() for axis in axes[:2] for text in axis.texts][::2] == ["digits-mlp", "mnist-autoencoder"]
+    assert [axis.texts[0].get_text() for axis in axes[:2]] == ["digits-mlp", "mnist-autoencoder"]
+    assert "best: sgd, lr 0.5" in [text.get_text() for text in axes[0].texts]
 
 
 def test_single_task_is_folded_and_draws_what_the_store_holds() -> None:

@@ -31,7 +31,7 @@ class Watch:
     def __init__(self, console: Console, runs: int, live_steps: bool) -> None:
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(compact=True),
@@ -75,11 +75,9 @@ class Watch:
         step = progress.measurement
         if not self._console.is_terminal and step.step % -(-progress.steps // _LINES) != 0:
             return
-        numbers = f"loss {step.loss_ema:.4g}  step size {step.step_size:.3g}"
+        numbers = f"loss {step.loss_ema:.3g} step size {step.step_size:.2g}"
         if step.curvature is not None:
-            numbers += f"  curvature {step.curvature:.3g}"
-        if progress.metrics is not None and progress.metrics.test_accuracy is not None:
-            numbers += f"  test accuracy {progress.metrics.test_accuracy:.3f}"
+            numbers += f" curvature {step.curvature:.2g}"
         if not self._console.is_terminal:
             self._console.print(f"{_name(config)}: step {step.step} of {progress.steps}: {numbers}", highlight=False)
         self._bars.update(self._run, total=progress.steps, completed=step.step, numbers=numbers)

@@ -127,7 +127,7 @@ def draw(panels: Sequence[Panel], axis: Axis) -> Figure:
             axes.set_title(row.title, loc="left", fontsize=9, color="black", pad=3)
         for axes in cells[len(rows) :]:
             _empty(axes, "this task has no accuracy")
-        _head(cells[0], panel)
+        _head(cells[0], panel, rates=not folded)
     for axes in grid[-1]:
         axes.set_xlabel("epoch" if axis == "epoch" else "seconds of training steps")
     figure.legend(
@@ -136,12 +136,23 @@ def draw(panels: Sequence[Panel], axis: Axis) -> Figure:
     return figure
 
 
-def _head(axes: Axes, panel: Panel) -> None:
-    """The task's name above its column, and in small what was run."""
+def _head(axes: Axes, panel: Panel, *, rates: bool) -> None:
+    """The task's name above its column, in small what was run, and the best rates where the legend cannot say them."""
     seeds = "1 seed" if panel.seeds == 1 else f"mean and range of {panel.seeds} seeds"
+    best = [series.label for series in panel.series if series.label in panel.leaders and _has_rate(series)]
+    lines = [f"{panel.subtitle}; {seeds}"]
+    if rates:
+        lines.insert(0, "best: " + "; ".join(best) if best else "")
     text = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
-    axes.annotate(panel.title, (0, 1), xytext=(0, 36), fontsize=12, fontweight="bold", **text)
-    axes.annotate(f"{panel.subtitle}; {seeds}", (0, 1), xytext=(0, 23), fontsize=8, color=_GREY, **text)
+    top = 23 + 12 * len(lines)
+    axes.annotate(panel.title, (0, 1), xytext=(0, top + 1), fontsize=12, fontweight="bold", **text)
+    for index, line in enumerate(reversed(lines)):
+        axes.annotate(line, (0, 1), xytext=(0, top - 12 * (index + 1)), fontsize=8, color=_GREY, **text)
+
+
+def _has_rate(series: Series) -> bool:
+    """Whether a learning rate was given to a method."""
+    return series.runs[0].config.lr is not None
 
 
 def _draw_row(axes: Axes, panel: Panel, row: _Row, axis: Axis) -> None:
@@ -154,7 +165,7 @@ def _draw_row(axes: Axes, panel: Panel, row: _Row, axis: Axis) -> None:
         curve = row.curve(series, axis)
         if not curve.x:
             continue
-        style = line_style(series.method, series.runs[0].config.lr is not None)
+        style = line_style(series.method, _has_rate(series))
         if series.label not in panel.leaders:
             axes.plot(curve.x, curve.mean, color=style.colour, linestyle=style.dashes, linewidth=0.8, alpha=0.45)
             continue
