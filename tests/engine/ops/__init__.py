@@ -2,8 +2,40 @@
 
 from __future__ import annotations
 
-from tests.engine.ops import attention, index, linear, loss, norm, pointwise, pool, reduce, shape
+from tests.engine.ops import (
+    activation,
+    attention,
+    binary,
+    cumulative,
+    index,
+    linear,
+    loss,
+    norm,
+    order,
+    pointwise,
+    pool,
+    reduce,
+    scatter,
+    shape,
+    special,
+)
 from tests.engine.ops.row import Row as Row
 
-FAMILIES = (attention, index, linear, loss, norm, pointwise, pool, reduce, shape)
+FAMILIES = (
+    activation,
+    attention,
+    binary,
+    cumulative,
+    index,
+    linear,
+    loss,
+    norm,
+    order,
+    pointwise,
+    pool,
+    reduce,
+    scatter,
+    shape,
+    special,
+)
 ROWS: list[Row] = [row for family in FAMILIES for row in family.ROWS]

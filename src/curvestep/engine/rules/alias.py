@@ -55,14 +55,24 @@ def _seen_from(written: Annotation, target: Geometry, source: Geometry) -> Annot
     if not isinstance(written, SampleAxis) or target == source:
         return written
     size, stride = source[0][written.dim], source[1][written.dim]
-    rest, found = source[2] - target[2], None
-    for dim in sorted(range(len(target[0])), key=lambda d: -target[1][d]):
-        if target[0][dim] == 1 or target[1][dim] == 0:
-            continue
-        start, rest = divmod(rest, target[1][dim])
-        if (target[0][dim], target[1][dim]) == (size, stride):
-            found = dim if start == 0 else None  # a write that starts at another sample shifts them
-    return Marker.LOST if found is None else SampleAxis(found, written.outer, written.inner)
+    for dim in range(len(target[0])):
+        if (target[0][dim], target[1][dim]) == (size, stride) and _same_rows(target, dim, source, written.dim):
+            return SampleAxis(dim, written.outer, written.inner)
+    return Marker.LOST
+
+
+def _same_rows(target: Geometry, dim: int, source: Geometry, written: int) -> bool:
+    """Whether index i along two axes of equal size and stride means the same stretch of the storage."""
+    count, step = target[0][dim], target[1][dim]
+    nested = False
+    for size, stride, offset in (target, source):
+        within = sum((n - 1) * s for n, s in zip(size, stride, strict=True) if s < step)
+        around = [s for n, s in zip(size, stride, strict=True) if s > step and n > 1]
+        if offset % step + within >= step or any(s % (count * step) for s in around):
+            return False  # one stretch reaches into the next
+        nested = nested or bool(around) or offset // step >= count
+    first, second = target[2] // step, source[2] // step
+    return first % count == second % count if nested else first == second
 
 
 register(ALIAS_UPDATE, Rule(Kind.LINEAR, _jet, _axis))
