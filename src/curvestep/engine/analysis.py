@@ -83,7 +83,11 @@ def _backward(nodes: Sequence[Node], reached: set[Value], root: Value) -> tuple[
 
 # -- the batch --------------------------------------------------------------------------------------------------------
 
-_READS = {aten.index.Tensor, aten.index_select.default, aten.embedding.default, aten.gather.default}
+#: Operations by which a batch may be drawn out of data inside the recording: what they return is data of its own.
+_READS = {
+    aten.index.Tensor, aten.index_select.default, aten.embedding.default, aten.gather.default, aten.slice.Tensor,
+    aten.select.int, aten.narrow.default, aten.split.Tensor, aten.split_with_sizes.default, aten.unbind.int,
+}  # fmt: skip
 
 
 def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
@@ -108,15 +112,20 @@ def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
                 found = source.get(value)
                 if found is None:
                     continue
-                if found.origin is None or found.origin.op in _READS:
+                if _is_data(found):
                     return found.shape[0]
                 created = created or found
         elif not node.live:
             known = next((source[v] for v in data if v in source), None)
             for value in node.outputs:
                 if value is not None and value.shape:
-                    source[value] = known if known is not None and node.op not in _READS else value
+                    drawn = known is None or (node.op in _READS and _is_data(known))
+                    source[value] = value if drawn or known is None else known
     return None if created is None else created.shape[0]
+
+
+def _is_data(source: Value) -> bool:
+    return source.origin is None or source.origin.op in _READS
 
 
 def annotate(tape: Tape, reached: set[Value], batch: int) -> dict[Value, Annotation]:
@@ -132,6 +141,8 @@ def annotate(tape: Tape, reached: set[Value], batch: int) -> dict[Value, Annotat
                 continue
             if isinstance(annotation, SampleAxis) and not _fits(annotation, value.shape, batch):
                 annotation = Marker.LOST
+            if annotation is Marker.SHARED and node.op in _READS and not node.live and value.shape[:1] == (batch,):
+                annotation = SampleAxis(0)  # a batch drawn inside the recording
             axes[value] = annotation
     return axes
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, register
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, accumulate, add, register
 from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
@@ -28,13 +28,17 @@ def softmax_tangents(p: Tensor, dx: Tensor | None, ddx: Tensor | None, dim: int)
     dp: Tensor | None = None
     second: Tensor | None = None
     if dx is not None:
-        a = dx - (p * dx).sum(dim, keepdim=True)
+        a = dx - torch.linalg.vecdot(p, dx, dim=dim).unsqueeze(dim)
         dp = p * a
-        bend = dp * a
-        second = bend - p * bend.sum(dim, keepdim=True)
+        second = _pulled(a * a, p, dim)
     if ddx is not None:
-        second = add(second, p * (ddx - (p * ddx).sum(dim, keepdim=True)))
+        second = add(second, _pulled(ddx, p, dim))
     return dp, second
+
+
+def _pulled(t: Tensor, p: Tensor, dim: int) -> Tensor:
+    """p (t − Σpt), in one kernel."""
+    return aten._softmax_backward_data(t, p, dim, p.dtype)
 
 
 def _softmax(s: Site) -> Jet:
@@ -94,11 +98,17 @@ def attention_jet(s: Site, mask: Tensor | None, causal: bool, scale: float | Non
     factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     length, keys = q.shape[-2], k.shape[-2]
 
+    q = q * factor
+    dq, ddq = (None if t is None else t * factor for t in (dq, ddq))
+
     def scores(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-        return None if a is None or b is None else torch.matmul(a * factor, b.transpose(-1, -2))
+        return None if a is None or b is None else torch.matmul(a, b.transpose(-1, -2))
 
     def mixed(p: Tensor | None, t: Tensor | None) -> Tensor | None:
         return None if p is None or t is None else torch.matmul(p, t)
+
+    def doubled(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.mul_(2.0)
 
     def block(t: Tensor | None, rows: slice) -> Tensor | None:
         return None if t is None else t[..., rows, :]
@@ -111,18 +121,20 @@ def attention_jet(s: Site, mask: Tensor | None, causal: bool, scale: float | Non
         assert logits is not None
         if mask is not None:
             part = mask[..., rows, :] if mask.shape[-2] != 1 else mask
-            logits = logits.masked_fill(~part, -math.inf) if part.dtype == torch.bool else logits + part
+            logits = logits.masked_fill_(~part, -math.inf) if part.dtype == torch.bool else logits.add_(part)
         if causal:
             index = torch.arange(rows.start, rows.stop, device=q.device)
-            logits = logits.masked_fill(index[:, None] < torch.arange(keys, device=q.device), -math.inf)
-        p = torch.softmax(logits, -1)
-        ds = add(scores(dqb, k), scores(qb, dk))
-        cross = scores(dqb, dk)
-        dds = add(scores(ddqb, k), scores(qb, ddk), None if cross is None else 2 * cross)
+            logits = logits.masked_fill_(index[:, None] < torch.arange(keys, device=q.device), -math.inf)
+        if mask is None:
+            p = torch.softmax(logits, -1)
+        else:  # a query to which every key is hidden gets nothing, as from the kernels
+            blind = logits.detach().amax(-1, keepdim=True) == -math.inf
+            p = torch.softmax(logits.masked_fill_(blind, 0.0), -1).masked_fill(blind, 0.0)
+        ds = accumulate(scores(dqb, k), scores(qb, dk))
+        dds = accumulate(doubled(scores(dqb, dk)), scores(ddqb, k), scores(qb, ddk))
         dp, ddp = softmax_tangents(p, ds, dds, -1)
-        firsts.append(add(mixed(dp, v), mixed(p, dv)))
-        cross = mixed(dp, dv)
-        seconds.append(add(mixed(ddp, v), mixed(p, ddv), None if cross is None else 2 * cross))
+        firsts.append(accumulate(mixed(dp, v), mixed(p, dv)))
+        seconds.append(accumulate(doubled(mixed(dp, dv)), mixed(ddp, v), mixed(p, ddv)))
 
     def joined(parts: list[Tensor | None]) -> Tensor | None:
         held = [p for p in parts if p is not None]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from curvestep.engine.rules.linear import product_jet
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, register
+from curvestep.engine.rules.linear import product_jet, with_bias
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
 from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
@@ -27,7 +27,7 @@ def _jet(s: Site) -> Jet:
         assert value is not None
         return t.reshape(-1, *[1] * (len(value.shape) - 2)).expand(value.shape)
 
-    return add(first, bias(s.d(2))), add(second, bias(s.dd(2)))
+    return with_bias(first, bias(s.d(2))), with_bias(second, bias(s.dd(2)))
 
 
 def _axis(s: AxisSite) -> Annotation:

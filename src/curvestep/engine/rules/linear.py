@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register, twice
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, accumulate, mul, register
 from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
@@ -25,7 +25,10 @@ def product_jet(site: Site, left: int, right: int, product: Callable[[Tensor, Te
     da, db, dda, ddb = site.d(left), site.d(right), site.dd(left), site.dd(right)
     a = site.x(left) if db is not None or ddb is not None else None
     b = site.x(right) if da is not None or dda is not None else None
-    return add(times(da, b), times(a, db)), add(times(dda, b), times(a, ddb), twice(times(da, db)))
+    cross = times(da, db)
+    if cross is not None:
+        cross.mul_(2.0)
+    return accumulate(times(da, b), times(a, db)), accumulate(cross, times(dda, b), times(a, ddb))
 
 
 def matrix_axis(site: AxisSite, left: int, right: int) -> Annotation:
@@ -78,13 +81,13 @@ def _with_bias(op: Any, product: Callable[[Tensor, Tensor], Tensor]) -> None:
         beta, alpha = s.node.kwargs.get("beta", 1), s.node.kwargs.get("alpha", 1)
         first, second = product_jet(s, 1, 2, product)
 
-        def scaled(factor: float, t: Tensor | None) -> Tensor | None:
-            return t if factor == 1 else mul(factor, t)
+        def total(products: Tensor | None, bias: Tensor | None) -> Tensor | None:
+            bias = bias if beta == 1 else mul(beta, bias)
+            if products is None:
+                return bias
+            return accumulate(products if alpha == 1 else products.mul_(alpha), bias)
 
-        return (
-            add(scaled(alpha, first), scaled(beta, s.d(0))),
-            add(scaled(alpha, second), scaled(beta, s.dd(0))),
-        )
+        return total(first, s.d(0)), total(second, s.dd(0))
 
     register(op, Rule(Kind.MULTILINEAR, jet, lambda s: matrix_axis(s, 1, 2), factors=(1, 2)))
 
@@ -94,9 +97,14 @@ _with_bias(aten.baddbmm.default, torch.bmm)
 _with_bias(aten.addmv.default, torch.mv)
 
 
+def with_bias(products: Tensor | None, bias: Tensor | None) -> Tensor | None:
+    """The sum of products, in memory of their own, and a bias that broadcasts to them."""
+    return bias if products is None else accumulate(products, bias)
+
+
 def _linear_jet(s: Site) -> Jet:
     first, second = product_jet(s, 0, 1, torch.nn.functional.linear)
-    return add(first, s.d(2)), add(second, s.dd(2))
+    return with_bias(first, s.d(2)), with_bias(second, s.dd(2))
 
 
 def _linear_axis(s: AxisSite) -> Annotation:

@@ -24,27 +24,25 @@ def normalised(
     x: Tensor, mean: Tensor, rstd: Tensor, dx: Tensor | None, ddx: Tensor | None, dims: Sequence[int]
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """n = (x − mean)·rstd and its two tangents, the statistics moving along with x."""
-    n = (x - mean) * rstd
+    n = (x - mean).mul_(rstd)
     if dx is None and ddx is None:
         return n, None, None
     dims = list(dims)
 
-    def centred(t: Tensor | None) -> Tensor | None:
-        return None if t is None else t - t.mean(dims, keepdim=True)
+    def scaled(t: Tensor | None) -> Tensor | None:
+        return None if t is None else (t - t.mean(dims, keepdim=True)).mul_(rstd)
 
-    du, ddu = centred(dx), centred(ddx)
     # In units of r: a = r u̇ and b = r ü, so ṅ = a − n·mean(n a), since ṙ/r = −mean(n a).
-    a: Tensor | None = mul(du, rstd)
-    b: Tensor | None = mul(ddu, rstd)
+    a, b = scaled(dx), scaled(ddx)
     dn: Tensor | None = None
     second: Tensor | None = None
     if a is not None:
         na = (n * a).mean(dims, keepdim=True)
-        dn = a - n * na
+        dn = torch.addcmul(a, n, na, value=-1.0)
         # r̈/r = 3 mean(n a)² − mean(a²) − mean(n b)
-        second = n * (3 * na * na - (a * a).mean(dims, keepdim=True)) - 2 * na * a
+        second = (n * (3 * na * na - (a * a).mean(dims, keepdim=True))).addcmul_(a, na, value=-2.0)
     if b is not None:
-        second = add(second, b - n * (n * b).mean(dims, keepdim=True))
+        second = add(second, torch.addcmul(b, n, (n * b).mean(dims, keepdim=True), value=-1.0))
     return n, dn, second
 
 

@@ -38,8 +38,10 @@ def unary(op: Any, slopes: Callable[[Site], Slopes], *, keep: str, curved: bool 
         first, second = slopes(site)
         dx, ddx = site.d(0), site.dd(0)
         dy = mul(first, dx)
-        bend = None if second is None or dx is None else second * dx.square()
-        return dy, add(mul(first, ddx), bend)
+        if second is None or dx is None:
+            return dy, mul(first, ddx)
+        bend = (second * dx).mul_(dx)
+        return dy, bend if ddx is None else bend.add_(first * ddx)
 
     register(
         op,
@@ -58,8 +60,8 @@ def unary(op: Any, slopes: Callable[[Site], Slopes], *, keep: str, curved: bool 
 
 def _tanh(s: Site) -> Slopes:
     y = s.y()
-    slope = 1 - y * y
-    return slope, -2 * y * slope
+    slope = (y * y).neg_().add_(1.0)
+    return slope, (y * slope).mul_(-2.0)
 
 
 def _sigmoid(s: Site) -> Slopes:
@@ -83,8 +85,10 @@ def _gelu(s: Site) -> Slopes:
         inner, bend = k * (1 + 3 * c * x * x), k * 6 * c * x
         sech = 1 - t * t
         return 0.5 * (1 + t) + 0.5 * x * sech * inner, sech * inner + 0.5 * x * sech * (bend - 2 * t * inner * inner)
-    density = torch.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-    return torch.special.ndtr(x) + x * density, (2 - x * x) * density
+    square = x * x
+    density = (square * -0.5).exp_() * (1 / math.sqrt(2 * math.pi))
+    cumulative = torch.erf(x * (1 / math.sqrt(2))).add_(1.0).mul_(0.5)
+    return cumulative.addcmul_(x, density), square.neg_().add_(2.0).mul_(density)
 
 
 def _softplus(s: Site) -> Slopes:
