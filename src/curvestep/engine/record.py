@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from curvestep._errors import RecordingError
+from curvestep.engine.opaque import opaque
 from curvestep.engine.rules import lookup
 from curvestep.engine.rules.alias import ALIAS_UPDATE
 from curvestep.engine.rules.table import RULES, Rule
@@ -123,7 +124,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.tape = tape
         self._known: dict[int, tuple[Any, Value]] = {}  # id of a tensor → weak reference, its present value
-        self._pending: list[tuple[Tensor, Value, bool, bool]] = []
+        self._pending: list[tuple[Tensor, Value, bool, bool, bool]] = []
         # storage → values written into it. An address may come back after its storage was freed: a value made later
         # counts the writes that it finds there as its past.
         self._writes: dict[int, list[tuple[Value, Geometry]]] = {}
@@ -176,6 +177,8 @@ class Recorder(TorchDispatchMode):
             value = entry[1]
             if self._writes:
                 value = self._refresh(tensor, value)
+            if not value.needs_grad and tensor.requires_grad and not tensor.is_leaf:
+                self._note_opaque(tensor, value)  # an autograd.Function returned it after other operations
             return value
         value = Value(tuple(tensor.shape), tensor.dtype, None, 0)
         value.needs_grad = tensor.requires_grad
@@ -196,26 +199,37 @@ class Recorder(TorchDispatchMode):
         if self._writes:
             value.epoch = len(self._writes.get(_storage(tensor), ()))
         self._known[id(tensor)] = (_reference(tensor), value)
-        if node.live or mutates:
+        # What is made without gradients carries none, unless it is in the forward of a torch.autograd.Function.
+        blind = not torch.is_grad_enabled()
+        if node.live or mutates or blind:
             keep = node.rule is not None and node.live and index in node.rule.keep_outputs
             scalar = tensor.numel() == 1
             if keep or scalar:
                 value.data = tensor
                 self.tape.log.held += tensor.nbytes
-            self._pending.append((tensor, value, curved or scalar, mutates))
+            self._pending.append((tensor, value, curved or scalar, mutates, blind))
         return value
 
     def _settle(self) -> None:
         """Read off the last outputs what autograd has added to them since, and hook those that need it."""
         if not self._pending:
             return
-        for tensor, value, hooked, mutated in self._pending:
+        for tensor, value, hooked, mutated, blind in self._pending:
             value.needs_grad = tensor.requires_grad
+            if blind and value.needs_grad and not tensor.is_leaf:
+                self._note_opaque(tensor, value)
             if value.data is not None:
                 value.version = tensor._version
             if hooked and value.needs_grad:
                 value.slot = self._hook(tensor, mutated)
         self._pending.clear()
+
+    def _note_opaque(self, tensor: Tensor, value: Value) -> None:
+        """Remember an output whose derivative does not come from recorded operations."""
+        found = opaque(tensor, value)
+        if found is not None:
+            value.needs_grad = True
+            self.tape.opaque.append(found)
 
     def _hook(self, tensor: Tensor, mutated: bool) -> Slot:
         """Have autograd leave the cotangent of `tensor` in a slot."""
@@ -274,13 +288,12 @@ class Recorder(TorchDispatchMode):
         if not log:
             return value
         for written, geometry in log[value.epoch :]:
-            if not (written.needs_grad or value.needs_grad):
-                continue
-            for constant, where in ((value, _geometry(tensor)), (written, geometry)):
+            # A write of constants into constants is noted too: the samples may come in by it (shifted target tokens).
+            live = value.needs_grad or written.needs_grad
+            for constant, where in ((value, _geometry(tensor)), (written, geometry)) if live else ():
                 if not constant.needs_grad and constant.data is None:  # a replay writes it again
                     constant.data = tensor.detach().as_strided(*where).clone()
             args = (value, written, _geometry(tensor), geometry)
-            live = value.needs_grad or written.needs_grad
             node = Node(ALIAS_UPDATE, RULES[ALIAS_UPDATE], args, {}, (value, written), (), live, False)
             fresh = Value(tuple(tensor.shape), tensor.dtype, node, 0)
             fresh.needs_grad = tensor.requires_grad

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from curvestep._errors import RecordingError
 from curvestep.engine.curvature import Curvature, Form
+from curvestep.engine.opaque import Opaque, reentrant_checkpoint, refuse_opaque
 from curvestep.engine.rules.table import Rule
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int]  # size, stride, storage offset
@@ -150,9 +151,11 @@ class Tape:
         self.log = BackwardLog(share)
         self.leaves: dict[int, tuple[Tensor, Value]] = {}
         self.foreign: list[str] = []
+        self.opaque: list[Opaque] = []
         self.stated_batch_size = batch_size
         self.recording = True
         self._released = False
+        self._visible = False
         self._plan: Any = None
 
     # -- what the recording says ------------------------------------------------------------------------------
@@ -172,6 +175,9 @@ class Tape:
                 "forward."
             )
         if passes > 1:
+            hidden = reentrant_checkpoint(self)
+            if hidden is not None:
+                raise RecordingError(hidden)
             raise RecordingError(
                 f"One backward pass inside the recording was needed, but {passes} ran. "
                 "Add the losses and call backward() once, or record each forward and backward on its own."
@@ -182,6 +188,13 @@ class Tape:
                 f"came in from outside, at {self.foreign[0]}. Move the forward pass inside `with record():`."
             )
 
+    def require_visible(self) -> None:
+        """Refuse a loss that depends on what the recording cannot see into; `require_backward` first."""
+        root = self.root
+        if not self._visible:
+            refuse_opaque(self, root)
+            self._visible = True
+
     @property
     def root(self) -> Value:
         """The scalar on which backward was called."""
@@ -189,6 +202,11 @@ class Tape:
         for node in reversed(self.nodes):
             for value in node.outputs:
                 if value is not None and value.slot is not None and value.slot is self.log.root:
+                    if not value.slot.scalar:
+                        raise RecordingError(
+                            f"backward() on a scalar was needed, but it ran on a tensor of shape {value.shape}. "
+                            "Reduce the loss to one number (mean or sum) inside `with record():`."
+                        )
                     return value
         raise RecordingError(
             "The scalar on which backward was called was needed, but no operation inside the recording made it. "
@@ -284,7 +302,7 @@ class Tape:
 
         if form not in get_args(Form):
             raise ValueError(f"form must be one of {', '.join(get_args(Form))}, but form={form!r} was given.")
-        self.require_backward()
+        self.require_visible()
         return curvature_sweep(self, params, direction, per_sample=per_sample, form=form)
 
     def loss_along(self, params: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]) -> Tensor:
@@ -327,7 +345,7 @@ class Tape:
         from curvestep.engine.replay import loss_along
         from curvestep.engine.sweep import check_direction
 
-        self.require_backward()
+        self.require_visible()
         check_direction(params, direction)
         return loss_along(self, params, direction, steps)
 
@@ -374,7 +392,7 @@ class Tape:
         from curvestep.engine.replay import hessian_vector_product
         from curvestep.engine.sweep import check_direction
 
-        self.require_backward()
+        self.require_visible()
         check_direction(params, direction)
         return hessian_vector_product(self, params, direction)
 
@@ -389,6 +407,7 @@ class Tape:
                     value.data = value.slot = None
         self.nodes.clear()
         self.leaves.clear()
+        self.opaque.clear()
         self.log.root = None
         self.log.slots.clear()
         self._plan = None

@@ -1,0 +1,121 @@
+"""What a recording cannot see into: custom autograd functions, writes that autograd does not know of, several roots.
+
+Operations inside the forward of a `torch.autograd.Function` run without gradients, and the derivative is whatever its
+backward says. Treating them by their own rules would give a curvature that does not belong to the gradient, so such a
+function on the path to the loss is refused by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+
+from curvestep._errors import MissingRuleError, RecordingError
+
+if TYPE_CHECKING:
+    from curvestep.engine.tape import Tape, Value
+
+_REENTRANT = "CheckpointFunction"
+# They hand their inputs on unchanged, to be told when backward arrives: data-parallel training puts them there.
+_TRANSPARENT = frozenset({"_DDPSink", "RegisterPostBackwardFunction"})
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A value whose derivative does not come from recorded operations.
+
+    Attributes:
+        value: the output.
+        name: the function's name, or the operation's.
+        leaf: a tensor that requires a gradient from which it was computed, None where none was found.
+        why: the sentence that says what to do.
+    """
+
+    value: Value
+    name: str
+    leaf: Tensor | None
+    why: str
+
+
+def opaque(tensor: Tensor, value: Value) -> Opaque | None:
+    """Describe an output that requires a gradient though it was made without gradients; None where all is well."""
+    node = value.origin
+    if node is None or (node.live and not node.name.startswith(("aten.", "prims."))):
+        return None  # a custom operation: it is found by its name in the table of rules, or refused by it
+    made_by: Any = tensor.grad_fn
+    if isinstance(made_by, BackwardCFunction):
+        name = type(made_by).__name__.removesuffix("Backward")
+        if name in _TRANSPARENT:
+            return None
+        if name == _REENTRANT:
+            why = (
+                "Reentrant activation checkpointing hides the operations inside it. Call "
+                "torch.utils.checkpoint.checkpoint(…, use_reentrant=False), which a recording can follow."
+            )
+        else:
+            why = (
+                f"{name} is a torch.autograd.Function: its derivative is what its backward says, and a recording "
+                "cannot differentiate that again. Write it with ordinary torch operations."
+            )
+        return Opaque(value, name, _first_leaf(made_by), why)
+    if node.mutates and made_by is not None:
+        why = (
+            f"{node.name} overwrote inside torch.no_grad() a tensor that carries a gradient, so that autograd's "
+            "gradient is not that of the recorded forward. Do without the in-place write, or without no_grad."
+        )
+        return Opaque(value, f"{node.name} under no_grad", _first_leaf(made_by), why)
+    return None
+
+
+def _first_leaf(function: Any) -> Tensor | None:
+    """Some leaf tensor that lies behind a node of autograd's graph."""
+    waiting, seen = [function], {function}
+    while waiting:
+        node = waiting.pop()
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, Tensor):
+            return leaf
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    return None
+
+
+def on_the_way(tape: Tape, root: Value) -> set[Value]:
+    """The root and every value with a gradient that it was computed from, as far as the recording shows."""
+    wanted = {root}
+    for node in reversed(tape.nodes):
+        if any(v in wanted for v in node.outputs if v is not None):
+            wanted.update(v for v in node.inputs if v.needs_grad)
+    return wanted
+
+
+def refuse_opaque(tape: Tape, root: Value) -> None:
+    """Refuse a loss that depends on what the recording cannot see into, or that is one of several losses."""
+    wanted = on_the_way(tape, root)
+    for found in tape.opaque:
+        if found.value in wanted:
+            start = "" if found.leaf is None else f"parameter of shape {tuple(found.leaf.shape)} → … → "
+            raise MissingRuleError(
+                f"A derivative rule for {found.name} was needed, but there is none. It lies on the path {start}"
+                f"{found.name}. {found.why}"
+            )
+    for node in tape.nodes:
+        for value in node.outputs:
+            if value is None or value.slot is None or not value.slot.scalar:
+                continue
+            if value.cotangent is not None and value not in wanted:
+                raise RecordingError(
+                    "backward() on one scalar was needed, but it ran on several tensors at once. Add the losses and "
+                    "call backward() on the sum."
+                )
+
+
+def reentrant_checkpoint(tape: Tape) -> str | None:
+    """The sentence about reentrant checkpointing where the recording met it."""
+    return next((found.why for found in tape.opaque if found.name == _REENTRANT), None)
