@@ -16,6 +16,9 @@ from curvestep.engine.rules.table import Site, functional_twin
 if TYPE_CHECKING:
     from curvestep.engine.tape import Node, Tape, Value
 
+aten = torch.ops.aten
+_VIEWS = {aten.view.default, aten._unsafe_view.default, aten._reshape_alias.default}
+
 
 def replay(tape: Tape, leaves: dict[Value, Tensor], *, watched: bool = False) -> dict[Value, Tensor]:
     """Run the operations between the live leaves and the root again.
@@ -64,6 +67,8 @@ def rerun(node: Node, site: Site, watched: bool) -> Sequence[Any]:
 def _call(node: Node, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Call the operation, its functional twin if it writes in place."""
     if not node.mutates:
+        if node.op in _VIEWS:  # a replayed tensor may be laid out in another order than the recorded one
+            return args[0].reshape(args[1])
         if node.rule is None and torch.Tag.nondeterministic_seeded in node.op.tags:
             raise MissingRuleError(f"{node.name} draws random numbers and has no rule, so it cannot be replayed.")
         return node.op(*args, **options)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
 from curvestep.engine.samples import Annotation, Marker, SampleAxis
+
+if TYPE_CHECKING:
+    from curvestep.engine.tape import Value
 
 aten = torch.ops.aten
 
@@ -87,27 +92,52 @@ def _index(s: Site) -> Jet:
 def _index_axis(s: AxisSite) -> Annotation:
     source, indices = s.at(0), s.arg(1)
     used = [i for i, v in enumerate(indices) if v is not None]
-    if isinstance(source, SampleAxis):
-        if source.dim not in used and all(i > source.dim for i in used):
-            return source  # indexed axes lie behind the samples
-        if source == SampleAxis(0) and used and used[0] == 0 and _enumerates(s, indices[0]):
-            return SampleAxis(0) if s.out_shape()[0] == s.batch else Marker.LOST
-        return Marker.LOST
-    if source is Marker.SHARED and used == [0]:
-        return s.of(indices[0])
-    known = {s.of(indices[i]) for i in used}
-    return source if known <= {Marker.SHARED} else Marker.LOST
+    if isinstance(source, SampleAxis) and all(i > source.dim for i in used):
+        return source  # what is read lies behind the samples, whatever the indices are made from
+    if any(indices[i].dtype in (torch.bool, torch.uint8) for i in used):  # a mask: how many it picks is not known
+        known = {s.of(indices[i]) for i in used}
+        return source if isinstance(source, Marker) and known <= {Marker.SHARED} else Marker.LOST
+    # The broadcast indices take the place of the indexed axes if those are neighbours, else they come first.
+    width = max(len(indices[i].shape) for i in used)
+    start = used[0] if used == list(range(used[0], used[0] + len(used))) else 0
+    kept = [d for d in range(len(s.shape(0))) if d not in used]
+    if isinstance(source, SampleAxis) and source.dim not in used:
+        at = kept.index(source.dim)
+        return SampleAxis(at + width * (at >= start), source.outer, source.inner)
+    landed: set[Annotation] = set()
+    for i in used:
+        known = s.of(indices[i])
+        if isinstance(known, SampleAxis):
+            landed.add(SampleAxis(start + width - len(indices[i].shape) + known.dim, known.outer, known.inner))
+        elif known is not Marker.SHARED:
+            return Marker.LOST
+        if isinstance(source, SampleAxis) and source.dim == i and not _enumerates(s, indices[i], known):
+            return Marker.LOST
+    if not landed:
+        return source
+    whole = isinstance(source, SampleAxis) or source is Marker.SHARED
+    return landed.pop() if whole and len(landed) == 1 else Marker.LOST
 
 
-def _enumerates(s: AxisSite, index: object) -> bool:
-    """Whether an index is 0, 1, …, batch − 1, as in `x[arange(B), y]`."""
-    data = getattr(index, "data", None)
-    return (
-        isinstance(data, Tensor)
-        and data.dtype == torch.int64
-        and data.shape == (s.batch,)
-        and bool((data == torch.arange(s.batch, device=data.device)).all())
-    )
+_VIEWS = {aten.unsqueeze.default, aten.view.default, aten.expand.default, aten.alias.default, aten.slice.Tensor}
+_COUNTS = {aten.arange.default, aten.arange.start, aten.arange.start_step}
+
+
+def _enumerates(s: AxisSite, index: Value, known: Annotation) -> bool:
+    """Whether an index is 0, 1, …, batch − 1 along its sample axis, as in `x[arange(B), y]`."""
+    if not isinstance(known, SampleAxis) or index.shape[known.dim] != s.batch:
+        return False
+    if index.data is None:  # made inside the recording: an unbroken chain of views from arange(B) is one
+        while index.origin is not None and index.origin.op in _VIEWS:
+            index = index.origin.args[0]
+        made = index.origin
+        if made is None or made.op not in _COUNTS or index.shape != (s.batch,):
+            return False
+        given = made.args
+        return len(given) == 1 or (given[0] == 0 and (len(given) < 3 or given[2] == 1))
+    counted = torch.arange(s.batch, device=index.data.device)
+    counted = counted.reshape([-1 if d == known.dim else 1 for d in range(len(index.shape))])
+    return bool((index.data == counted).all())
 
 
 register(aten.index.Tensor, Rule(Kind.LINEAR, _index, _index_axis))
