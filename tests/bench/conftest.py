@@ -1,4 +1,4 @@
-"""Every test has its own cache and no data folder from outside."""
+"""Every test has its own cache, and no data folder from outside unless it is marked to need one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from tests.bench.synthetic import write_data
 
 
 @pytest.fixture(autouse=True)
-def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CURVESTEP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("CURVESTEP_DATA", raising=False)
+    if request.node.get_closest_marker("data") is None:
+        monkeypatch.delenv("CURVESTEP_DATA", raising=False)
 
 
 @pytest.fixture(scope="session")
