@@ -55,9 +55,7 @@ class Graph:
         net = net.float().to(dtype).train(net.training)
         params = [p for p in net.parameters() if p.requires_grad]
         direction = [self.scale * torch.randn(p.shape, generator=generator).to(dtype) for p in params]
-        return Problem(
-            params, direction, lambda: self.loss(net, *inputs), lambda: self.terms(net, *inputs), len(inputs[0])
-        )
+        return Problem(params, direction, lambda: self.loss(net, *inputs), lambda: self.terms(net, *inputs))
 
 
 # -- losses -----------------------------------------------------------------------------------------------------------

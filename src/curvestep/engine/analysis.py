@@ -91,21 +91,27 @@ _READS = {
 
 
 def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
-    """Read the number of samples off the first axis of the first data tensor that meets a parameter.
+    """Read the number of samples off the first axis of the tensor that `find_source` finds, None without one."""
+    found = find_source(nodes, reached)
+    return None if found is None else found[0].shape[0]
+
+
+def find_source(nodes: Sequence[Node], reached: set[Value]) -> tuple[Value, Node] | None:
+    """Find the first data tensor that meets a parameter.
 
     Data is what came from outside, or was read by index out of it (a batch drawn inside the recording); tensors made
     inside (positions, noise) count only if nothing else does.
 
     Returns:
-        The number of samples, None where no data meets a parameter.
+        That tensor and the operation in which they meet, None where no data meets a parameter.
     """
     source: dict[Value, Value] = {}
-    created: Value | None = None
+    created: tuple[Value, Node] | None = None
     for node in nodes:
         moving = node.live and any(v in reached for v in node.inputs)
         data = [v for v in node.inputs if v not in reached]
         for value in data:
-            if value.origin is None and value.shape:
+            if value.origin is None and value.shape and not _is_weight(value):
                 source.setdefault(value, value)
         if moving:
             for value in data:
@@ -113,26 +119,31 @@ def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
                 if found is None:
                     continue
                 if _is_data(found):
-                    return found.shape[0]
-                created = created or found
+                    return found, node
+                created = created or (found, node)
         elif not node.live:
             known = next((source[v] for v in data if v in source), None)
             for value in node.outputs:
                 if value is not None and value.shape:
                     drawn = known is None or (node.op in _READS and _is_data(known))
                     source[value] = value if drawn or known is None else known
-    return None if created is None else created.shape[0]
+    return created
 
 
 def _is_data(source: Value) -> bool:
     return source.origin is None or source.origin.op in _READS
 
 
+def _is_weight(value: Value) -> bool:
+    """Whether a leaf is a module's parameter: one that is frozen, or that does not move, is no data."""
+    return isinstance(value.data, torch.nn.Parameter)
+
+
 def annotate(tape: Tape, reached: set[Value], batch: int) -> dict[Value, Annotation]:
     """Give every value its annotation, following the operations in order."""
     axes: dict[Value, Annotation] = {}
     for _, value in tape.leaves.values():
-        data = value not in reached and value.shape and value.shape[0] == batch
+        data = value not in reached and value.shape and value.shape[0] == batch and not _is_weight(value)
         axes[value] = SampleAxis(0) if data else Marker.SHARED
     for node in tape.nodes:
         found = _outputs_of(node, axes, batch)

@@ -68,7 +68,7 @@ class Ledger:
         if not opened:
             return False
         if value.cotangent is not None:
-            self._add(value.cotangent * term, value)
+            self._add(_paired(value.cotangent, term), value)
         return True
 
     def take_spread(self, value: Value, terms: Tensor, like: Value) -> bool:
@@ -76,7 +76,7 @@ class Ledger:
         if not self._open(value):
             return False
         if value.cotangent is not None:
-            self._add(value.cotangent * terms, like)
+            self._add(_paired(value.cotangent, terms), like)
         return True
 
     def _add(self, terms: Tensor, value: Value) -> None:
@@ -109,6 +109,11 @@ class Ledger:
             total=total,
             slope=zero if slope is None else (cotangent * slope).sum(),
             per_sample=each,
-            per_sample_exact=each is not None and self.exact,
+            per_sample_exact=each is not None and (self.exact or self.plan.batch == 1),  # one sample is the whole
             source="tangent" if source == "auto" else source,
         )
+
+
+def _paired(cotangent: Tensor, term: Tensor) -> Tensor:
+    """Element by element ⟨x̂, ÿ⟩; autograd's cotangent of a complex tensor is the conjugate one."""
+    return (cotangent.conj() * term).real if cotangent.is_complex() else cotangent * term

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
+import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from curvestep.engine.tape import Tape, Value
 
 _REENTRANT = "CheckpointFunction"
-# They hand their inputs on unchanged, to be told when backward arrives: data-parallel training puts them there.
-_TRANSPARENT = frozenset({"_DDPSink", "RegisterPostBackwardFunction"})
+# They hand their inputs on unchanged, to be told when backward arrives: data-parallel training and a module's full
+# backward hooks put them there.
+_TRANSPARENT = frozenset({"_DDPSink", "RegisterPostBackwardFunction", "BackwardHookFunction"})
+
+# cosine_similarity keeps its norms off zero with it; above that limit its rule is the identity that autograd takes.
+_GUARD = torch.ops.aten.clamp_min_.Tensor
 
 
 @final
@@ -62,7 +67,7 @@ def opaque(tensor: Tensor, value: Value) -> Opaque | None:
                 "cannot differentiate that again. Write it with ordinary torch operations."
             )
         return Opaque(value, name, _first_leaf(made_by), why)
-    if node.mutates and made_by is not None:
+    if node.mutates and made_by is not None and node.op is not _GUARD:
         why = (
             f"{node.name} overwrote inside torch.no_grad() a tensor that carries a gradient, so that autograd's "
             "gradient is not that of the recorded forward. Do without the in-place write, or without no_grad."

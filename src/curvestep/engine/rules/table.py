@@ -226,8 +226,16 @@ def functional_twin(op: Any) -> Any:
         if name.endswith("_") and not name.endswith("__"):
             packet = getattr(getattr(torch.ops, namespace), name[:-1], None)
             twin = getattr(packet, op._overloadname, None)
+            if twin is not None and _signature(twin) != _signature(op):
+                # pow_.Scalar has a scalar exponent, pow.Scalar a scalar base: the name alone does not make a twin
+                alike = [getattr(packet, o) for o in packet.overloads()]
+                twin = next((o for o in alike if _signature(o) == _signature(op)), None)
         _FUNCTIONAL[op] = twin
     return _FUNCTIONAL[op]
+
+
+def _signature(op: Any) -> list[str]:
+    return [str(argument.type) for argument in op._schema.arguments]
 
 
 # -- tangent arithmetic with None for zero -----------------------------------------------------------------------

@@ -1,0 +1,156 @@
+"""Where the samples are: rows of per_sample belong to the right samples, or the answer says that it does not know."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import curvestep
+from curvestep.engine.samples import Marker, SampleAxis, merge, rows, sample_index, through_permute, through_view
+from curvestep.testing import Problem
+from curvestep.testing.truths import double_backward
+
+
+@pytest.mark.parametrize(
+    ("axis", "old", "new", "found"),
+    [
+        (SampleAxis(0), (4, 6), (4, 2, 3), SampleAxis(0)),
+        (SampleAxis(0), (4, 6), (24,), SampleAxis(0, inner=6)),
+        (SampleAxis(0, inner=6), (24,), (4, 6), SampleAxis(0)),
+        (SampleAxis(0, inner=6), (24,), (8, 3), SampleAxis(0, inner=2)),
+        (SampleAxis(1), (5, 4, 6), (20, 6), SampleAxis(0, outer=5)),
+        (SampleAxis(1), (5, 4, 6), (5, 24), SampleAxis(1, inner=6)),
+        (SampleAxis(0, outer=5), (20, 6), (5, 4, 6), SampleAxis(1)),
+        (SampleAxis(0), (4, 6), (6, 4), Marker.LOST),
+        (SampleAxis(0), (4, 6), (3, 8), Marker.LOST),
+        (SampleAxis(0), (4, 1), (1, 4, 1, 1), SampleAxis(1)),
+    ],
+)
+def test_views(axis: SampleAxis, old: tuple[int, ...], new: tuple[int, ...], found: SampleAxis | Marker) -> None:
+    assert through_view(axis, old, new, 4) == found
+
+
+@pytest.mark.parametrize("axis", [SampleAxis(0), SampleAxis(1, outer=2), SampleAxis(1, inner=3), SampleAxis(2, 2, 2)])
+def test_rows_follow_the_definition(axis: SampleAxis) -> None:
+    """Index i along the axis belongs to sample (i // inner) % batch: the sum by hand."""
+    batch, shape = 4, [3, 3, 3]
+    shape[axis.dim] = axis.outer * batch * axis.inner
+    values = torch.randn(shape, dtype=torch.float64)
+    owner = sample_index(shape[axis.dim], axis, batch)
+    by_hand = [values.index_select(axis.dim, (owner == s).nonzero().flatten()).sum() for s in range(batch)]
+    assert torch.allclose(rows(values, axis, batch), torch.stack(by_hand), rtol=1e-13)
+
+
+def test_permute_and_merge() -> None:
+    assert through_permute(SampleAxis(0, inner=2), (2, 0, 1)) == SampleAxis(1, inner=2)
+    a, b = SampleAxis(0), SampleAxis(1)
+    assert merge([(a, True), (Marker.SHARED, True)]) == a
+    assert merge([(a, True), (b, False)]) == a
+    assert merge([(a, True), (b, True)]) is Marker.LOST
+    assert merge([(a, True), (Marker.LOST, False)]) is Marker.LOST
+    assert merge([(Marker.SHARED, True)]) is Marker.SHARED
+
+
+def check(net: nn.Module, x: Tensor) -> curvestep.Tape:
+    """Record the mean of the squares of the net's outputs and compare rows with double backward."""
+    params = list(net.parameters())
+    direction = [torch.randn_like(p) for p in params]
+
+    def terms() -> Tensor:
+        out = net(x)
+        return out.square().reshape(len(out), -1).sum(1)
+
+    with curvestep.record() as tape:
+        terms().mean().backward()
+    q = tape.curvature(params, direction)
+    truth = double_backward(Problem(params, direction, lambda: terms().mean(), terms))
+    assert q.per_sample_exact and q.per_sample is not None
+    # float64 sums of a few dozen products
+    assert torch.allclose(q.per_sample, truth.curvatures, rtol=1e-10)
+    return tape
+
+
+SIZES = [(5, 5, 5), (3, 5, 3), (5, 3, 5), (4, 4, 8), (2, 4, 2), (1, 3, 2), (6, 6, 6)]
+
+
+@pytest.mark.parametrize(("batch", "inside", "outside"), SIZES)
+def test_sizes_that_coincide(batch: int, inside: int, outside: int) -> None:
+    """Widths, tokens and classes that equal the batch must not be taken for it."""
+    torch.manual_seed(batch)
+    net = nn.Sequential(nn.Linear(inside, batch), nn.Tanh(), nn.LayerNorm(batch), nn.Linear(batch, outside)).double()
+    assert check(net, torch.randn(batch, inside, dtype=torch.float64)).batch_size == batch
+    assert check(net, torch.randn(batch, batch, inside, dtype=torch.float64)).batch_size == batch
+
+
+class Positions(nn.Module):
+    """A learned table and a fixed one, both as long as the batch."""
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.learned = nn.Parameter(torch.randn(length, width))
+        self.register_buffer("fixed", torch.randn(length, width))
+        self.out = nn.Linear(width, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(x * self.learned + self.get_buffer("fixed")))
+
+
+def test_a_table_as_long_as_the_batch() -> None:
+    check(Positions(4, 3).double(), torch.randn(4, 4, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("frozen", [1, 2, 3])
+def test_frozen_first_layers(frozen: int) -> None:
+    """The data meets only weights that do not move; the batch is still that of the data."""
+    net = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    for layer in list(net)[:frozen]:
+        layer.requires_grad_(False)
+    params = [p for p in net.parameters() if p.requires_grad]
+    x, y = torch.randn(3, 4, dtype=torch.float64), torch.tensor([0, 1, 1])
+    with curvestep.record() as tape:
+        F.cross_entropy(net(x), y).backward()
+    q = tape.curvature(params, [torch.ones_like(p) for p in params])
+    assert tape.batch_size == 3
+    assert q.per_sample is not None and q.per_sample.shape == (3,) and q.per_sample_exact
+
+
+def test_time_first() -> None:
+    """A recurrent net with the samples on axis 1 needs to be told the batch size; then the rows are right."""
+    torch.manual_seed(0)
+    net = nn.GRU(2, 3).double()
+    x = torch.randn(5, 4, 2, dtype=torch.float64)
+    params = list(net.parameters())
+    direction = [torch.randn_like(p) for p in params]
+
+    def terms() -> Tensor:
+        return net(x)[0].square().sum((0, 2))
+
+    with curvestep.record(batch_size=4) as tape:
+        terms().mean().backward()
+    q = tape.curvature(params, direction)
+    truth = double_backward(Problem(params, direction, lambda: terms().mean(), terms))
+    # the axis of the samples is not the first one of the data: known exactly or not at all, and the total stands
+    assert torch.allclose(q.total, truth.curvatures.mean(), rtol=1e-10)
+    if q.per_sample_exact and q.per_sample is not None:
+        assert torch.allclose(q.per_sample, truth.curvatures, rtol=1e-10)
+
+
+def test_a_loss_over_pairs_of_samples_has_no_exact_split() -> None:
+    w = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(4, 3, dtype=torch.float64)
+    with curvestep.record() as tape:
+        z = torch.tanh(x @ w)
+        ((z @ z.t()) ** 2).mean().backward()
+    q = tape.curvature([w], [torch.ones_like(w)])
+    assert not q.per_sample_exact
+
+
+def test_a_full_batch_loss_without_data_has_no_split() -> None:
+    w = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    with curvestep.record() as tape:
+        (w**4).sum().backward()
+    q = tape.curvature([w], [torch.ones_like(w)])
+    assert tape.batch_size is None and q.per_sample is None and not q.per_sample_exact
+    assert torch.allclose(q.total, 12 * w.square().sum(), rtol=1e-13)
