@@ -26,7 +26,7 @@ def _nll(forward: Any, backward: Any) -> None:
         dx, ddx = s.d(0), s.dd(0)
 
         def read(t: Tensor) -> Tensor:
-            return forward(t, target, weight, reduction, ignore)[0]
+            return forward(t.contiguous(), target, weight, reduction, ignore)[0]  # the kernels of images insist
 
         first = None if dx is None else read(dx)
         second: Tensor | Spread | None = None
@@ -35,7 +35,7 @@ def _nll(forward: Any, backward: Any) -> None:
                 second = read(ddx)
             else:
                 one = ddx.new_ones(())
-                pull = backward(one, ddx, target, weight, reduction, ignore, s.y(1))
+                pull = backward(one, ddx.contiguous(), target, weight, reduction, ignore, s.y(1))
                 second = Spread(pull * ddx, 0)
         return [(first, second), (None, None)]
 
