@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from curvestep.bench.allocator import keep_freed_memory
 from curvestep.bench.config import RunConfig
 from curvestep.bench.environment import environment, revision
 from curvestep.bench.errors import SettingError
@@ -91,6 +92,7 @@ def run(
         SettingError: if a setting is unknown or does not fit the data or the machine.
         DataError: if the data is missing or broken.
     """
+    keep_freed_memory()
     task = get_task(config.task)
     scale = task.scales[config.scale]
     device = resolve_device(config.device)
