@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from curvestep._errors import SampleAxisError as SampleAxisError
     from curvestep._records import Outcome as Outcome
     from curvestep._records import StepRecord as StepRecord
+    from curvestep.diagnostics import Diagnosis as Diagnosis
+    from curvestep.diagnostics import doctor as doctor
     from curvestep.engine import Curvature as Curvature
     from curvestep.engine import Tape as Tape
     from curvestep.engine import record as record
@@ -37,6 +39,9 @@ __all__ = [
     "Curvature",
     "record",
     "Tape",
+    # looking at a model before it is trained
+    "Diagnosis",
+    "doctor",
     # refusals
     "CurvestepError",
     "DirectionError",
@@ -53,6 +58,8 @@ _HOMES = {
     "RescaledAdam": "curvestep.optim",
     "RescaledRMSprop": "curvestep.optim",
     "RescaledSGD": "curvestep.optim",
+    "Diagnosis": "curvestep.diagnostics",
+    "doctor": "curvestep.diagnostics",
     "Curvature": "curvestep.engine",
     "Tape": "curvestep.engine",
     "record": "curvestep.engine",

@@ -23,6 +23,7 @@ from curvestep.bench.settings import LR_GRID, Wish, comparison, run_config, with
 from curvestep.bench.store import RunStore
 from curvestep.bench.tasks import TASKS
 from curvestep.cli import options
+from curvestep.cli.doctor import doctor
 from curvestep.cli.watch import Silence, Watch
 from curvestep.report.figure import write_figures
 from curvestep.report.series import Axis, panels
@@ -250,6 +251,9 @@ def methods() -> None:
     for method in METHODS.values():
         table.add_row(method.name, "needed" if method.needs_lr else "none", method.description)
     _console().print(table)
+
+
+app.command()(_refusing(doctor))
 
 
 def _execute(

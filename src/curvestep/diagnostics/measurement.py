@@ -1,0 +1,113 @@
+"""Time and memory of a measured step against a plain one, taken in turn on the same batch."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curvestep.diagnostics.diagnosis import Measurement
+from curvestep.optim import RescaledSGD
+
+REPETITIONS = 5
+
+
+def measure_steps(
+    compute: Callable[[], Tensor], parameters: Sequence[Tensor], start: Callable[[], None], resident: int
+) -> Measurement:
+    """Time both kinds of step in turn, after one of each to warm up, and observe the memory of one more of each.
+
+    Args:
+        compute: the forward; returns the loss.
+        parameters: what is stepped.
+        start: goes back to the first values.
+        resident: bytes of parameters and buffers, which are there all the time.
+
+    Returns:
+        Medians, and peaks with `resident` included.
+    """
+    device = parameters[0].device
+
+    sgd, rescaled = torch.optim.SGD(parameters, lr=0.0), RescaledSGD(parameters)
+
+    def plain() -> None:
+        sgd.zero_grad()
+        compute().backward()
+        sgd.step()
+
+    def measured() -> None:
+        rescaled.zero_grad()
+        with rescaled.record():
+            compute().backward()
+        rescaled.step()
+
+    kinds = (plain, measured)
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for repetition in range(REPETITIONS + 1):
+        for step, taken in zip(kinds, seconds, strict=True):
+            start()
+            _wait(device)
+            begun = time.perf_counter()
+            step()
+            _wait(device)
+            if repetition > 0:
+                taken.append(time.perf_counter() - begun)
+    peaks: list[int | None] = []
+    for step in kinds:
+        start()
+        peaks.append(_peak(step, device))
+    first, second = (None if peak is None else peak + resident for peak in peaks)
+    return Measurement(REPETITIONS, statistics.median(seconds[0]), statistics.median(seconds[1]), first, second)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _peak(step: Callable[[], None], device: torch.device) -> int | None:
+    """The most bytes that a step holds at once beyond what was there before; None where nothing tells."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) - before
+    if device.type != "cpu" or torch._C._autograd._profiler_enabled():  # a profiler in use cannot be entered twice
+        return None
+    with _quiet_profiler(), torch.autograd.profiler.profile(profile_memory=True) as profile:
+        step()
+    events: Any = profile.kineto_results
+    if events is None:
+        return None
+    held = most = 0
+    for event in events.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most
+
+
+_LEVEL = "KINETO_LOG_LEVEL"
+
+
+def _quiet_profiler() -> AbstractContextManager[Any]:
+    """The profiler's library announces its first start on the error stream unless this variable says otherwise."""
+    if _LEVEL in os.environ:
+        return nullcontext()
+
+    class Quiet:
+        def __enter__(self) -> None:
+            os.environ[_LEVEL] = "99"
+
+        def __exit__(self, *error: object) -> None:
+            os.environ.pop(_LEVEL, None)
+
+    return Quiet()

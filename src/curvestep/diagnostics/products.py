@@ -1,0 +1,128 @@
+"""Counting matrix products and convolutions on a tape: what forward, backward and tangent pass have to do."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from curvestep.diagnostics.diagnosis import Products
+from curvestep.engine.rules.table import Kind
+
+if TYPE_CHECKING:
+    from curvestep.engine.analysis import Plan
+    from curvestep.engine.tape import Node, Tape, Value
+
+aten = torch.ops.aten
+
+_FACTORS: dict[Any, tuple[int, int]] = {
+    aten.mm.default: (0, 1),
+    aten.bmm.default: (0, 1),
+    aten.matmul.default: (0, 1),
+    aten.mv.default: (0, 1),
+    aten.dot.default: (0, 1),
+    aten.linear.default: (0, 1),
+    aten.addmm.default: (1, 2),
+    aten.baddbmm.default: (1, 2),
+    aten.addmv.default: (1, 2),
+    aten.convolution.default: (0, 1),
+}
+_ATTENTION = (
+    "aten._scaled_dot_product_flash_attention_for_cpu.default",
+    "aten._scaled_dot_product_flash_attention.default",
+    "aten._scaled_dot_product_efficient_attention.default",
+    "aten._scaled_dot_product_cudnn_attention.default",
+)
+
+
+def count_products(tape: Tape, plan: Plan, moving: set[Value]) -> Products:
+    """Count what each pass multiplies.
+
+    A product y = A·B costs one in the forward, one more in the backward for each factor that requires a gradient, and
+    in the tangent pass Ȧ·B, A·Ḃ and Ȧ·Ḃ, each where its tangents are not zero; Ä·B and A·B̈ are added where
+    second-order terms are carried on instead of being paired with a cotangent.
+
+    Args:
+        tape: the recording.
+        plan: its analysis for the moving leaves.
+        moving: the moving leaves.
+
+    Returns:
+        Numbers and multiply-adds.
+    """
+    numbers, work = [0, 0, 0], [0, 0, 0]
+
+    def count(size: int, *times: int) -> None:
+        for i, n in enumerate(times):
+            numbers[i] += n
+            work[i] += n * size
+
+    first, second = set(moving), set[Any]()
+    splits = plan.batch is not None and plan.separable
+    on_path = set(plan.steps)
+    for node in tape.nodes:
+        factors = _FACTORS.get(node.op)
+        attention = node.name in _ATTENTION
+        if node in on_path:
+            outputs = [v for v in node.outputs if v is not None and v.needs_grad]
+            carried = _step(node, outputs, first, second, paired_if_clean=splits, clean=plan.clean)
+        else:
+            carried = set()
+        if factors is not None:
+            a, b = (node.args[i] for i in factors)
+            moves = (a in first, b in first) if node in on_path else (False, False)
+            tangent = sum(moves) + all(moves) + (a in carried) + (b in carried)
+            count(_multiply_adds(node, a, b), 1, (a.needs_grad + b.needs_grad) if node.live else 0, tangent)
+        elif attention:
+            q, k, v = node.args[:3]
+            size = math.prod(q.shape[:-1]) * k.shape[-2] * q.shape[-1]
+            # forward QKᵀ, PV; backward QKᵀ again and one for each of V, P, Q, K
+            gradient = 5 if node.live else 0
+            count(size, 2, gradient, _attention_tangent(q, k, v, first) if node in on_path else 0)
+    return Products(*numbers, *work)
+
+
+def _step(
+    node: Node, outputs: list[Value], first: set[Any], second: set[Any], *, paired_if_clean: bool, clean: frozenset[Any]
+) -> set[Any]:
+    """Carry first tangents, and second-order terms that are not paired, over one operation.
+
+    Returns:
+        The inputs that brought a second-order term.
+    """
+    carried = {v for v in node.inputs if v in second}
+    rule = node.rule
+    if rule is not None and rule.kind is Kind.CONSTANT:
+        return carried
+    bends = rule is None or rule.curved([getattr(a, "needs_grad", False) for a in node.args])
+    for value in outputs:
+        first.add(value)
+        paired = value.slot is not None and (not paired_if_clean or value in clean)
+        if (bends or carried) and not paired:
+            second.add(value)
+    return carried
+
+
+def _attention_tangent(q: Value, k: Value, v: Value, first: set[Any]) -> int:
+    """Products of the attention rule: QKᵀ made again, then one for each pair of tangents that meet."""
+    scores = q in first, k in first
+    made = 1 + sum(scores) + all(scores)
+    if any(scores):
+        made += 2  # ṖV and P̈V
+    return made + (v in first) + (any(scores) and v in first)
+
+
+def _multiply_adds(node: Node, a: Value, b: Value) -> int:
+    """Multiply-adds of y = A·B."""
+    if node.op is aten.convolution.default:
+        transposed = node.args[6]
+        # every output takes (every input gives, if transposed) one multiply-add for each weight of its channel
+        return math.prod(a.shape if transposed else _shape(node)) * math.prod(b.shape[1:])
+    return math.prod(_shape(node)) * a.shape[-1]
+
+
+def _shape(node: Node) -> tuple[int, ...]:
+    value = node.outputs[0]
+    assert value is not None
+    return value.shape
