@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -99,10 +100,15 @@ def record(batch_size: int | None = None, *, memory: Memory | float = "keep") ->
     tape = Tape(batch_size, share)
     recorder = Recorder(tape)
     try:
-        with recorder:
+        with _uncompiled(), recorder:
             yield tape
     finally:
         recorder.finish()
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """Have compiled code run its operations one by one, where the recorder sees them; fullgraph=True would raise."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def _share(memory: Memory | float) -> float | None:
@@ -220,7 +226,7 @@ class Recorder(TorchDispatchMode):
                 self._note_opaque(tensor, value)
             if value.data is not None:
                 value.version = tensor._version
-            if hooked and value.needs_grad:
+            if hooked and value.needs_grad and not tensor.is_leaf:  # a hook on a weight would outlive the tape
                 value.slot = self._hook(tensor, mutated)
         self._pending.clear()
 

@@ -53,15 +53,6 @@ ROWS = [
         explicit=lambda x: products(with_zeros(x, 2)),
         smooth=False,
     ),
-    Row(
-        "aten.cumprod.default",
-        lambda x: torch.vander(x, 3),
-        [normal(4)],
-        "powers",
-        sampled=(),
-        exact=None,
-        explicit=lambda x: torch.stack([x * x, x, x * 0 + 1], 1),
-    ),
     Row("aten.logcumsumexp.default", lambda x: x.logcumsumexp(1), [normal(3, 6)], explicit=log_sums),
     Row(
         "aten.logcumsumexp.default",

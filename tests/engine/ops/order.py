@@ -84,4 +84,8 @@ ROWS = [
     ),
     Row("aten.std_mean.correction", lambda x: torch.std_mean(x, 1), [normal(3, 4)]),
     Row("aten.std_mean.correction", torch.std_mean, [normal(4, 3)], "of weights", sampled=()),
+    Row("aten.argmax.default", lambda x: x * x + x.argmax(1, keepdim=True), [apart(3, 5)], smooth=False),
+    Row("aten.argmin.default", lambda x: (x * x).gather(1, x.argmin(1, True)), [apart(3, 5)], smooth=False),
+    Row("aten.any.dim", lambda x: x * x + x.any(1, keepdim=True), [normal(3, 5)]),
+    Row("aten.all.dim", lambda x: x * x + x.all(1, keepdim=True), [normal(3, 5)]),
 ]

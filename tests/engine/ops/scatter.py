@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -41,6 +42,15 @@ def into(name: str, run: Any, desc: str = "", inputs: Any = None, **more: Any) -
 
 def one_hot(index: Tensor, size: int, like: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(index, size).to(like.dtype)
+
+
+def index_reduced(mode: str) -> Any:
+    def run(x: Tensor, y: Tensor) -> Tensor:
+        with warnings.catch_warnings():  # it says that it may change
+            warnings.simplefilter("ignore")
+            return x.index_reduce(1, I, y, mode)
+
+    return run
 
 
 def added(x: Tensor, y: Tensor) -> Tensor:
@@ -84,7 +94,7 @@ REDUCE = [
 ROWS = [
     into("index_add.default", lambda x, y: x.index_add(1, I, y, alpha=0.7), explicit=lambda x, y: added(x, 0.7 * y)),
     into("index_copy.default", lambda x, y: x.index_copy(1, ONCE, y)),
-    into("scatter.src", lambda x, y: x.scatter(1, PLACES.sort(1).values[:, :1], y)),
+    into("scatter.src", lambda x, y: x.scatter(1, ONCE.expand(3, 3), y)),
     Row("aten.scatter.value", lambda x: x.scatter(1, PLACES, 2.0), [normal(3, 4)]),
     into("scatter_add.default", lambda x, y: x.scatter_add(1, PLACES, y)),
     Row("aten.index_fill.int_Scalar", lambda x: x.index_fill(1, ONCE, 2.0), [normal(3, 4)]),
@@ -105,7 +115,7 @@ ROWS = [
         [normal(3, 4), normal(3, 2)],
         sampled=(0, 1),
     ),
-    Row("aten.diagonal_scatter.default", lambda x, y: x.diagonal_scatter(y), [normal(4, 3), normal(3)], sampled=()),
+    Row("aten.diagonal_scatter.default", lambda x, y: x.diagonal_scatter(y), [normal(4, 5), normal(4)], sampled=()),
     Row(
         "aten.masked_scatter.default",
         lambda x, y, m: x.masked_scatter(m, y),
@@ -114,11 +124,11 @@ ROWS = [
     ),
     Row("aten.masked_select.default", lambda x, m: x.masked_select(m), [normal(4, 3), coin(4, 3)], sampled=()),
     Row("aten.take.default", lambda i, x: x.take(i), [integers(8)(3, 5), normal(4, 2)], "of weights"),
-    Row("aten.put.default", lambda x, y: x.put(ONCE, y, accumulate=True), [normal(4, 2), normal(3)], sampled=()),
+    Row("aten.put.default", lambda x, y: x.put(torch.tensor([2, 0, 3, 7]), y), [normal(4, 2), normal(4)], sampled=()),
     into("index_put.default", index_put(True), "accumulated", exact=None),
     into("index_put.default", index_put(False), "once", exact=None),
-    into("index_put.default", assigned, "an assignment"),
-    Row("aten.index_put.default", masked, [normal(3, 4), coin(3, 4)], "a number where a mask says", (0, 1)),
+    into("mul.Tensor", assigned, "an assignment"),
+    Row("aten.mul.Tensor", masked, [normal(3, 4), coin(3, 4)], "a number where a mask says", (0, 1)),
     Row(
         "aten._index_put_impl_.default",
         lambda x, y: torch.ops.aten._index_put_impl_(x * 1.0, [None, ONCE], y),
@@ -128,14 +138,14 @@ ROWS = [
     ),
     Row(
         "aten._unsafe_index.Tensor",
-        lambda x: torch.ops.aten._unsafe_index(x, [ONCE]),
+        lambda x: torch.ops.aten._unsafe_index(x, [torch.tensor([2, 0, 3, 1, 2])]),
         [normal(4, 2)],
         sampled=(),
-        explicit=lambda x: x[ONCE],
+        explicit=lambda x: x[torch.tensor([2, 0, 3, 1, 2])],
     ),
     Row(
         "aten.fill.Tensor",
-        lambda x: (x * 1.0).fill_(x.sum()),
+        lambda x: torch.ops.aten.fill.Tensor(x, x.sum()),
         [normal(4, 2)],
         sampled=(),
         explicit=lambda x: x.sum() * torch.ones_like(x),
@@ -154,7 +164,7 @@ ROWS = [
     *[
         into(
             "index_reduce.default",
-            lambda x, y, m=mode: x.index_reduce(1, I, y, m),
+            index_reduced(mode),
             mode,
             [apart(3, 4), normal(3, 3)],
             explicit=lambda x, y, m=mode: x.scatter_reduce(1, I.expand(3, 3), y, m),

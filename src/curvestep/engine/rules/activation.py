@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -36,19 +38,39 @@ def _outside(s: Site) -> Slopes:
     return ((x > bound) | (x < -bound)).to(x.dtype), None
 
 
-def _rrelu(s: Site) -> Slopes:
-    # The noise that scaled a negative input is y/x: exact, and the same in evaluation mode.
-    x, y = s.x(0), s.y()
-    scaled = x < 0
-    return torch.where(scaled, y.detach() / torch.where(scaled, x.detach(), 1.0), 1.0), None
-
-
 unary(aten.hardswish.default, _hardswish, keep="x")
 unary(aten.hardsigmoid.default, _hardsigmoid, keep="x", curved=False)
 unary(aten.celu.default, _celu, keep="x")
 unary(aten.softshrink.default, _outside, keep="x", curved=False)
 unary(aten.hardshrink.default, _outside, keep="x", curved=False)
-unary(aten.rrelu_with_noise.default, _rrelu, keep="xy", curved=False)
+
+
+# -- leaky by chance ---------------------------------------------------------------------------------------------------
+
+
+def _drawn(s: Site) -> tuple[Tensor, Tensor]:
+    """Where the recorded input is negative, and the slope drawn for it: output over input."""
+    x, y = s.node.args[0].data.detach(), s.node.outputs[0].data.detach()  # type: ignore[union-attr]
+    negative = x < 0
+    return negative, torch.where(negative, y / torch.where(negative, x, 1.0), 1.0)
+
+
+def _rrelu(s: Site) -> Jet:
+    _, slope = _drawn(s)
+    return mul(slope, s.d(0)), mul(slope, s.dd(0))
+
+
+def _rrelu_again(s: Site, args: tuple[Any, ...], watched: bool) -> Tensor:
+    """With the recorded slopes; elements whose sign was positive then have none, and take their mean."""
+    x, lower, upper = args[0], s.arg(2, 1 / 8), s.arg(3, 1 / 3)
+    negative, slope = _drawn(s)
+    return torch.where(x < 0, x * torch.where(negative, slope, 0.5 * (lower + upper)), x)
+
+
+register(
+    aten.rrelu_with_noise.default,
+    Rule(Kind.LINEAR, _rrelu, elementwise_axis, keep_inputs=(0,), keep_outputs=(0,), rerun=_rrelu_again),
+)
 
 
 def _prelu(s: Site) -> Jet:

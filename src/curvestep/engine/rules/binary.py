@@ -212,11 +212,3 @@ def _divided(s: Site) -> Jet:
 
 for _op in (aten.div.Tensor_mode, aten.div.Scalar_mode):
     register(_op, Rule(Kind.NONLINEAR, _divided, elementwise_axis, keep_inputs=(0, 1)))
-
-
-def _nothing(s: Site) -> Jet:
-    return None, None
-
-
-for _op in (aten.heaviside.default, aten.floor_divide.default, aten.floor_divide.Scalar):
-    register(_op, Rule(Kind.CONSTANT, _nothing, elementwise_axis))

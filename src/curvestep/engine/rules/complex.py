@@ -36,10 +36,13 @@ def _first_axis(s: AxisSite) -> Annotation:
 for _op in (aten.view_as_real.default, aten.view_as_complex.default):
     linear_in_first(_op, _first_axis)
 for _op in (
-    aten._conj.default, aten._conj_physical.default, aten.conj_physical.default, aten._neg_view.default,
-    aten.resolve_conj.default, aten.resolve_neg.default, aten.real.default, aten.imag.default,
+    aten._conj_physical.default, aten.conj_physical.default, aten.resolve_conj.default, aten.resolve_neg.default,
+    aten.real.default, aten.imag.default,
 ):  # fmt: skip
     linear_in_first(_op, same_axis)
+# The tangent of a lazily conjugated or negated view is not lazy: a real view of it may follow.
+linear_in_first(aten._conj.default, same_axis, lambda t: t.conj().resolve_conj())
+linear_in_first(aten._neg_view.default, same_axis, lambda t: -t)
 jointly_linear(aten.complex.default, (0, 1), elementwise_axis)
 
 
@@ -60,6 +63,17 @@ def modulus_jet(x: Tensor, y: Tensor, dx: Tensor | None, ddx: Tensor | None) -> 
     dy = along(dx)
     bend = None if dx is None or dy is None else ((dx.conj() * dx).real - dy * dy) * inverse
     return dy, add(along(ddx), bend)
+
+
+def _modulus(s: Site) -> Jet:
+    x = s.x(0)
+    if x.is_complex():
+        return modulus_jet(x, x.abs(), s.d(0), s.dd(0))
+    sign = torch.sign(x)
+    return mul(sign, s.d(0)), mul(sign, s.dd(0))
+
+
+register(aten.abs.default, Rule(Kind.NONLINEAR, _modulus, elementwise_axis, keep_inputs=(0,)))
 
 
 def _sign(s: Site) -> Jet:

@@ -124,9 +124,9 @@ def _carry(
 
     for node in tape.nodes:
         site = Site(node, first, second, present)
-        if present is not None and any(v in present for v in node.inputs):
+        if present is not None:  # all of it: constants of the function are not kept where nothing moves
             present.update((v, t) for v, t in zip(node.outputs, rerun(node, site, True), strict=False) if v is not None)
-        if not node.live:
+        if not any(v is not None and v.needs_grad for v in node.outputs):  # a comparison, or no tangent at all
             continue
         for value, dy, ddy in outgoing(node, site, first, second):
             if dy is not None:

@@ -1,4 +1,4 @@
-"""Distances between rows, and p-norms in the older spelling: norms of differences, a block of rows at a time."""
+"""p-norms, and distances between rows: norms of differences, a block of rows at a time."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def norm_jet(
     return y, dy, second
 
 
-# -- the older spelling of norms ---------------------------------------------------------------------------------------------
+# -- norms ---------------------------------------------------------------------------------------------
 
 
 def _norm(s: Site) -> Jet:
@@ -77,7 +77,7 @@ def _norm_axis(s: AxisSite) -> Annotation:
     return reduced_axis(s, dims_of(s.arg(2), len(s.shape(0))), s.arg(3, False), Marker.POOLED)
 
 
-for _op in (aten.norm.ScalarOpt_dim, aten.norm.Scalar):
+for _op in (aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.norm.Scalar):
     register(_op, Rule(Kind.NONLINEAR, _norm, _norm_axis, keep_inputs=(0,)))
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from curvestep.engine.rules import complex as complex
+from curvestep.engine.rules import scatter as scatter
 from curvestep.engine.rules import shape as shape
 from curvestep.engine.rules.shape import linear_in_first
 from curvestep.engine.rules.table import RULES, AxisSite, register
@@ -49,7 +51,7 @@ _alike(aten.transpose_.default, aten.transpose.int, lambda t, a, b: t.transpose(
 _alike(aten.narrow_copy.default, aten.narrow.default, lambda t, dim, start, length: t.narrow(dim, start, length))
 for _name in (
     "diagonal", "expand", "permute", "select", "slice", "squeeze", "t", "transpose", "unsqueeze", "view", "alias",
-    "split", "split_with_sizes", "unbind", "unfold", "view_as_real", "view_as_complex", "detach",
+    "split", "split_with_sizes", "unbind", "unfold", "view_as_real",
 ):  # fmt: skip
     _packet = getattr(aten, _name)
     _copies = getattr(aten, f"{_name}_copy", None)

@@ -179,3 +179,14 @@ def _with_mean(op: Any, alone: Any) -> None:
 
 _with_mean(aten.var_mean.correction, aten.var.correction)
 _with_mean(aten.std_mean.correction, aten.std.correction)
+
+
+# -- positions and truth values: constant, but samples keep their axis through them ------------------------------------------
+
+
+def _none(s: Site) -> Jet:
+    return None, None
+
+
+for _op in (aten.any.dim, aten.all.dim, aten.argmax.default, aten.argmin.default):
+    register(_op, Rule(Kind.CONSTANT, _none, _extreme_axis))

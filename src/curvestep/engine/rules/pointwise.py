@@ -253,7 +253,6 @@ unary(aten.threshold.default, lambda s: ((s.x(0) > s.arg(1)).to(s.x(0).dtype), N
 unary(aten.clamp.default, lambda s: (_between(s, s.option(1, "min"), s.option(2, "max")), None), keep="x", curved=False)
 unary(aten.clamp_min.default, lambda s: (_between(s, s.arg(1), None), None), keep="x", curved=False)
 unary(aten.clamp_max.default, lambda s: (_between(s, None, s.arg(1)), None), keep="x", curved=False)
-unary(aten.abs.default, lambda s: (torch.sign(s.x(0)), None), keep="x", curved=False)
 unary(aten.neg.default, lambda s: (-1.0, None), keep="", curved=False)
 
 

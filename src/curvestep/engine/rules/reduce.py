@@ -72,48 +72,7 @@ _along(aten.sum.dim_IntList)
 _along(aten.mean.dim)
 
 
-# -- Euclidean norm, variance and standard deviation ------------------------------------------------------------------
-
-
-def _vector_norm(s: Site) -> Jet:
-    x, order, dims, keep = s.x(0), s.arg(1, 2), s.arg(2), s.arg(3, False)
-    dx, ddx = s.d(0), s.dd(0)
-    axes = dims_of(dims, x.dim())
-    y = torch.linalg.vector_norm(x, order, axes, keepdim=True)
-
-    def shaped(t: Tensor | None) -> Tensor | None:
-        return None if t is None or keep else t.squeeze(axes) if axes else t
-
-    def total(t: Tensor) -> Tensor:
-        return t.sum(axes, keepdim=True)
-
-    if order == 2:
-        # y² = Σx²: y ẏ = Σxẋ, y ÿ = Σẋ² + Σxẍ − ẏ²
-        dy = None if dx is None else total(x * dx) / y
-        second = add(
-            None if dx is None or dy is None else (total(dx * dx) - dy * dy) / y,
-            None if ddx is None else total(x * ddx) / y,
-        )
-    elif order == 1:
-        sign = torch.sign(x)
-        dy = None if dx is None else total(sign * dx)
-        second = None if ddx is None else total(sign * ddx)
-    else:
-        # y^n = Σ|x|^n with weights w = sign(x)|x|^(n−1) / y^(n−1)
-        weight = torch.sign(x) * (x.abs() / y) ** (order - 1)
-        dy = None if dx is None else total(weight * dx)
-        second = None if ddx is None else total(weight * ddx)
-        if dx is not None and dy is not None:
-            bend = total((x.abs() / y) ** (order - 2) * dx * dx) - dy * dy
-            second = add(second, (order - 1) * bend / y)
-    return (dy if keep else shaped(dy)), (second if keep else shaped(second))
-
-
-def _norm_axis(s: AxisSite) -> Annotation:
-    return reduced_axis(s, dims_of(s.arg(2), len(s.shape(0))), s.arg(3, False), Marker.POOLED)
-
-
-register(aten.linalg_vector_norm.default, Rule(Kind.NONLINEAR, _vector_norm, _norm_axis, keep_inputs=(0,)))
+# -- variance and standard deviation ------------------------------------------------------------------
 
 
 def _variance(s: Site, root: bool) -> Jet:

@@ -49,7 +49,7 @@ jointly_linear(aten.index_fill.int_Scalar, (0,), _beside(0), _zero_value(aten.in
 jointly_linear(aten.index_fill.int_Tensor, (0, 3), _beside(0))
 jointly_linear(aten.select_scatter.default, (0, 1), lambda s: _cut_in_axis(s, 2))
 jointly_linear(aten.slice_scatter.default, (0, 1), lambda s: _cut_in_axis(s, 2))
-jointly_linear(aten.diagonal_scatter.default, (0, 1), lambda s: Marker.LOST)
+jointly_linear(aten.diagonal_scatter.default, (0, 1), lambda s: _unnamed(s))
 jointly_linear(aten.masked_scatter.default, (0, 2), lambda s: s.at(0) if s.at(2) is Marker.SHARED else Marker.LOST)
 jointly_linear(aten.masked_select.default, (0,), lambda s: _unnamed(s))
 jointly_linear(aten.take.default, (0,), lambda s: s.at(1) if s.at(0) is Marker.SHARED else Marker.LOST)
@@ -174,7 +174,7 @@ decomposed(aten.index_reduce.default, _index_reduce, _beside(0, 3))
 # -- windows and strided views --------------------------------------------------------------------------------------------------------
 
 linear_in_first(aten.unfold.default, kept_unless(lambda s: [s.arg(1)]))
-linear_in_first(aten.unfold_backward.default, lambda s: Marker.LOST if isinstance(s.at(0), SampleAxis) else s.at(0))
+linear_in_first(aten.unfold_backward.default, kept_unless(lambda s: [s.arg(2) % len(s.arg(1)), -1]))
 linear_in_first(aten.rot90.default, kept_unless(lambda s: s.arg(2, [0, 1])))
 
 

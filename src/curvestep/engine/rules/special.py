@@ -174,7 +174,7 @@ def _bessel(x: Tensor, scaled: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         bend = bend * quarter + 0.25 / (math.factorial(k) * math.factorial(k + 2))
     fade = torch.exp(-x.abs()) if scaled else torch.ones_like(x)
     quotient = torch.where(near, ratio * fade, first / far)
-    return zeroth, first, quotient, torch.where(near, bend * x / 2 * fade, (zeroth - 2 * first / far) / far)
+    return zeroth, first, quotient, torch.where(near, bend * x * fade, (zeroth - 2 * first / far) / far)
 
 
 def _i0(s: Site) -> Slopes:
