@@ -11,6 +11,7 @@ from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from curvestep._errors import RecordingError
@@ -24,6 +25,8 @@ Memory = Literal["keep", "split"]
 SPLIT_SHARE = 0.1  # of the bytes of forward values: little beside them, yet the head of a net fits
 
 _graph_task = torch._C._current_graph_task_id
+_CLONE = torch.ops.aten.clone.default
+_DETACH = torch.ops.aten.detach.default
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +133,23 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.tape = tape
         self._known: dict[int, tuple[Any, Value]] = {}  # id of a tensor → weak reference, its present value
+        self._written_out: set[Value] = set()
         self._pending: list[tuple[Tensor, Value, bool, bool, bool]] = []
         # storage → values written into it. An address may come back after its storage was freed: a value made later
         # counts the writes that it finds there as its past.
         self._writes: dict[int, list[tuple[Value, Geometry]]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Let torch leave `__torch_dispatch__` unwrapped.
+
+        The wrapper imports torch's compiler, which takes seconds in the first recording, and costs more an operation
+        than the recorder itself; nothing here is ever compiled.
+
+        Returns:
+            False.
+        """
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and, in the forward, write it down."""
@@ -155,9 +171,12 @@ class Recorder(TorchDispatchMode):
         mutates = bool(known.written)
         node = Node(func, known.rule, values, keyed, tuple(inputs), (), live, mutates)
         outs = out if isinstance(out, (tuple, list)) else (out,)
+        lazy = func is _CLONE and live and (tensors[0].is_conj() or tensors[0].is_neg())
         flags = [isinstance(v, Value) and v.needs_grad for v in values]
         curved = live and known.rule is not None and known.rule.curved(flags)
         node.outputs = tuple([self._give(t, node, i, curved, mutates) for i, t in enumerate(outs)])
+        if lazy and node.outputs[0] is not None:  # a lazy conjugate is written out below autograd, which marks nothing
+            self._written_out.add(node.outputs[0])
         if mutates:
             self._note_writes(node, known, args, values)
         self.tape.nodes.append(node)
@@ -184,7 +203,12 @@ class Recorder(TorchDispatchMode):
             if self._writes:
                 value = self._refresh(tensor, value)
             if not value.needs_grad and tensor.requires_grad and not tensor.is_leaf:
-                self._note_opaque(tensor, value)  # an autograd.Function returned it after other operations
+                saved = _unpacked(tensor, value)
+                if saved is None:
+                    self._note_opaque(tensor, value)  # an autograd.Function returned it after other operations
+                else:
+                    value = saved
+                    self._known[id(tensor)] = (_reference(tensor), value)
             return value
         value = Value(tuple(tensor.shape), tensor.dtype, None, 0)
         value.needs_grad = tensor.requires_grad
@@ -221,12 +245,12 @@ class Recorder(TorchDispatchMode):
         if not self._pending:
             return
         for tensor, value, hooked, mutated, blind in self._pending:
-            value.needs_grad = tensor.requires_grad
+            value.needs_grad = tensor.requires_grad or value in self._written_out
             if blind and value.needs_grad and not tensor.is_leaf:
                 self._note_opaque(tensor, value)
             if value.data is not None:
                 value.version = tensor._version
-            if hooked and value.needs_grad and not tensor.is_leaf:  # a hook on a weight would outlive the tape
+            if hooked and tensor.requires_grad:
                 value.slot = self._hook(tensor, mutated)
         self._pending.clear()
 
@@ -320,8 +344,24 @@ class Recorder(TorchDispatchMode):
         """Close the recording."""
         self._settle()
         self._known.clear()
+        self._written_out.clear()
         self._writes.clear()
         self.tape.recording = False
+
+
+def _unpacked(tensor: Tensor, value: Value) -> Value | None:
+    """The output of an operation that autograd had saved and now unpacks, for a gradient inside the forward.
+
+    It comes as a copy, detached twice, to which autograd then gives the graph of the saved one.
+
+    Returns:
+        The value of the saved output; None where the tensor is something else.
+    """
+    if isinstance(tensor.grad_fn, BackwardCFunction):
+        return None
+    while value.origin is not None and value.origin.op is _DETACH:
+        value = value.origin.inputs[0]
+    return value if value.needs_grad else None
 
 
 def _reference(tensor: Tensor) -> Callable[[], Tensor | None]:

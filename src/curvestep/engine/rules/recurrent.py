@@ -1,6 +1,7 @@
 """Recurrent cells that arrive as one kernel, and packed sequences.
 
-Off the GPU, `nn.LSTM`, `nn.GRU` and `nn.RNN` arrive as matrix products and activations and need nothing from here.
+On a CPU `nn.GRU` and `nn.RNN`, and `nn.LSTM` in other precisions than float32, arrive as matrix products and
+activations and need nothing from here.
 """
 
 from __future__ import annotations
@@ -59,16 +60,61 @@ def _refused(how: str) -> Callable[[Site], Jet]:
     return jet
 
 
+REFUSED: dict[str, str] = {}  # operations whose rule is a sentence that says what to do instead
 _CUDNN = "Run the forward inside `with torch.backends.cudnn.flags(enabled=False):`."
 for _name, _how in (
     ("_cudnn_rnn", _CUDNN),
     ("miopen_rnn", _CUDNN),
-    ("mkldnn_rnn_layer", "Run the forward inside `with torch.backends.mkldnn.flags(enabled=False):`."),
     ("_lstm_mps", "Run the recurrent layer on the CPU."),
 ):
     _packet = getattr(aten, _name, None)
     if _packet is not None:
+        REFUSED[str(_packet.default)] = _how
         register(_packet.default, Rule(Kind.NONLINEAR, _refused(_how), lambda s: [Marker.LOST] * len(s.node.outputs)))
+
+
+# -- the LSTM layer of oneDNN, which float32 takes on a CPU ------------------------------------------------------------
+
+
+def _onednn_layer(
+    inputs: Tensor,
+    from_input: Tensor,
+    from_state: Tensor,
+    bias: Tensor,
+    state_bias: Tensor,
+    state: Tensor,
+    cell: Tensor,
+    reverse: bool,
+    batch_sizes: list[int],
+    mode: int,
+    hidden_size: int,
+    num_layers: int,
+    has_biases: bool,
+    bidirectional: bool,
+    batch_first: bool,
+    train: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One layer in one direction, over (T, B, features), as torch decomposes it in other precisions."""
+    projected = torch.nn.functional.linear(inputs, from_input, bias + state_bias if has_biases else None)
+    shape = state.shape
+    state, cell = state.reshape(-1, hidden_size), cell.reshape(-1, hidden_size)
+    shown: list[Tensor] = []
+    for step in reversed(projected.unbind(0)) if reverse else projected.unbind(0):
+        state, cell = _lstm_cell(step, state @ from_state.t(), cell)
+        shown.append(state)
+    return torch.stack(shown[::-1] if reverse else shown), state.reshape(shape), cell.reshape(shape)
+
+
+def _onednn_axis(s: AxisSite) -> list[Annotation]:
+    known = s.at(0)
+    if not isinstance(known, SampleAxis) or known.dim != 1:
+        return [Marker.LOST if isinstance(known, SampleAxis) else known] * 3 + [Marker.LOST]
+    last = SampleAxis(len(s.out_shape(1)) - 2, known.outer, known.inner)
+    return [known, last, last, Marker.LOST]
+
+
+if hasattr(aten, "mkldnn_rnn_layer"):
+    decomposed(aten.mkldnn_rnn_layer.default, _onednn_layer, _onednn_axis)
 
 
 # -- packed sequences: rows sorted by time, of every sample that is still running ------------------------------------------
