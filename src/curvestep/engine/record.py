@@ -250,7 +250,7 @@ class Recorder(TorchDispatchMode):
                 self._note_opaque(tensor, value)
             if value.data is not None:
                 value.version = tensor._version
-            if hooked and tensor.requires_grad:
+            if hooked and tensor.requires_grad and not tensor.is_leaf:  # a hook on a weight would outlive the tape
                 value.slot = self._hook(tensor, mutated)
         self._pending.clear()
 
