@@ -149,7 +149,7 @@ def _checked(model: nn.Module) -> dict[str, Tensor]:
             "doctor needs the module itself, but torch.nn.DataParallel was given, which runs copies of it in threads "
             "that a recording cannot see. Pass model.module, and train with DistributedDataParallel."
         )
-    named = dict(model.named_parameters())
+    named: dict[str, Tensor] = dict(model.named_parameters())
     for name, parameter in named.items():
         if parameter.is_complex():
             raise CurvestepError(
@@ -191,7 +191,7 @@ def _loss(compute: Callable[[], Tensor], tape: Tape) -> Tensor:
         )
     if not bool(torch.isfinite(loss)):
         raise CurvestepError(
-            f"The loss must be finite, but it is {float(loss)}. Look at the batch for NaN or infinite entries, and at "
+            f"The loss must be finite, but it is {loss.item()}. Look at the batch for NaN or infinite entries, and at "
             "the first values of the parameters."
         )
     return loss

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -45,7 +46,9 @@ def measure_steps(
         rescaled.zero_grad()
         with rescaled.record():
             compute().backward()
-        rescaled.step()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # an unknown batch size is among the notes
+            rescaled.step()
 
     kinds = (plain, measured)
     seconds: tuple[list[float], list[float]] = ([], [])
@@ -80,15 +83,15 @@ def _peak(step: Callable[[], None], device: torch.device) -> int | None:
         before = torch.cuda.memory_allocated(device)
         step()
         return torch.cuda.max_memory_allocated(device) - before
-    if device.type != "cpu" or torch._C._autograd._profiler_enabled():  # a profiler in use cannot be entered twice
+    if device.type != "cpu" or torch.autograd._profiler_enabled():  # a profiler in use cannot be entered twice
         return None
     with _quiet_profiler(), torch.autograd.profiler.profile(profile_memory=True) as profile:
         step()
-    events: Any = profile.kineto_results
-    if events is None:
+    results: Any = profile.kineto_results  # pyright: ignore[reportOptionalMemberAccess]
+    if results is None:
         return None
     held = most = 0
-    for event in events.events():
+    for event in results.events():
         if event.name() == "[memory]":
             held += event.nbytes()
             most = max(most, held)

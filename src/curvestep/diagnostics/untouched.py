@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -74,7 +74,7 @@ def untouched(model: nn.Module) -> Iterator[Callable[[], None]]:
             _give_back(parameters, gradients)
 
 
-def _give_back(parameters: list[Tensor], gradients: list[Tensor | None]) -> None:
+def _give_back(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
     """Put the gradients back: the same objects."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
