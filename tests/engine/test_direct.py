@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from curvestep.engine.rules import alias, table
+from curvestep._errors import MissingRuleError
+from curvestep.engine.rules import alias, recurrent, table
+from curvestep.engine.tape import Node, Value
+from tests.engine.by_hand import BY_HAND
 from tests.engine.direct import Direct, worst_jet_error
 from tests.engine.ops import ROWS
 from tests.engine.ops.row import fixed, normal
@@ -92,6 +95,7 @@ DIRECT = [
     Direct(aten.adaptive_avg_pool1d.default, F.adaptive_avg_pool1d, [normal(3, 2, 5), [2]]),
     Direct(alias.ALIAS_UPDATE, written, [normal(2, 4), normal(2, 2), ((2, 4), (4, 1), 0), ((2, 2), (4, 1), 1)], "cut"),
     Direct(alias.ALIAS_UPDATE, written, [normal(2, 2), normal(8), ((2, 2), (4, 2), 1), ((8,), (1,), 0)], "all of it"),
+    *BY_HAND,
 ]
 
 
@@ -108,10 +112,19 @@ def test_a_wrong_formula_is_seen() -> None:
 
 def test_every_rule_has_a_row() -> None:
     tested = {row.op for row in ROWS} | {str(row.op) for row in DIRECT}
-    missing = sorted({str(op) for op in table.RULES} - tested)
+    missing = sorted({str(op) for op in table.RULES} - tested - set(recurrent.REFUSED))
     assert not missing, f"No row in tests/engine/ops (or here) is about {', '.join(missing)}."
 
 
 def test_every_row_is_about_a_rule() -> None:
     unknown = sorted({row.op for row in ROWS} - {str(op) for op in table.RULES})
     assert not unknown, f"Rows name operations that have no rule: {', '.join(unknown)}."
+
+
+@pytest.mark.parametrize("op", sorted(recurrent.REFUSED))
+def test_a_kernel_without_gates_is_refused_with_what_to_do(op: str) -> None:
+    rule = next(rule for known, rule in table.RULES.items() if str(known) == op)
+    value = Value((), torch.float64, None, 0)
+    node = Node(op, rule, (value,), {}, (value,), (None,), True, False)
+    with pytest.raises(MissingRuleError, match=f"{op}.*Run "):
+        rule.propagate(table.Site(node, {}, {}))

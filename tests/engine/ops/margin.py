@@ -62,7 +62,7 @@ def multilabel(x: Tensor, **options: Any) -> Tensor:
     return F.multilabel_margin_loss(x, LABELS, **options)
 
 
-# -- connectionist temporal classification: the definition, a sum over every alignment ---------------------------------------
+# -- connectionist temporal classification: the definition, a sum over every alignment -------------------------------
 
 TARGETS = torch.tensor([[1, 2], [2, 2], [1, 0]])
 STEPS = torch.tensor([4, 4, 3])
@@ -89,10 +89,9 @@ def ctc(lists: bool = False, flat: bool = False) -> Any:
     def run(x: Tensor) -> Tensor:
         log_p = torch.log_softmax(x.transpose(0, 1), 2)
         targets = torch.cat([TARGETS[b, :n] for b, n in enumerate(SIZES.tolist())]) if flat else TARGETS
-        steps, sizes = (STEPS.tolist(), SIZES.tolist()) if lists else (STEPS, SIZES)
         if lists:
-            return torch.ops.aten._ctc_loss.default(log_p, targets, steps, sizes, 0)[0]
-        return F.ctc_loss(log_p, targets, steps, sizes, reduction="none")
+            return torch.ops.aten._ctc_loss.default(log_p, targets, STEPS.tolist(), SIZES.tolist(), 0)[0]
+        return F.ctc_loss(log_p, targets, STEPS, SIZES, reduction="none")
 
     return run
 

@@ -1,4 +1,4 @@
-"""Rows of curvestep.engine.rules.resample: inputs are squared first, so that linear operations carry second tangents."""
+"""Rows of curvestep.engine.rules.resample: inputs are squared first, so that linear operations see second tangents."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ unary(aten.softshrink.default, _outside, keep="x", curved=False)
 unary(aten.hardshrink.default, _outside, keep="x", curved=False)
 
 
-# -- leaky by chance ---------------------------------------------------------------------------------------------------
+# -- leaky by chance -------------------------------------------------------------------------------------------------
 
 
 def _drawn(s: Site) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """Kernels of first derivatives, where they are part of the forward: a loss made of `autograd.grad(create_graph=True)`.
 
-Each is written out as the formula that it computes, in the cotangent g and in what the forward saved, and differentiated
-like any other function. Where the forward saved statistics (mean, rstd) the formula makes them again from the input,
-because they move with it.
+Each is written out as the formula that it computes, in the cotangent g and in what the forward saved, and is then
+differentiated like any other function. Where the forward saved statistics (mean, rstd), the formula makes them again
+from the input, because they move with it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curvestep.engine.rules.decompose import decomposed
-from curvestep.engine.rules.forms import jointly_linear, leading_axis, recorded
+from curvestep.engine.rules.decompose import decomposed, tensor_positions
+from curvestep.engine.rules.forms import jointly_linear, recorded
 from curvestep.engine.rules.linear import product_jet
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, elementwise_axis, register
 from curvestep.engine.samples import Annotation, Marker, SampleAxis
@@ -24,7 +24,7 @@ aten = torch.ops.aten
 
 MEAN = 1  # at::Reduction
 
-# -- activations ------------------------------------------------------------------------------------------------------------
+# -- activations -----------------------------------------------------------------------------------------------------
 
 
 def _number(condition: Tensor, like: Tensor) -> Tensor:
@@ -39,16 +39,6 @@ def _softplus(g: Tensor, x: Tensor, beta: float, threshold: float) -> Tensor:
 def _elu(g: Tensor, alpha: float, scale: float, rate: float, is_result: bool, saved: Tensor) -> Tensor:
     grown = rate * (saved + alpha * scale) if is_result else alpha * scale * rate * torch.exp(rate * saved.clamp(max=0))
     return torch.where(saved > 0, g * scale, g * grown)
-
-
-def _silu(g: Tensor, x: Tensor) -> Tensor:
-    p = torch.sigmoid(x)
-    return g * p * (1 + x * (1 - p))
-
-
-def _mish(g: Tensor, x: Tensor) -> Tensor:
-    t = torch.tanh(torch.nn.functional.softplus(x))
-    return g * (t + x * torch.sigmoid(x) * (1 - t * t))
 
 
 def _gelu(g: Tensor, x: Tensor, *, approximate: str = "none") -> Tensor:
@@ -66,13 +56,6 @@ def _glu(g: Tensor, x: Tensor, dim: int) -> Tensor:
     return torch.cat([g * gate, g * a * gate * (1 - gate)], dim)
 
 
-def _logit(g: Tensor, x: Tensor, eps: float | None = None) -> Tensor:
-    if eps is None:
-        return g / (x * (1 - x))
-    inside = (x >= eps) & (x <= 1 - eps)
-    return torch.where(inside, g / torch.where(inside, x * (1 - x), 1.0), 0.0)
-
-
 def _hardswish(g: Tensor, x: Tensor) -> Tensor:
     inside = (x > -3) & (x < 3)
     return torch.where(inside, g * (x / 3 + 0.5), g * _number(x >= 3, x))
@@ -87,11 +70,8 @@ def _outside(g: Tensor, x: Tensor, bound: float) -> Tensor:
     return g * _number((x > bound) | (x < -bound), x)
 
 
-def _rrelu(
-    g: Tensor, x: Tensor, noise: Tensor, lower: float, upper: float, training: bool, is_result: bool
-) -> Tensor:
-    slope = noise if training else 0.5 * (lower + upper)
-    return torch.where(x > 0, g, g * slope)
+def _rrelu(g: Tensor, x: Tensor, noise: Tensor, lower: float, upper: float, training: bool, is_result: bool) -> Tensor:
+    return g * noise if training else torch.where(x > 0, g, g * (0.5 * (lower + upper)))  # the noise is 1 above zero
 
 
 decomposed(aten.tanh_backward.default, lambda g, y: g * (1 - y * y), elementwise_axis)
@@ -99,27 +79,22 @@ decomposed(aten.sigmoid_backward.default, lambda g, y: g * (y * (1 - y)), elemen
 decomposed(aten.threshold_backward.default, lambda g, x, bound: g * _number(x > bound, g), elementwise_axis)
 decomposed(aten.softplus_backward.default, _softplus, elementwise_axis)
 decomposed(aten.elu_backward.default, _elu, elementwise_axis)
-decomposed(
-    aten.leaky_relu_backward.default, lambda g, x, slope, _: torch.where(x > 0, g, g * slope), elementwise_axis
-)
+decomposed(aten.leaky_relu_backward.default, lambda g, x, slope, _: torch.where(x > 0, g, g * slope), elementwise_axis)
 decomposed(
     aten.hardtanh_backward.default, lambda g, x, low, high: g * _number((x > low) & (x < high), g), elementwise_axis
 )
 decomposed(aten.hardsigmoid_backward.default, lambda g, x: g * _number((x > -3) & (x < 3), g) / 6, elementwise_axis)
 decomposed(aten.hardswish_backward.default, _hardswish, elementwise_axis)
-decomposed(aten.silu_backward.default, _silu, elementwise_axis)
-decomposed(aten.mish_backward.default, _mish, elementwise_axis)
 decomposed(aten.gelu_backward.default, _gelu, elementwise_axis)
 decomposed(aten.log_sigmoid_backward.default, lambda g, x, _: g * torch.sigmoid(-x), elementwise_axis)
 decomposed(aten.glu_backward.default, _glu, lambda s: s.at(1))
-decomposed(aten.logit_backward.default, _logit, elementwise_axis)
 decomposed(aten.softshrink_backward.default, _outside, elementwise_axis)
 decomposed(aten.hardshrink_backward.default, _outside, elementwise_axis)
 decomposed(aten.rrelu_with_noise_backward.default, _rrelu, elementwise_axis)
 decomposed(aten._prelu_kernel_backward.default, _prelu, elementwise_axis)
 
 
-# -- softmax -----------------------------------------------------------------------------------------------------------------
+# -- softmax ---------------------------------------------------------------------------------------------------------
 
 
 def _softmax(g: Tensor, y: Tensor, dim: int, dtype: Any) -> Tensor:
@@ -141,7 +116,7 @@ decomposed(aten._softmax_backward_data.default, _softmax, _softmax_axis)
 decomposed(aten._log_softmax_backward_data.default, _log_softmax, _softmax_axis)
 
 
-# -- losses ---------------------------------------------------------------------------------------------------------------------
+# -- losses ----------------------------------------------------------------------------------------------------------
 
 
 def _averaged(out: Tensor, x: Tensor, reduction: int) -> Tensor:
@@ -178,11 +153,11 @@ decomposed(aten.smooth_l1_loss_backward.default, _smooth_l1, lambda s: s.at(1))
 decomposed(aten.huber_loss_backward.default, _huber, lambda s: s.at(1))
 decomposed(aten.binary_cross_entropy_backward.default, _cross_entropy, lambda s: s.at(1))
 decomposed(aten.soft_margin_loss_backward.default, _soft_margin, lambda s: s.at(1))
-jointly_linear(aten.nll_loss_backward.default, (0,), lambda s: s.at(1))
-jointly_linear(aten.nll_loss2d_backward.default, (0,), lambda s: s.at(1))
+for _op in (aten.nll_loss_backward.default, aten.nll_loss2d_backward.default):
+    jointly_linear(_op, (0,), lambda s: s.at(1), keep=(1,))
 
 
-# -- convolution: three outputs, bilinear, bilinear and linear in (g, x, w) -----------------------------------------------------
+# -- convolution: three outputs, bilinear, bilinear and linear in (g, x, w) ------------------------------------------
 
 
 def _convolution(s: Site) -> list[Jet]:
@@ -220,7 +195,7 @@ register(
 )
 
 
-# -- normalisations ------------------------------------------------------------------------------------------------------------
+# -- normalisations --------------------------------------------------------------------------------------------------
 
 
 def _pulled_back(gn: Tensor, n: Tensor, rstd: Tensor, dims: Sequence[int]) -> Tensor:
@@ -242,25 +217,20 @@ def _again(x: Tensor, mean: Tensor, rstd: Tensor, dims: Sequence[int]) -> tuple[
 
 
 def _layer_norm(
-    g: Tensor, x: Tensor, shape: Sequence[int], mean: Tensor, rstd: Tensor, w: Tensor | None, b: Tensor | None, mask: Any
+    g: Tensor,
+    x: Tensor,
+    shape: Sequence[int],
+    mean: Tensor,
+    rstd: Tensor,
+    w: Tensor | None,
+    b: Tensor | None,
+    mask: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     dims = list(range(x.dim() - len(shape), x.dim()))
     outer = list(range(x.dim() - len(shape)))
     n, moving = _again(x, mean, rstd, dims)
     gx = _pulled_back(g if w is None else g * w, n, moving, dims)
     return gx, (g * n).sum(outer) if outer else g * n, g.sum(outer) if outer else g
-
-
-def _group_norm(
-    g: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, w: Tensor | None, batch: int, channels: int, inner: int,
-    groups: int, mask: Any,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    folded, spread = (batch, groups, -1), (1, channels, 1)
-    n, moving = _again(x.reshape(folded), mean.reshape(batch, groups, 1), rstd.reshape(batch, groups, 1), [2])
-    each = g.reshape(batch, channels, -1)
-    scaled = each if w is None else each * w.reshape(spread)
-    gx = _pulled_back(scaled.reshape(folded), n, moving, [2]).reshape(x.shape)
-    return gx, (each * n.reshape(batch, channels, -1)).sum([0, 2]), each.sum([0, 2])
 
 
 def _batch_norm(
@@ -282,11 +252,6 @@ def _batch_norm(
     return gx, (g * n).sum(dims), g.sum(dims)
 
 
-def _norm_axis(s: AxisSite) -> list[Annotation]:
-    whole = Marker.POOLED if isinstance(s.at(0), SampleAxis) or isinstance(s.at(1), SampleAxis) else s.at(0)
-    return [leading_axis(s), whole, whole]
-
-
 def _batch_axis(s: AxisSite) -> list[Annotation]:
     known = s.at(0) if s.at(0) == s.at(1) else Marker.LOST
     return [known, Marker.POOLED, Marker.POOLED]
@@ -295,19 +260,16 @@ def _batch_axis(s: AxisSite) -> list[Annotation]:
 decomposed(
     aten.native_layer_norm_backward.default,
     _layer_norm,
-    lambda s: [s.at(0) if s.at(0) == s.at(1) and s.at(0) == SampleAxis(0) else Marker.LOST, Marker.POOLED, Marker.POOLED],
+    lambda s: [
+        s.at(0) if s.at(0) == s.at(1) and s.at(0) == SampleAxis(0) else Marker.LOST,
+        Marker.POOLED,
+        Marker.POOLED,
+    ],
 )
-decomposed(
-    aten.native_group_norm_backward.default,
-    _group_norm,
-    lambda s: [s.at(0) if s.at(0) == s.at(1) and s.at(0) == SampleAxis(0) else Marker.LOST, Marker.POOLED, Marker.POOLED],
-)
-decomposed(
-    aten.native_batch_norm_backward.default, _batch_norm, _batch_axis, couples=lambda s: bool(s.arg(7))
-)
+decomposed(aten.native_batch_norm_backward.default, _batch_norm, _batch_axis, couples=lambda s: bool(s.arg(7)))
 
 
-# -- linear in the cotangent ---------------------------------------------------------------------------------------------------
+# -- linear in the cotangent -----------------------------------------------------------------------------------------
 
 
 def _like_input(s: AxisSite) -> Annotation:
@@ -331,7 +293,8 @@ for _name, _axis in (
     ("_upsample_bicubic2d_aa_backward", _like_input), ("_upsample_nearest_exact1d_backward", _like_input),
     ("_upsample_nearest_exact2d_backward", _like_input), ("_upsample_nearest_exact3d_backward", _like_input),
 ):  # fmt: skip
-    jointly_linear(getattr(aten, _name).default, (0,), _axis)
+    _op = getattr(aten, _name).default
+    jointly_linear(_op, (0,), _axis, keep=tensor_positions(_op)[1:])  # some read the shape of the input
 
 
 def _scattered_axis(s: AxisSite) -> Annotation:
@@ -353,4 +316,6 @@ def _cut_axis(s: AxisSite) -> Annotation:
 
 jointly_linear(aten.slice_backward.default, (0,), _cut_axis)
 jointly_linear(aten.select_backward.default, (0,), _cut_axis)
-jointly_linear(aten.diagonal_backward.default, (0,), lambda s: Marker.LOST if isinstance(s.at(0), SampleAxis) else s.at(0))
+jointly_linear(
+    aten.diagonal_backward.default, (0,), lambda s: Marker.LOST if isinstance(s.at(0), SampleAxis) else s.at(0)
+)

@@ -107,7 +107,7 @@ for _op in (aten.special_xlog1py.default, aten.special_xlog1py.self_scalar, aten
     binary(_op, _x_log(1.0))
 
 
-# -- piecewise linear ---------------------------------------------------------------------------------------------------
+# -- piecewise linear ------------------------------------------------------------------------------------------------
 
 
 def _quotient(mode: Callable[[Any], Tensor]) -> Callable[[Site], Partials]:
@@ -143,7 +143,7 @@ binary(aten.fmin.default, _larger(-1.0), curved=False)
 decomposed(aten.ldexp.Tensor, lambda a, b: a * torch.exp2(b.to(a.dtype)), elementwise_axis)
 
 
-# -- limits that are tensors --------------------------------------------------------------------------------------------------
+# -- limits that are tensors -----------------------------------------------------------------------------------------
 
 
 def _limited(s: Site) -> Jet:
@@ -181,7 +181,7 @@ register(aten.clamp_min.Tensor, Rule(Kind.LINEAR, _limited_below, elementwise_ax
 register(aten.clamp_max.Tensor, Rule(Kind.LINEAR, _limited_above, elementwise_axis, keep_inputs=(0, 1)))
 
 
-# -- quotients ---------------------------------------------------------------------------------------------------------------
+# -- quotients -------------------------------------------------------------------------------------------------------
 
 
 def _addcdiv(s: Site) -> Jet:

@@ -37,7 +37,7 @@ for _op in (aten.view_as_real.default, aten.view_as_complex.default):
     linear_in_first(_op, _first_axis)
 for _op in (
     aten._conj_physical.default, aten.conj_physical.default, aten.resolve_conj.default, aten.resolve_neg.default,
-    aten.real.default, aten.imag.default,
+    aten.real.default,
 ):  # fmt: skip
     linear_in_first(_op, same_axis)
 # The tangent of a lazily conjugated or negated view is not lazy: a real view of it may follow.
@@ -53,7 +53,7 @@ def _polar(radius: Tensor, angle: Tensor) -> Tensor:
 decomposed(aten.polar.default, _polar, elementwise_axis)
 
 
-def modulus_jet(x: Tensor, y: Tensor, dx: Tensor | None, ddx: Tensor | None) -> Jet:
+def modulus_jet(x: Tensor, y: Tensor, dx: Tensor | None, ddx: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """y = |x|: y ẏ = Re(x̄ ẋ) and y ÿ = |ẋ|² + Re(x̄ ẍ) − ẏ²; zero where x is."""
     inverse = torch.where(y == 0, 0.0, 1 / torch.where(y == 0, 1.0, y))
 
@@ -100,8 +100,9 @@ def _angle(s: Site) -> Jet:
     x = s.x(0)
     if not x.is_complex():
         return None, None
-    ratio = None if s.d(0) is None else s.d(0) / x
-    bend = None if s.dd(0) is None else s.dd(0) / x
+    dx, ddx = s.d(0), s.dd(0)
+    ratio = None if dx is None else dx / x
+    bend = None if ddx is None else ddx / x
     second = add(bend, None if ratio is None else -ratio * ratio)
     return None if ratio is None else ratio.imag, None if second is None else second.imag
 

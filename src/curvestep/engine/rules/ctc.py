@@ -1,8 +1,8 @@
 """Connectionist temporal classification: the forward recursion over time, carried with its jets in log space.
 
 Autograd's gradient of `ctc_loss` is exp(x) − posterior. Its first part is the gradient of Σ exp(x) over the classes,
-which is one for log-probabilities x and therefore moves nothing; but a second-order term that met this cotangent further
-up would see it. So the rule differentiates −log Z(x) + Σ exp(x), the function whose gradient autograd returns.
+which is one for log-probabilities x and therefore moves nothing; but a second-order term that met this cotangent
+further up would see it. So the rule differentiates −log Z(x) + Σ exp(x), the function whose gradient autograd returns.
 """
 
 from __future__ import annotations

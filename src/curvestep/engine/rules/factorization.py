@@ -29,7 +29,7 @@ def _refuse(s: Site, needed: str) -> MissingRuleError:
     )
 
 
-# -- Cholesky ----------------------------------------------------------------------------------------------------------------
+# -- Cholesky --------------------------------------------------------------------------------------------------------
 
 
 def _cholesky(s: Site) -> list[Jet]:
@@ -56,10 +56,13 @@ for _op in (aten.linalg_cholesky_ex.default, aten.cholesky.default):
     register(_op, Rule(Kind.NONLINEAR, _cholesky, matrices_axis, keep_outputs=(0,)))
 
 
-# -- LU -------------------------------------------------------------------------------------------------------------------------
+# -- LU --------------------------------------------------------------------------------------------------------------
 
 
-def _lu_tangents(p: Tensor, lower: Tensor, upper: Tensor, s: Site) -> tuple[Jet, Jet]:
+Pair = tuple["Tensor | None", "Tensor | None"]
+
+
+def _lu_tangents(p: Tensor, lower: Tensor, upper: Tensor, s: Site) -> tuple[Pair, Pair]:
     """PᵀA = L U: M = L⁻¹ PᵀȦ U⁻¹ splits into L̇ = L·tril(M, −1) and U̇ = triu(M)·U; then the same for Ä − 2 L̇ U̇."""
 
     def split(t: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -104,19 +107,15 @@ def _lu_solve(packed: Tensor, pivots: Tensor, b: Tensor, *, left: bool = True, a
     return torch.linalg.solve(a.mH if adjoint else a, b, left=left)
 
 
-decomposed(
-    aten.linalg_lu_solve.default, _lu_solve, lambda s: matrices_axis(s) if s.at(0) == s.at(2) else [Marker.LOST]
-)
+decomposed(aten.linalg_lu_solve.default, _lu_solve, lambda s: matrices_axis(s) if s.at(0) == s.at(2) else [Marker.LOST])
 
 
-# -- QR --------------------------------------------------------------------------------------------------------------------------
+# -- QR --------------------------------------------------------------------------------------------------------------
 
 
 def _qr(s: Site) -> list[Jet]:
-    """A = Q R: S = Qᵀ Ȧ R⁻¹ splits into a skew part Qᵀ Q̇ and an upper triangular part Ṙ R⁻¹.
-
-    For the second tangents, Q̈ R + Q R̈ = Ä − 2 Q̇ Ṙ =: G R and QᵀQ̈ = −Q̇ᵀQ̇ + skew, so Qᵀ G + Q̇ᵀ Q̇ splits the same way.
-    """
+    """A = Q R: S = Qᵀ Ȧ R⁻¹ splits into a skew part Qᵀ Q̇ and an upper triangular part Ṙ R⁻¹."""
+    # For the second tangents, Q̈ R + Q R̈ = Ä − 2 Q̇ Ṙ =: G R and QᵀQ̈ = −Q̇ᵀQ̇ + skew, so Qᵀ G + Q̇ᵀ Q̇ splits the same way.
     q, r = s.y(0), s.y(1)
     if s.option(1, "mode", "reduced") != "reduced" or q.shape[-1] != r.shape[-1] or q.is_complex():
         raise _refuse(s, "mode='reduced' and a real matrix at least as high as wide")
@@ -145,7 +144,7 @@ def _qr(s: Site) -> list[Jet]:
 register(aten.linalg_qr.default, Rule(Kind.NONLINEAR, _qr, matrices_axis, keep_outputs=(0, 1)))
 
 
-# -- symmetric eigenvalues ----------------------------------------------------------------------------------------------------------
+# -- symmetric eigenvalues -------------------------------------------------------------------------------------------
 
 
 def _pairwise_gap(w: Tensor) -> Tensor:
@@ -156,11 +155,9 @@ def _pairwise_gap(w: Tensor) -> Tensor:
 
 
 def _eigh(s: Site) -> list[Jet]:
-    """A V = V Λ with distinct eigenvalues.
-
-    With B = Vᵀ Ȧ V: λ̇ = diag B and V̇ = V K, K_ij = B_ij/(λ_j − λ_i). With C = Vᵀ(Ä V + 2 Ȧ V̇) and V̈ = V N:
-    λ̈ = diag C, N_ij = (C_ij − 2 K_ij λ̇_j)/(λ_j − λ_i), and N_ii = −(KᵀK)_ii keeps the columns at length one.
-    """
+    """A V = V Λ with distinct eigenvalues."""
+    # With B = Vᵀ Ȧ V: λ̇ = diag B and V̇ = V K, K_ij = B_ij/(λ_j − λ_i). With C = Vᵀ(Ä V + 2 Ȧ V̇) and V̈ = V N:
+    # λ̈ = diag C, N_ij = (C_ij − 2 K_ij λ̇_j)/(λ_j − λ_i), and N_ii = −(KᵀK)_ii keeps the columns at length one.
     a = s.x(0)
     if a.is_complex():
         raise _refuse(s, "a real matrix")
@@ -184,21 +181,17 @@ def _eigh(s: Site) -> list[Jet]:
     return [(dw, c.diagonal(dim1=-2, dim2=-1)), (dv, v @ n)]
 
 
-register(
-    aten._linalg_eigh.default, Rule(Kind.NONLINEAR, _eigh, matrices_axis, keep_inputs=(0,), keep_outputs=(0, 1))
-)
+register(aten._linalg_eigh.default, Rule(Kind.NONLINEAR, _eigh, matrices_axis, keep_inputs=(0,), keep_outputs=(0, 1)))
 
 
-# -- singular values -----------------------------------------------------------------------------------------------------------------
+# -- singular values -------------------------------------------------------------------------------------------------
 
 
 def _svd(s: Site) -> list[Jet]:
-    """Distinct, nonzero singular values of a real matrix, thin factors: A V = U Σ and Aᵀ U = V Σ.
-
-    Differentiated, both read A X + left = U D + Y Σ and Aᵀ Y + right = V D + X Σ, where Y, X, D are the tangents of U,
-    V, Σ. For the first ones left = Ȧ V and right = Ȧᵀ U; for the second ones left = Ä V + 2 Ȧ V̇ − 2 U̇ Σ̇ and
-    right = Äᵀ U + 2 Ȧᵀ U̇ − 2 V̇ Σ̇.
-    """
+    """Distinct, nonzero singular values of a real matrix, thin factors: A V = U Σ and Aᵀ U = V Σ."""
+    # Differentiated, both read A X + left = U D + Y Σ and Aᵀ Y + right = V D + X Σ, where Y, X, D are the tangents of U,
+    # V, Σ. For the first ones left = Ȧ V and right = Ȧᵀ U; for the second ones left = Ä V + 2 Ȧ V̇ − 2 U̇ Σ̇ and
+    # right = Äᵀ U + 2 Ȧᵀ U̇ − 2 V̇ Σ̇.
     a = s.x(0)
     if a.is_complex() or (s.arg(1, False) and a.shape[-1] != a.shape[-2]):
         raise _refuse(s, "full_matrices=False and a real matrix")
@@ -240,12 +233,10 @@ def _svd(s: Site) -> list[Jet]:
     return [(du, ddu), (dsigma, ddsigma), (None if dv is None else dv.mT, ddv.mT)]
 
 
-register(
-    aten._linalg_svd.default, Rule(Kind.NONLINEAR, _svd, matrices_axis, keep_inputs=(0,), keep_outputs=(0, 1, 2))
-)
+register(aten._linalg_svd.default, Rule(Kind.NONLINEAR, _svd, matrices_axis, keep_inputs=(0,), keep_outputs=(0, 1, 2)))
 
 
-# -- Householder reflections -----------------------------------------------------------------------------------------------------------
+# -- Householder reflections -----------------------------------------------------------------------------------------
 
 
 def _householder(a: Tensor, tau: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def multilinear(
     register(op, Rule(Kind.MULTILINEAR, jet, axis, factors=factors))
 
 
-# -- where samples go -------------------------------------------------------------------------------------------------
+# -- where samples go ------------------------------------------------------------------------------------------------
 
 
 def kept_unless(*dims: Callable[[AxisSite], Sequence[int]]) -> Callable[[AxisSite], Annotation]:

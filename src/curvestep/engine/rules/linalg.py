@@ -51,7 +51,7 @@ def _nothing(s: Site, *jets: Jet) -> list[Jet]:
     return [*jets, *[(None, None)] * (len(s.node.outputs) - len(jets))]
 
 
-# -- inverse ----------------------------------------------------------------------------------------------------------------
+# -- inverse ---------------------------------------------------------------------------------------------------------
 
 
 def _inverse(s: Site) -> list[Jet]:
@@ -66,7 +66,7 @@ register(aten.linalg_inv_ex.default, Rule(Kind.NONLINEAR, _inverse, matrices_axi
 def _pseudo_inverse(s: Site) -> Jet:
     """Golub and Pereyra's derivative of A⁺ at constant rank, and the product rule applied to it."""
     a, y, da, dda = s.x(0), s.y(), s.d(0), s.dd(0)
-    ah, yh = a.mH, y.mH
+    yh = y.mH
     left = torch.eye(a.shape[-2], dtype=a.dtype, device=a.device) - a @ y
     right = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device) - y @ a
 
@@ -105,7 +105,7 @@ decomposed(
 )
 
 
-# -- determinants --------------------------------------------------------------------------------------------------------------
+# -- determinants ----------------------------------------------------------------------------------------------------
 
 
 def _log_rates(s: Site) -> tuple[Tensor | None, Tensor | None]:
@@ -139,14 +139,16 @@ def _log_determinant(s: Site) -> list[Jet]:
     )
 
 
-register(aten._linalg_det.default, Rule(Kind.NONLINEAR, _determinant, matrices_axis, keep_inputs=(0,), keep_outputs=(0,)))
+register(
+    aten._linalg_det.default, Rule(Kind.NONLINEAR, _determinant, matrices_axis, keep_inputs=(0,), keep_outputs=(0,))
+)
 register(
     aten._linalg_slogdet.default,
     Rule(Kind.NONLINEAR, _log_determinant, matrices_axis, keep_inputs=(0,), keep_outputs=(0,)),
 )
 
 
-# -- solves ----------------------------------------------------------------------------------------------------------------------
+# -- solves ----------------------------------------------------------------------------------------------------------
 
 
 def _solution_axis(s: AxisSite) -> list[Annotation]:
@@ -178,7 +180,11 @@ def _left(s: Any) -> bool:
 
 
 def _solved(
-    s: Site, solve: Callable[[Tensor], Tensor], moved: Callable[[Tensor | None], Tensor | None], vector: bool, left: bool
+    s: Site,
+    solve: Callable[[Tensor], Tensor],
+    moved: Callable[[Tensor | None], Tensor | None],
+    vector: bool,
+    left: bool,
 ) -> Jet:
     """Jets of X in A X = B (or X A = B): `moved` is the part of A's tangent that counts."""
 
@@ -283,11 +289,11 @@ decomposed(aten.cholesky_solve.default, _cholesky_solve, _batched_axis)
 decomposed(aten.cholesky_inverse.default, _cholesky_inverse, matrices_axis)
 
 
-# -- exponential --------------------------------------------------------------------------------------------------------------------
+# -- exponential -----------------------------------------------------------------------------------------------------
 
 
 def _matrix_exponential(s: Site) -> Jet:
-    """exp of the block matrix [[A, Ȧ, ½Ä], [0, A, Ȧ], [0, 0, A]] has (e^A, its first, half its second tangent) on top."""
+    """exp of [[A, Ȧ, ½Ä], [0, A, Ȧ], [0, 0, A]] has e^A, its first and half its second tangent in its first row."""
     a = s.x(0)
     n, zero = a.shape[-1], torch.zeros_like(a)
     da = zero if s.d(0) is None else s.d(0)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register, same_axis, twice
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register, twice
 from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
@@ -100,6 +100,22 @@ register(
 )
 
 
+def _moments(n: Tensor, rstd: Tensor, dx: Tensor | None, ddx: Tensor | None, dims: list[int]) -> list[Jet]:
+    """Jets of the mean and of rstd, which a gradient taken inside the forward goes through."""
+
+    def mean(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.mean(dims)
+
+    a, b = mul(dx, rstd), mul(ddx, rstd)
+    if a is not None:
+        a = a - a.mean(dims, keepdim=True)
+    r = rstd.squeeze(dims)
+    rate = mean(mul(n, a))
+    bend = None if a is None or rate is None else r * (3 * rate * rate - (a * a).mean(dims))
+    second = add(bend, None if b is None else -r * (n * b).mean(dims))
+    return [(mean(dx), mean(ddx)), (None if rate is None else -r * rate, second)]
+
+
 # -- group norm (instance norm arrives as batch norm of a reshaped input) ------------------------------------------
 
 
@@ -119,7 +135,14 @@ def _group_norm(s: Site) -> list[Jet]:
         return None if t is None else t.reshape(x.shape)
 
     spread = (1, channels) + (1,) * (x.dim() - 2)
-    return [_affine(n.reshape(x.shape), unfold(dn), unfold(ddn), s, 1, 2, spread), (None, None), (None, None)]
+    moments = _moments(n, s.y(2).unsqueeze(-1), fold(s.d(0)), fold(s.dd(0)), [2])
+    return [_affine(n.reshape(x.shape), unfold(dn), unfold(ddn), s, 1, 2, spread), *moments]
+
+
+def _group_axis(s: AxisSite) -> list[Annotation]:
+    known = s.at(0)
+    moments = known if not isinstance(known, SampleAxis) or known.dim == 0 else Marker.LOST
+    return [known, moments, moments]
 
 
 def _group_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
@@ -136,7 +159,7 @@ def _group_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
 
 register(
     aten.native_group_norm.default,
-    Rule(Kind.NONLINEAR, _group_norm, same_axis, keep_inputs=(0, 1), keep_outputs=(1, 2), rerun=_group_again),
+    Rule(Kind.NONLINEAR, _group_norm, _group_axis, keep_inputs=(0, 1), keep_outputs=(1, 2), rerun=_group_again),
 )
 
 

@@ -14,7 +14,7 @@ from curvestep.engine.samples import Annotation, Marker, SampleAxis
 aten = torch.ops.aten
 
 
-# -- extremes without an index: elements that tie share the derivative, as in autograd -------------------------------------
+# -- extremes without an index: elements that tie share the derivative, as in autograd -------------------------------
 
 
 def _shared_by_ties(x: Tensor, y: Tensor, dims: list[int]) -> Tensor:
@@ -72,7 +72,7 @@ def _both_axis(s: AxisSite) -> list[Annotation]:
 register(aten.aminmax.default, Rule(Kind.LINEAR, _both_extremes, _both_axis, keep_inputs=(0,), keep_outputs=(0, 1)))
 
 
-# -- one element along an axis, with its index ---------------------------------------------------------------------------
+# -- one element along an axis, with its index -----------------------------------------------------------------------
 
 
 def _picked(op: Any, dim_at: int, keep_at: int) -> None:
@@ -129,7 +129,7 @@ _reordered(aten.cummax.default, 1)
 _reordered(aten.cummin.default, 1)
 
 
-# -- sums that skip NaN ----------------------------------------------------------------------------------------------------
+# -- sums that skip NaN ----------------------------------------------------------------------------------------------
 
 
 def _nan_sum(s: Site) -> Jet:
@@ -151,7 +151,7 @@ def _nan_sum_axis(s: AxisSite) -> Annotation:
 register(aten.nansum.default, Rule(Kind.LINEAR, _nan_sum, _nan_sum_axis, keep_inputs=(0,)))
 
 
-# -- mean beside variance or standard deviation ------------------------------------------------------------------------------
+# -- mean beside variance or standard deviation ----------------------------------------------------------------------
 
 
 def _with_mean(op: Any, alone: Any) -> None:
@@ -181,7 +181,7 @@ _with_mean(aten.var_mean.correction, aten.var.correction)
 _with_mean(aten.std_mean.correction, aten.std.correction)
 
 
-# -- positions and truth values: constant, but samples keep their axis through them ------------------------------------------
+# -- positions and truth values: constant, but samples keep their axis through them ----------------------------------
 
 
 def _none(s: Site) -> Jet:

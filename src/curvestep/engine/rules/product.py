@@ -110,7 +110,7 @@ multilinear(
 )
 
 
-# -- blocks along the diagonal: linear in the list --------------------------------------------------------------------------
+# -- blocks along the diagonal: linear in the list -------------------------------------------------------------------
 
 
 def _blocks(s: Site) -> Jet:

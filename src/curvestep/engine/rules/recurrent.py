@@ -53,8 +53,8 @@ decomposed(aten._thnn_fused_gru_cell.default, _gru_cell, _cell_axis(2))
 def _refused(how: str) -> Callable[[Site], Jet]:
     def jet(s: Site) -> Jet:
         raise MissingRuleError(
-            f"Recurrent steps as separate operations were needed, but {s.node.name} ran them as one kernel that keeps no "
-            f"gates. {how}"
+            f"Recurrent steps as separate operations were needed, but {s.node.name} ran them as one kernel that keeps "
+            f"no gates. {how}"
         )
 
     return jet
@@ -73,7 +73,7 @@ for _name, _how in (
         register(_packet.default, Rule(Kind.NONLINEAR, _refused(_how), lambda s: [Marker.LOST] * len(s.node.outputs)))
 
 
-# -- the LSTM layer of oneDNN, which float32 takes on a CPU ------------------------------------------------------------
+# -- the LSTM layer of oneDNN, which float32 takes on a CPU ----------------------------------------------------------
 
 
 def _onednn_layer(
@@ -117,7 +117,7 @@ if hasattr(aten, "mkldnn_rnn_layer"):
     decomposed(aten.mkldnn_rnn_layer.default, _onednn_layer, _onednn_axis)
 
 
-# -- packed sequences: rows sorted by time, of every sample that is still running ------------------------------------------
+# -- packed sequences: rows sorted by time, of every sample that is still running ------------------------------------
 
 
 def _packed(t: Tensor, lengths: Tensor, batch_first: bool) -> Tensor:
@@ -135,7 +135,9 @@ def _pack(s: Site) -> list[Jet]:
 
 def _pack_axis(s: AxisSite) -> list[Annotation]:
     known = s.at(0)
-    return [Marker.LOST if isinstance(known, SampleAxis) else known, Marker.SHARED]
+    rows: Annotation = Marker.LOST if isinstance(known, SampleAxis) else known
+    steps: Annotation = Marker.SHARED
+    return [rows, steps]
 
 
 register(aten._pack_padded_sequence.default, Rule(Kind.LINEAR, _pack, _pack_axis))

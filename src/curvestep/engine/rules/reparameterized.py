@@ -29,7 +29,7 @@ def _weight_axis(s: AxisSite) -> list[Annotation]:
 decomposed(aten._weight_norm_interface.default, _weight_norm, _weight_axis)
 
 
-# -- root mean square -------------------------------------------------------------------------------------------------------
+# -- root mean square ------------------------------------------------------------------------------------------------
 
 
 def _rms_norm(s: Site) -> list[Jet]:
@@ -73,4 +73,3 @@ register(
     aten._fused_rms_norm.default,
     Rule(Kind.NONLINEAR, _rms_norm, _rms_axis, keep_inputs=(0, 2), keep_outputs=(1,), rerun=_rms_again),
 )
-

@@ -19,7 +19,7 @@ from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 
-# -- interpolation and shuffles ------------------------------------------------------------------------------------------
+# -- interpolation and shuffles --------------------------------------------------------------------------------------
 
 for _op in (
     aten._upsample_nearest_exact1d.default, aten._upsample_nearest_exact2d.default,
@@ -36,7 +36,7 @@ linear_in_first(
     lambda s: s.at(0) if s.at(0) in (SampleAxis(0), Marker.SHARED, Marker.LOST) else Marker.LOST,
 )
 
-# -- pooling by recorded winners, and back ---------------------------------------------------------------------------------
+# -- pooling by recorded winners, and back ---------------------------------------------------------------------------
 
 max_pool(2, aten.fractional_max_pool2d.default)
 max_pool(3, aten.fractional_max_pool3d.default)
@@ -44,7 +44,7 @@ for _op in (aten.max_unpool2d.default, aten.max_unpool3d.default):
     jointly_linear(_op, (0,), same_axis)
 
 
-# -- bags of embeddings -------------------------------------------------------------------------------------------------------
+# -- bags of embeddings ----------------------------------------------------------------------------------------------
 
 SUM, MEAN, MAX = 0, 1, 2
 
@@ -91,7 +91,7 @@ register(
 )
 
 
-# -- an image read at moving positions ---------------------------------------------------------------------------------------
+# -- an image read at moving positions -------------------------------------------------------------------------------
 
 BILINEAR, NEAREST, BICUBIC = 0, 1, 2
 ZEROS, BORDER, REFLECTION = 0, 1, 2
@@ -153,9 +153,9 @@ def _sampled(image: Tensor, grid: Tensor, mode: int, padding: int, aligned: bool
         if mode == BILINEAR:
             taps.append([(base, 1 - t), (base + 1, t)])
         else:
-            taps.append([
-                (_bounded(base + k - 1, size, padding, aligned), weight) for k, weight in enumerate(_cubic(t))
-            ])
+            taps.append(
+                [(_bounded(base + k - 1, size, padding, aligned), weight) for k, weight in enumerate(_cubic(t))]
+            )
     total: Tensor | None = None
     for corner in itertools.product(*taps):
         weight = corner[0][1]
@@ -188,9 +188,7 @@ def _moving_grid(op: Any) -> None:
     def again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
         return _sampled(*args) if watched else op(*args)
 
-    register(
-        op, Rule(Kind.NONLINEAR, jet, leading_axis, keep_inputs=tensor_positions(op), rerun=again)
-    )
+    register(op, Rule(Kind.NONLINEAR, jet, leading_axis, keep_inputs=tensor_positions(op), rerun=again))
 
 
 _moving_grid(aten.grid_sampler_2d.default)

@@ -82,7 +82,7 @@ def _cut_in_axis(s: AxisSite, dim_at: int) -> Annotation:
     return known if lower is Marker.SHARED else lower
 
 
-# -- advanced indexing on the left of an assignment ----------------------------------------------------------------------------
+# -- advanced indexing on the left of an assignment ------------------------------------------------------------------
 
 
 def _written(t: Tensor, indices: Any, values: Any, accumulate: bool = False, unsafe: bool = False) -> Tensor:
@@ -122,7 +122,7 @@ def _filled(s: Site) -> Jet:
 register(aten.fill.Tensor, Rule(Kind.LINEAR, _filled, lambda s: s.at(1)))
 
 
-# -- reductions into buckets -------------------------------------------------------------------------------------------------------
+# -- reductions into buckets -----------------------------------------------------------------------------------------
 
 
 def _reduce_mean(t: Tensor, dim: int, index: Tensor, source: Tensor, include_self: bool) -> Tensor:
@@ -171,7 +171,7 @@ def _index_reduce(
 decomposed(aten.index_reduce.default, _index_reduce, _beside(0, 3))
 
 
-# -- windows and strided views --------------------------------------------------------------------------------------------------------
+# -- windows and strided views ---------------------------------------------------------------------------------------
 
 linear_in_first(aten.unfold.default, kept_unless(lambda s: [s.arg(1)]))
 linear_in_first(aten.unfold_backward.default, kept_unless(lambda s: [s.arg(2) % len(s.arg(1)), -1]))
@@ -182,10 +182,11 @@ def _strided(s: Site) -> Jet:
     x = s.x(0)
     size, stride = s.arg(1), s.arg(2)
     offset = s.arg(3)
-    offset = x.storage_offset() if offset is None else offset
-    ends = max(_reach(x.shape, x.stride(), x.storage_offset()), _reach(size, stride, offset))
+    start = int(x.storage_offset())
+    offset = start if offset is None else offset
+    ends = max(_reach(x.shape, x.stride(), start), _reach(size, stride, offset))
     owned = torch.zeros(ends, dtype=torch.bool, device=x.device)
-    owned.as_strided(x.shape, x.stride(), x.storage_offset()).fill_(True)
+    owned.as_strided(x.shape, x.stride(), start).fill_(True)
     if not bool(owned.as_strided(size, stride, offset).all()):
         raise MissingRuleError(
             "as_strided within the elements of its input was needed, but it reaches others of the same storage, which "
@@ -196,7 +197,7 @@ def _strided(s: Site) -> Jet:
         if t is None:
             return None
         buffer = t.new_zeros(ends)
-        buffer.as_strided(x.shape, x.stride(), x.storage_offset()).copy_(t)
+        buffer.as_strided(x.shape, x.stride(), start).copy_(t)
         return buffer.as_strided(size, stride, offset)
 
     return through(s.d(0)), through(s.dd(0))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -15,7 +13,7 @@ from curvestep.engine.rules.table import Jet, Kind, Rule, Site, add, elementwise
 
 aten = torch.ops.aten
 
-# -- inverse trigonometric and hyperbolic functions ---------------------------------------------------------------------
+# -- inverse trigonometric and hyperbolic functions ------------------------------------------------------------------
 
 
 def _inverse(root: Callable[[Tensor], Tensor], sign: float, bend: float) -> Callable[[Site], Slopes]:
@@ -55,7 +53,7 @@ unary(aten.atanh.default, _atanh, keep="x")
 unary(aten.logit.default, _logit, keep="x")
 
 
-# -- error functions and the normal distribution ---------------------------------------------------------------------------
+# -- error functions and the normal distribution ---------------------------------------------------------------------
 
 
 def _erfc(s: Site) -> Slopes:
@@ -96,7 +94,7 @@ unary(aten.special_ndtri.default, _ndtri, keep="y")
 unary(aten.special_entr.default, lambda s: (-torch.log(s.x(0)) - 1, -1 / s.x(0)), keep="x")
 
 
-# -- gamma functions -----------------------------------------------------------------------------------------------------
+# -- gamma functions -------------------------------------------------------------------------------------------------
 
 
 unary(
@@ -132,7 +130,7 @@ def _multivariate_lgamma(x: Tensor, p: int) -> Tensor:
 decomposed(aten.mvlgamma.default, _multivariate_lgamma, elementwise_axis)
 
 
-# -- sinc ------------------------------------------------------------------------------------------------------------------
+# -- sinc ------------------------------------------------------------------------------------------------------------
 
 SINC_TERMS = 10  # (πx)²ᵏ/(2k+1)! falls below 1e-19 of the first term for |πx| ≤ 1
 
@@ -158,7 +156,7 @@ def _sinc(s: Site) -> Slopes:
 unary(aten.sinc.default, _sinc, keep="x")
 
 
-# -- modified Bessel functions ------------------------------------------------------------------------------------------------
+# -- modified Bessel functions ---------------------------------------------------------------------------------------
 
 
 def _bessel(x: Tensor, scaled: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -209,7 +207,7 @@ unary(aten.special_i1.default, _i1, keep="x")
 unary(aten.special_i1e.default, _i1e, keep="x")
 
 
-# -- linear, and almost everywhere linear --------------------------------------------------------------------------------------
+# -- linear, and almost everywhere linear ----------------------------------------------------------------------------
 
 
 def _finite(s: Site) -> Slopes:
