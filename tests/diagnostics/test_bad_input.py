@@ -25,7 +25,7 @@ def curvature(compute: Callable[[], Tensor], parameters: list[Tensor]) -> float:
     return tape.curvature(parameters, ones(parameters)).total.item()
 
 
-def small() -> tuple[nn.Module, list[Tensor], Tensor, Tensor]:
+def small() -> tuple[Any, list[Tensor], Tensor, Tensor]:
     torch.manual_seed(3)
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
     return model, list(model.parameters()), torch.randn(6, 4), torch.randint(3, (6,))

@@ -72,7 +72,7 @@ def test_a_decomposition_is_called_one() -> None:
 def test_where_the_batch_was_found() -> None:
     samples = curvestep.doctor(*perceptron(), measure=False).samples
     assert samples.batch_size == 8 and samples.exact
-    assert samples.found == "axis 0 of example_batch[0], shape (8, 6), where it meets 0.bias in aten.addmm.default"
+    assert samples.found == "axis 0 of example_batch[0], shape (8, 6), where it meets 0.bias in aten.addmm"
 
 
 def test_a_batch_in_a_dictionary_of_lists() -> None:
@@ -116,6 +116,13 @@ def test_products_of_a_carried_term_below_batch_norm() -> None:
     found = curvestep.doctor(nn.Sequential(*layers), batch, cross_entropy, measure=False)
     assert found.products is not None and found.samples.form == "tangent+taylor"
     assert found.products.tangent == 1 + (3 + 1) + 3
+
+
+def test_products_inside_a_kernel_are_not_passed_off_as_counted() -> None:
+    found = curvestep.doctor(nn.LSTM(3, 4), torch.randn(5, 2, 3), lambda m, x: m(x)[0].square().mean(), measure=False)
+    by_parts = {op.name for op in found.operations if op.coverage.value == "decomposition"}
+    assert found.products is not None and set(found.products.uncounted) == by_parts
+    assert (found.products.ratio is None) == bool(by_parts)
 
 
 def test_products_of_a_convolution() -> None:

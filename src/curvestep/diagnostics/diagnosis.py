@@ -85,6 +85,7 @@ class Products:
         forward_multiply_adds: the same in multiply-adds.
         gradient_multiply_adds: likewise.
         tangent_multiply_adds: likewise.
+        uncounted: operations that multiply inside, by a decomposition, where the count does not see it.
     """
 
     forward: int
@@ -93,12 +94,13 @@ class Products:
     forward_multiply_adds: int
     gradient_multiply_adds: int
     tangent_multiply_adds: int
+    uncounted: tuple[str, ...]
 
     @property
     def ratio(self) -> float | None:
-        """Work of a measured step over that of a plain one where products are all that counts; None without any."""
+        """Work of a measured step over that of a plain one, going by products; None where the count is not whole."""
         plain = self.forward_multiply_adds + self.gradient_multiply_adds
-        return None if plain == 0 else (plain + self.tangent_multiply_adds) / plain
+        return None if plain == 0 or self.uncounted else (plain + self.tangent_multiply_adds) / plain
 
 
 @final

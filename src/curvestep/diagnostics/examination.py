@@ -18,7 +18,7 @@ from curvestep.diagnostics.untouched import untouched
 from curvestep.engine import Curvature, Tape, record
 from curvestep.engine.analysis import analyse
 
-LossFunction = Callable[[nn.Module, Any], Tensor]
+LossFunction = Callable[[Any, Any], Tensor]  # of the model, whose own type the user knows, and the batch
 
 
 def doctor(model: nn.Module, example_batch: Any, loss_fn: LossFunction, *, measure: bool = True) -> Diagnosis:

@@ -55,9 +55,12 @@ def list_operations(tape: Tape, plan: Plan, names: Mapping[Value, str]) -> tuple
 def _coverage(rule: Rule | None) -> Coverage:
     if rule is None:
         return Coverage.MISSING
-    # rules by decomposition are all made in one place, so where the function was defined tells
-    made_there = getattr(rule.propagate, "__module__", "") == decompose.__name__
-    return Coverage.DECOMPOSED if made_there else Coverage.EXACT
+    return Coverage.DECOMPOSED if is_decomposition(rule) else Coverage.EXACT
+
+
+def is_decomposition(rule: Rule) -> bool:
+    """Whether a rule was made by `curvestep.engine.rules.decompose`: its function was then defined there."""
+    return getattr(rule.propagate, "__module__", "") == decompose.__name__
 
 
 def _couples(node: Node, plan: Plan) -> bool:
@@ -120,7 +123,7 @@ def where_batch_was_found(tape: Tape, plan: Plan, names: Mapping[Value, str], ba
     if meets is None:  # a weight usually arrives transposed
         behind = (v.origin.inputs for v in node.inputs if v.needs_grad and v.origin is not None)
         meets = next((names[v] for inputs in behind for v in inputs if v in names), "a parameter")
-    return f"axis 0 of {origin}, shape {value.shape}, where it meets {meets} in {node.name}"
+    return f"axis 0 of {origin}, shape {value.shape}, where it meets {meets} in {node.name.removesuffix('.default')}"
 
 
 def _tensors(item: Any, name: str) -> Iterator[tuple[str, Tensor]]:

@@ -57,6 +57,8 @@ def product_sentence(products: Products) -> str:
         f"Matrix products and convolutions: {products.forward} forward, {products.gradient} backward, "
         f"{products.tangent} to measure"
     )
+    if products.uncounted:
+        return f"{text}; those inside {_listed([short(name) for name in products.uncounted])} are not counted."
     return f"{text}." if products.ratio is None else f"{text}; in multiply-adds {products.ratio:.2f} × a plain step."
 
 

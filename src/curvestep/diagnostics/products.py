@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from curvestep.diagnostics.diagnosis import Products
+from curvestep.diagnostics.operations import is_decomposition
 from curvestep.engine.rules.table import Kind
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def count_products(tape: Tape, plan: Plan, moving: set[Value]) -> Products:
             # forward QKᵀ, PV; backward QKᵀ again and one for each of V, P, Q, K
             gradient = 5 if node.live else 0
             count(size, 2, gradient, _attention_tangent(q, k, v, first) if node in on_path else 0)
-    return Products(*numbers, *work)
+    hidden = {n.name for n in plan.steps if n.rule is not None and is_decomposition(n.rule)}
+    return Products(*numbers, *work, uncounted=tuple(sorted(hidden)))
 
 
 def _step(
