@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Standard deviation of the initial weights in GPT-2; projections into the residual stream get it over √(2·blocks).
+# Standard deviation of the initial weights in GPT-2.
 _INIT_STD = 0.02
 
 
@@ -26,7 +25,8 @@ class GPT(nn.Module):
 
     Source: Radford et al., Language Models are Unsupervised Multitask Learners (GPT-2), section 2.3.
 
-    Deviations: no dropout; the layer of logits has its own weights.
+    Deviations: no dropout; the layer of logits has its own weights; projections into the residual stream start like the
+        others, not smaller by √(2·blocks).
     """
 
     def __init__(self, vocabulary: int, context: int, blocks: int, width: int, heads: int) -> None:
@@ -36,12 +36,9 @@ class GPT(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
         self.logits = nn.Linear(width, vocabulary, bias=False)
-        for name, parameter in self.named_parameters():
-            if parameter.dim() < 2:
-                continue
-            into_residual = name.endswith(("attention.project.weight", "feed.2.weight"))
-            nn.init.normal_(parameter, std=_INIT_STD / math.sqrt(2 * blocks) if into_residual else _INIT_STD)
-            # Linear biases keep torch's default and are zeroed here with the rest of GPT-2's initialisation.
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.normal_(parameter, std=_INIT_STD)
         for module in self.modules():
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
