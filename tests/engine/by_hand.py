@@ -48,6 +48,20 @@ def gru(gates: Tensor, state: Tensor, hidden: Tensor, bias: Tensor, state_bias: 
     return (1 - z) * n + z * hidden
 
 
+def lstm_layer(
+    x: Tensor, wx: Tensor, wh: Tensor, b: Tensor, c: Tensor, h0: Tensor, c0: Tensor, back: bool, *_: Any
+) -> Tensor:
+    """As nn.LSTM's docstring has it; the hidden states of all steps."""
+    hidden, cell, shown = h0, c0, []
+    for step in x.flip(0) if back else x:
+        i, f, g, o = (step @ wx.t() + b + hidden @ wh.t() + c).chunk(4, 1)
+        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+        hidden = torch.sigmoid(o) * torch.tanh(cell)
+        shown.append(hidden)
+    out = torch.stack(shown)
+    return out.flip(0) if back else out
+
+
 def hard_sigmoid(x: Tensor) -> Tensor:
     return torch.clamp(x / 6 + 0.5, 0, 1)
 
@@ -68,6 +82,7 @@ def held(*shape: int) -> Draw:
 
 INDEX_2D = F.max_pool2d(torch.randn(2, 3, 4, 4), 2, return_indices=True)[1]
 INDEX_3D = F.max_pool3d(torch.randn(2, 3, 4, 4, 4), 2, return_indices=True)[1]
+LAYER = [normal(3, 2, 3), held(8, 3), normal(8, 2), held(8), held(8), held(2, 2), normal(2, 2)]  # three move: 4³ cases
 NORM = [normal(5, 3), normal(3), normal(3), None, None, True, 0.1, 1e-3]
 SMALL_2D, SMALL_3D = normal(2, 3, 2, 2), normal(2, 3, 2, 2, 2)
 IMAGE, VOLUME = held(2, 3, 4, 4), held(2, 3, 4, 4, 4)
@@ -81,8 +96,12 @@ BY_HAND = [
         Direct(getattr(aten, name).default, batch_norm, NORM, saved=batch_saved)
         for name in ("cudnn_batch_norm", "miopen_batch_norm", "_native_batch_norm_legit")
     ],
-    Direct(aten._thnn_fused_lstm_cell.default, lstm, [normal(2, 8), normal(2, 8), normal(2, 2), normal(8), normal(8)]),
-    Direct(aten._thnn_fused_gru_cell.default, gru, [normal(2, 6), normal(2, 6), normal(2, 2), normal(6), normal(6)]),
+    Direct(aten._thnn_fused_lstm_cell.default, lstm, [normal(2, 8), held(2, 8), normal(2, 2), held(8), normal(8)]),
+    Direct(aten._thnn_fused_gru_cell.default, gru, [held(2, 6), normal(2, 6), normal(2, 2), normal(6), held(6)]),
+    *[
+        Direct(aten.mkldnn_rnn_layer.default, lstm_layer, [*LAYER, back, [], 2, 2, 1, True, False, False, True], desc)
+        for back, desc in ((False, "forward"), (True, "backward"))
+    ],
     Direct(aten.conj_physical.default, lambda x: x * 1.0, [normal(3, 4)]),
     Direct(aten.resolve_conj.default, lambda x: x * 1.0, [normal(3, 4)]),
     Direct(aten.resolve_neg.default, lambda x: x * 1.0, [normal(3, 4)]),

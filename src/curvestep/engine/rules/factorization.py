@@ -189,7 +189,7 @@ register(aten._linalg_eigh.default, Rule(Kind.NONLINEAR, _eigh, matrices_axis, k
 
 def _svd(s: Site) -> list[Jet]:
     """Distinct, nonzero singular values of a real matrix, thin factors: A V = U Σ and Aᵀ U = V Σ."""
-    # Differentiated, both read A X + left = U D + Y Σ and Aᵀ Y + right = V D + X Σ, where Y, X, D are the tangents of U,
+    # Differentiated, both read A X + left = U D + Y Σ and Aᵀ Y + right = V D + X Σ; Y, X, D are the tangents of U,
     # V, Σ. For the first ones left = Ȧ V and right = Ȧᵀ U; for the second ones left = Ä V + 2 Ȧ V̇ − 2 U̇ Σ̇ and
     # right = Äᵀ U + 2 Ȧᵀ U̇ − 2 V̇ Σ̇.
     a = s.x(0)

@@ -16,7 +16,7 @@ aten = torch.ops.aten
 
 NONE, MEAN, SUM = 0, 1, 2  # at::Reduction
 
-# -- negative log-likelihood: linear in its input -----------------------------------------------------------------------
+# -- negative log-likelihood: linear in its input --------------------------------------------------------------------
 
 
 def _nll(forward: Any, backward: Any) -> None:
@@ -54,7 +54,7 @@ _nll(aten.nll_loss_forward.default, aten.nll_loss_backward.default)
 _nll(aten.nll_loss2d_forward.default, aten.nll_loss2d_backward.default)
 
 
-# -- elementwise losses of an input and a target --------------------------------------------------------------------------
+# -- elementwise losses of an input and a target ---------------------------------------------------------------------
 
 Bends = tuple[Tensor, "Tensor | float | None"]  # ∂f/∂(difference or input) and its derivative
 

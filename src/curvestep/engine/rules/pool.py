@@ -40,7 +40,8 @@ max_pool(3, aten.adaptive_max_pool3d.default)
 for _op in (
     aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default,
     aten._adaptive_avg_pool2d.default, aten._adaptive_avg_pool3d.default,
-    aten.adaptive_avg_pool1d.default, aten.upsample_nearest1d.default, aten.upsample_nearest2d.default, aten.upsample_nearest3d.default,
+    aten.adaptive_avg_pool1d.default, aten.upsample_nearest1d.default, aten.upsample_nearest2d.default,
+    aten.upsample_nearest3d.default,
     aten.upsample_linear1d.default, aten.upsample_bilinear2d.default, aten.upsample_trilinear3d.default,
     aten.upsample_bicubic2d.default, aten.pixel_shuffle.default, aten.pixel_unshuffle.default,
 ):  # fmt: skip

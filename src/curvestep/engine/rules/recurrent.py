@@ -108,7 +108,8 @@ def _onednn_layer(
 def _onednn_axis(s: AxisSite) -> list[Annotation]:
     known = s.at(0)
     if not isinstance(known, SampleAxis) or known.dim != 1:
-        return [Marker.LOST if isinstance(known, SampleAxis) else known] * 3 + [Marker.LOST]
+        rest: Annotation = Marker.LOST if isinstance(known, SampleAxis) else known
+        return [rest, rest, rest, Marker.LOST]
     last = SampleAxis(len(s.out_shape(1)) - 2, known.outer, known.inner)
     return [known, last, last, Marker.LOST]
 

@@ -189,7 +189,7 @@ def _diagonal_axis(s: AxisSite) -> Annotation:
 linear_in_first(aten.diagonal.default, _diagonal_axis)
 
 
-# -- order --------------------------------------------------------------------------------------------------------------
+# -- order -----------------------------------------------------------------------------------------------------------
 
 
 def _moved_axis(s: AxisSite) -> Annotation:
@@ -207,7 +207,7 @@ linear_in_first(aten.flip.default, _moved_axis)
 linear_in_first(aten.roll.default, _moved_axis)
 
 
-# -- padding --------------------------------------------------------------------------------------------------------------
+# -- padding ---------------------------------------------------------------------------------------------------------
 
 
 def _padded_axis(s: AxisSite) -> Annotation:
@@ -227,7 +227,7 @@ for _kind in ("reflection_pad", "replication_pad"):
         linear_in_first(getattr(aten, f"{_kind}{_n}d").default, _padded_axis)
 
 
-# -- joins ----------------------------------------------------------------------------------------------------------------
+# -- joins -----------------------------------------------------------------------------------------------------------
 
 
 def _joined(s: Site, join: Callable[[list[Tensor]], Tensor]) -> Jet:
