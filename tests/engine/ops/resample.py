@@ -81,6 +81,29 @@ def read_at(x: Tensor, g: Tensor) -> Tensor:
     return torch.einsum("bchw,bijh,bijw->bcij", x, hat_v, hat_u)
 
 
+def keys(t: Tensor) -> Tensor:
+    """Keys' cubic kernel of a distance, with a = −3/4."""
+    a, t = -0.75, t.abs()
+    near = (a + 2) * t**3 - (a + 3) * t**2 + 1
+    far = a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
+    return torch.where(t < 1, near, torch.where(t < 2, far, 0.0))
+
+
+def read_cubic(border: bool) -> Any:
+    """Bicubic reading with aligned corners, from the definition; a border repeats the last pixel."""
+    more = 6 if border else 0
+
+    def run(x: Tensor, g: Tensor) -> Tensor:
+        u = (g[..., 0] + 1) * (x.shape[3] - 1) / 2 + more
+        v = (g[..., 1] + 1) * (x.shape[2] - 1) / 2 + more
+        x = F.pad(x, [more] * 4, mode="replicate") if border else x
+        across = keys(u.unsqueeze(-1) - torch.arange(x.shape[3], dtype=x.dtype))
+        down = keys(v.unsqueeze(-1) - torch.arange(x.shape[2], dtype=x.dtype))
+        return torch.einsum("bchw,bijh,bijw->bcij", x, down, across)
+
+    return run
+
+
 def read_at_3d(x: Tensor, g: Tensor) -> Tensor:
     total: Tensor = x
     hats = []
@@ -93,7 +116,7 @@ def read_at_3d(x: Tensor, g: Tensor) -> Tensor:
 INSIDE = between(-0.9, 0.9)
 GRID = INSIDE(3, 2, 3, 2)
 WIDE = between(-1.6, 1.6)(3, 2, 3, 2)
-MODES = [(m, p, a) for m in ("bilinear", "bicubic") for p in ("zeros", "border", "reflection") for a in (False, True)]
+PADDINGS = [(p, a) for p in ("zeros", "border", "reflection") for a in (False, True)]
 
 ROWS = [
     linear("_upsample_nearest_exact1d", resized("nearest-exact", size=7), normal(3, 2, 5)),
@@ -137,14 +160,25 @@ ROWS = [
     *[
         Row(
             "aten.grid_sampler_2d.default",
-            sample(mode=m, padding_mode=p, align_corners=a),
+            sample(padding_mode=p, align_corners=a),
             [IMAGE, WIDE],
-            f"{m} {p}{' aligned' if a else ''}",
+            f"bilinear {p}{' aligned' if a else ''}",
             (0, 1),
             smooth=False,
         )
-        for m, p, a in MODES
-        if m == "bilinear"
+        for p, a in PADDINGS
+    ],
+    *[
+        Row(
+            "aten.grid_sampler_2d.default",
+            sample(mode="bicubic", padding_mode=padding, align_corners=True),
+            [IMAGE, WIDE],
+            f"bicubic {padding}",
+            (0, 1),
+            explicit=read_cubic(padding == "border"),
+            smooth=False,
+        )
+        for padding in ("zeros", "border")
     ],
     Row(
         "aten.grid_sampler_2d.default",
