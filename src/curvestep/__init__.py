@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from curvestep.engine import Curvature as Curvature
     from curvestep.engine import Tape as Tape
     from curvestep.engine import record as record
+    from curvestep.engine import register_rule as register_rule
     from curvestep.optim import RescaledAdam as RescaledAdam
     from curvestep.optim import RescaledRMSprop as RescaledRMSprop
     from curvestep.optim import RescaledSGD as RescaledSGD
@@ -38,6 +39,7 @@ __all__ = [
     # the curvature engine
     "Curvature",
     "record",
+    "register_rule",
     "Tape",
     # looking at a model before it is trained
     "Diagnosis",
@@ -63,6 +65,7 @@ _HOMES = {
     "Curvature": "curvestep.engine",
     "Tape": "curvestep.engine",
     "record": "curvestep.engine",
+    "register_rule": "curvestep.engine",
     "CurvestepError": "curvestep._errors",
     "DirectionError": "curvestep._errors",
     "MissingRuleError": "curvestep._errors",

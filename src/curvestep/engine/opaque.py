@@ -64,7 +64,8 @@ def opaque(tensor: Tensor, value: Value) -> Opaque | None:
         else:
             why = (
                 f"{name} is a torch.autograd.Function: its derivative is what its backward says, and a recording "
-                "cannot differentiate that again. Write it with ordinary torch operations."
+                "cannot differentiate that again. Register a formula for it with curvestep.register_rule, or write it "
+                "with ordinary torch operations."
             )
         return Opaque(value, name, _first_leaf(made_by), why)
     if node.mutates and made_by is not None and node.op is not _GUARD:

@@ -12,7 +12,11 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    _get_current_dispatch_mode_stack,
+)
 
 from curvestep._errors import RecordingError
 from curvestep.engine.opaque import opaque
@@ -95,7 +99,7 @@ def record(batch_size: int | None = None, *, memory: Memory | float = "keep") ->
         12.0
     """
     share = _share(memory)
-    if any(isinstance(mode, Recorder) for mode in _get_current_dispatch_mode_stack()):
+    if open_recorder() is not None:
         raise RecordingError(
             "One recording at a time was needed, but another one is still open. Leave the outer `with record():` "
             "block before starting a new one."
@@ -107,6 +111,11 @@ def record(batch_size: int | None = None, *, memory: Memory | float = "keep") ->
             yield tape
     finally:
         recorder.finish()
+
+
+def open_recorder() -> Recorder | None:
+    """The recorder of the recording that is open in this thread."""
+    return next((mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, Recorder)), None)
 
 
 def _uncompiled() -> AbstractContextManager[object]:
@@ -179,6 +188,23 @@ class Recorder(TorchDispatchMode):
             self._written_out.add(node.outputs[0])
         if mutates:
             self._note_writes(node, known, args, values)
+        self.tape.nodes.append(node)
+        return out
+
+    def run_as_one(self, op: Any, rule: Rule, args: tuple[Any, ...]) -> Any:
+        """Run a function whose inner operations are not recorded, and write it down as a single operation."""
+        self._settle()
+        inputs: list[Value] = []
+        tensors: list[Tensor] = []
+        values = tuple([self._take(a, inputs, tensors) for a in args])
+        live = any([v.needs_grad for v in inputs])
+        if live:
+            self._keep(OpFacts(rule, ()), values, inputs, tensors)
+        with _disable_current_modes():
+            out = op(*args)
+        node = Node(op, rule, values, {}, tuple(inputs), (), live, False)
+        outs = out if isinstance(out, tuple) else (out,)
+        node.outputs = tuple([self._give(t, node, i, live, False) for i, t in enumerate(outs)])
         self.tape.nodes.append(node)
         return out
 

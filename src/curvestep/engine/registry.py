@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, final, get_args
 
+import torch
 from torch._ops import OpOverload, OpOverloadPacket
 
-from curvestep.engine.record import forget_facts
+from curvestep.engine.record import forget_facts, open_recorder
 from curvestep.engine.rules.decompose import decomposition, tensor_positions
-from curvestep.engine.rules.table import AxisSite, elementwise_axis, register
+from curvestep.engine.rules.table import AxisRule, AxisSite, Rule, elementwise_axis, register
 from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 Samples = Literal["elementwise", "first", "none"]
 
 
 def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "none") -> None:
-    """Teach the engine an operation of your own, by a formula made of ordinary torch operations.
+    """Teach the engine an operation or autograd function of your own, by a formula made of ordinary torch operations.
 
     Definition:
         For y = op(x, …) the engine carries ẏ = ∂F[ẋ] and ÿ = ∂F[ẍ] + ∇²F[ẋ, ẋ] through `formula`, by the rules of the
@@ -28,7 +29,8 @@ def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "n
     | x, y | | inputs and outputs of the operation |
 
     Args:
-        op: an operation of `torch.library`, as `torch.ops.mylib.swish` or `torch.ops.mylib.swish.default`.
+        op: an operation of `torch.library`, as `torch.ops.mylib.swish` or `torch.ops.mylib.swish.default`, or a
+            subclass of `torch.autograd.Function`, whose `apply` is then recorded as one operation.
         formula: takes the arguments of the operation and returns its outputs in order, out of place and without
             random numbers. It runs again in each pass, on the recorded inputs.
         samples: where the samples are after the operation. "elementwise": inputs are broadcast, each element of the
@@ -37,7 +39,7 @@ def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "n
 
     Raises:
         ValueError: the operation has a rule already, or `samples` is none of the three.
-        TypeError: `op` is not an operation of `torch.library`.
+        TypeError: `op` is neither an operation of `torch.library` nor an autograd function.
 
     Cost:
         One forward of the formula more in each pass.
@@ -51,7 +53,7 @@ def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "n
         ...     lambda ctx, g: g * 3 * ctx.saved_tensors[0] ** 2,
         ...     setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
         ... )
-        >>> curvestep.engine.register_rule(torch.ops.docs.cube, lambda x: x * x * x, samples="elementwise")
+        >>> curvestep.register_rule(torch.ops.docs.cube, lambda x: x * x * x, samples="elementwise")
         >>> w = torch.tensor([2.0], requires_grad=True)
         >>> with curvestep.record() as tape:
         ...     loss = torch.ops.docs.cube(w).sum()
@@ -65,16 +67,66 @@ def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "n
     """
     if samples not in get_args(Samples):
         raise ValueError(f"samples must be one of {', '.join(get_args(Samples))}, but samples={samples!r} was given.")
+    axis: AxisRule = {"elementwise": elementwise_axis, "first": _first, "none": _none}[samples]
+    if isinstance(op, type) and issubclass(op, torch.autograd.Function):
+        _register_function(op, formula, axis)
+        return
     if isinstance(op, OpOverloadPacket):
         op = op.default
     if not isinstance(op, OpOverload):
         raise TypeError(
-            f"An operation of torch.library was needed, as torch.ops.mylib.swish, but {op!r} was given. Wrap the "
-            "function with torch.library.custom_op and pass what torch.ops then holds."
+            f"An operation of torch.library, as torch.ops.mylib.swish, or a subclass of torch.autograd.Function was "
+            f"needed, but {op!r} was given. Wrap the function with torch.library.custom_op and pass what torch.ops "
+            "then holds."
         )
-    axis = {"elementwise": elementwise_axis, "first": _first, "none": _none}[samples]
     register(op, decomposition(formula, axis, tensor_positions(op)))
     forget_facts()
+
+
+# -- autograd functions ---------------------------------------------------------------------------------------------
+
+
+@final
+class FunctionOp:
+    """A `torch.autograd.Function` as an operation of the tape: called, it runs the function's own `apply`."""
+
+    def __init__(self, function: type[torch.autograd.Function]) -> None:
+        self.function = function
+        self.apply = function.apply
+        self.tags: tuple[Any, ...] = ()
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the function as if it were not registered."""
+        return self.apply(*args)
+
+    def __str__(self) -> str:
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+
+_FUNCTIONS: set[type[torch.autograd.Function]] = set()
+_MOST_ARGUMENTS = 64
+
+
+def _register_function(function: type[torch.autograd.Function], formula: Callable[..., Any], axis: AxisRule) -> None:
+    """Have `function.apply` written down as one operation whenever a recording is open."""
+    if function in _FUNCTIONS:
+        raise ValueError(f"A rule for {function.__qualname__} is registered already; one function has one rule.")
+    op = FunctionOp(function)
+    rule: Rule = decomposition(formula, axis, tuple(range(_MOST_ARGUMENTS)))
+
+    unregistered: Any = function.apply
+
+    def apply(cls: type[torch.autograd.Function], *args: Any) -> Any:
+        recorder = open_recorder()
+        if cls is not function or recorder is None:  # a subclass has a derivative of its own
+            return unregistered.__func__(cls, *args)
+        return recorder.run_as_one(op, rule, args)
+
+    _FUNCTIONS.add(function)
+    function.apply = classmethod(apply)  # type: ignore[method-assign, assignment]
+
+
+# -- where the samples go -------------------------------------------------------------------------------------------
 
 
 def _first(site: AxisSite) -> list[Annotation]:

@@ -224,7 +224,7 @@ def functional_twin(op: Any) -> Any:
         twin = None
         namespace, _, name = op._schema.name.partition("::")
         if name.endswith("_") and not name.endswith("__"):
-            packet = getattr(getattr(torch.ops, namespace), name[:-1], None)
+            packet: Any = getattr(getattr(torch.ops, namespace), name[:-1], None)
             twin = getattr(packet, op._overloadname, None)
             if twin is not None and _signature(twin) != _signature(op):
                 # pow_.Scalar has a scalar exponent, pow.Scalar a scalar base: the name alone does not make a twin
@@ -254,6 +254,9 @@ def accumulate(*terms: Tensor | None) -> Tensor | None:
     """The sum of the terms that are not zero, written into the first: its memory must be the caller's own.
 
     Fresh memory is what elementwise work costs most on a CPU, so sums of products reuse that of the first product.
+
+    Returns:
+        The first term that is not None, after the others were added to it; None if all are.
     """
     total: Tensor | None = None
     for term in terms:
