@@ -78,8 +78,13 @@ def test_red_sgd_halves_over_the_run() -> None:
     assert rates(build("red-sgd", None)) == pytest.approx(expected)
 
 
-def test_red_adam_falls_geometrically_to_a_twentieth() -> None:
+def test_red_adam_falls_along_a_line_to_a_twentieth() -> None:
     seen = rates(build("red-adam", None))
+    assert seen == pytest.approx([1.0 - 0.95 * step / STEPS for step in range(STEPS)])
+
+
+def test_the_geometric_variant_falls_by_one_factor_to_a_twentieth() -> None:
+    seen = rates(build("red-adam-geometric", None))
     ratios = [b / a for a, b in zip(seen, seen[1:], strict=False)]
     assert ratios == pytest.approx([ratios[0]] * (STEPS - 1))
     assert seen[0] == 1.0

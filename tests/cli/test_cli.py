@@ -128,7 +128,7 @@ def test_lists() -> None:
     tasks, methods = succeed("tasks"), succeed("methods")
     for name in ("digits-mlp", "mnist-lenet", "mnist-autoencoder", "cifar10-vgg11", "shakespeare-gpt"):
         assert name in tasks
-    for name in ("red-sgd", "red-rmsprop", "red-adam", "ran-sgd", "sgd", "rmsprop", "adamw"):
+    for name in ("red-sgd", "red-rmsprop", "red-adam", "red-adam-geometric", "ran-sgd", "sgd", "rmsprop", "adamw"):
         assert name in methods
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from curvestep.schedules import exponential, ran, red
+from curvestep.schedules import exponential, linear, ran, red
 
 
 def optimizer_at(*levels: float) -> torch.optim.Optimizer:
@@ -48,6 +48,14 @@ def test_exponential_is_geometric_between_its_ends() -> None:
     assert found[100:] == [0.02] * 3
 
 
+def test_linear_is_a_line_between_its_ends() -> None:
+    optimizer = optimizer_at(1.0)
+    found = levels(optimizer, linear(optimizer, steps=100, start=2.0, end=0.02), 103)
+    assert found[0] == 2.0
+    assert found[50] == pytest.approx(1.01, rel=1e-14)
+    assert found[100:] == pytest.approx([0.02] * 3, rel=1e-14)
+
+
 def test_groups_keep_the_ratio_of_their_levels() -> None:
     optimizer = optimizer_at(1.0, 0.25, 0.0)
     scheduler = red(optimizer, epochs=2)
@@ -57,7 +65,11 @@ def test_groups_keep_the_ratio_of_their_levels() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.125, 0.0]
 
 
-@pytest.mark.parametrize("make", [lambda o: red(o, 10), ran, lambda o: exponential(o, 10)], ids=["red", "ran", "exp"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda o: red(o, 10), ran, lambda o: exponential(o, 10), lambda o: linear(o, 10)],
+    ids=["red", "ran", "exp", "linear"],
+)
 @pytest.mark.parametrize("scheduler_last", [True, False])
 def test_resume_is_exact_whichever_is_loaded_first(make, scheduler_last: bool) -> None:  # noqa: ANN001
     optimizer = optimizer_at(1.0, 0.5)
@@ -101,6 +113,8 @@ def test_attaching_after_loading_the_optimizer_is_corrected_by_loading_the_sched
             r"epochs=2\.5 was given",
         ),
         (lambda o: exponential(o, -1), r"steps=-1 was given"),
+        (lambda o: linear(o, 0), r"steps=0 was given"),
+        (lambda o: linear(o, 10, end=0.0), r"end=0\.0 was given"),
         (lambda o: exponential(o, 10, start=0.0), r"start=0\.0 was given"),
         (lambda o: exponential(o, 10, end=float("nan")), r"end=nan was given"),
     ],

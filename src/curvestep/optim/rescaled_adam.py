@@ -77,7 +77,7 @@ class RescaledAdam(AbstractCurvestepOptimizer):
 
     Deviations:
         - β₂ = 0.99 instead of 0.999. The source concludes that its rule and momentum do not go together; it decays ℓ
-          from 1 to ½; this direction wants a longer decay (`curvestep.schedules.exponential`) or a constant ½.
+          from 1 to ½; this direction wants a longer decay (`curvestep.schedules.linear`).
         - The constant 2 in r and the cap on the step: see `curvestep.steprules.CurvatureRescaling`.
     """
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from curvestep.schedules.exponential import exponential as exponential
+from curvestep.schedules.linear import linear as linear
 from curvestep.schedules.ran import ran as ran
 from curvestep.schedules.red import red as red
 
-__all__ = ["exponential", "ran", "red"]
+__all__ = ["exponential", "linear", "ran", "red"]

@@ -22,7 +22,16 @@ def _red_rmsprop(request: BuildRequest) -> Built:
 
 
 def _red_adam(request: BuildRequest) -> Built:
-    """Adam's direction, rescaled with the absolute slope; ℓ falls once a step."""
+    """Adam's direction, rescaled with the absolute slope; ℓ falls along a line."""
+    import curvestep
+
+    optimizer = curvestep.RescaledAdam(request.parameters, weight_decay=request.weight_decay)
+    scheduler = curvestep.schedules.linear(optimizer, request.steps, start=1.0, end=0.05)
+    return Built(optimizer, optimizer, step_scheduler=scheduler)
+
+
+def _red_adam_geometric(request: BuildRequest) -> Built:
+    """The same with ℓ falling by the same factor at every step."""
     import curvestep
 
     optimizer = curvestep.RescaledAdam(request.parameters, weight_decay=request.weight_decay)
@@ -40,5 +49,8 @@ def _ran_sgd(request: BuildRequest) -> Built:
 
 RED_SGD = Method("red-sgd", "gradient, curvature rescaling, ℓ from 1 to ½ over the epochs", False, _red_sgd)
 RED_RMSPROP = Method("red-rmsprop", "RMSprop direction, curvature rescaling, ℓ from 1 to ½", False, _red_rmsprop)
-RED_ADAM = Method("red-adam", "Adam direction, curvature rescaling, ℓ from 1 to 0.05 over the steps", False, _red_adam)
+RED_ADAM = Method("red-adam", "Adam direction, curvature rescaling, ℓ from 1 to 0.05 along a line", False, _red_adam)
+RED_ADAM_GEOMETRIC = Method(
+    "red-adam-geometric", "red-adam with ℓ from 1 to 0.05 by the same factor a step", False, _red_adam_geometric
+)
 RAN_SGD = Method("ran-sgd", "gradient, curvature rescaling, ℓ in cycles of 1, ½ and 2", False, _ran_sgd)
