@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,14 @@ def test_figures_regenerate_from_the_store(store: RunStore, tmp_path: Path) -> N
     first = write_figures(panels(store.read()), tmp_path / "first" / "figure", ["seconds"])
     second = write_figures(panels(RunStore(store.path).read()), tmp_path / "second" / "figure", ["seconds"])
     assert [path.name for path in first] == ["figure-seconds.png", "figure-seconds.svg"]
-    for one, two in zip(first, second, strict=True):
-        assert one.read_bytes() == two.read_bytes() and one.stat().st_size > 10_000
+    assert first[0].read_bytes() == second[0].read_bytes()
+    assert _rounded(first[1].read_text(encoding="utf-8")) == _rounded(second[1].read_text(encoding="utf-8"))
+    assert all(path.stat().st_size > 10_000 for path in first)
+
+
+def _rounded(drawing: str) -> list[str]:
+    """The drawing's tokens, coordinates to a tenth of a point: text layout may differ by less in the same process."""
+    return [f"{float(t):.1f}" if re.fullmatch(r"-?\d+\.\d+", t) else t for t in re.split(r"([-\d.]+)", drawing)]
 
 
 def test_tasks_are_columns_and_measurements_rows(store: RunStore) -> None:

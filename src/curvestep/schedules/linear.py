@@ -29,8 +29,8 @@ class Line:
 def linear(optimizer: Optimizer, steps: int, start: float = 1.0, end: float = 0.05) -> LRScheduler:
     """Let ℓ fall from ``start`` to ``end`` by the same amount at every step.
 
-    ℓ_k = lr · (start + (end − start) · k / steps) after k calls of ``scheduler.step()``, and lr · end from k = steps on;
-    ``lr`` is what the group was made with, 1 unless given.
+    ℓ_k = lr · (start + (end − start) · k / steps) after k calls of ``scheduler.step()``, and lr · end from
+    k = steps on; ``lr`` is what the group was made with, 1 unless given.
 
     Args:
         optimizer: The optimizer; groups keep the ratios of their ``lr``.
