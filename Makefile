@@ -1,7 +1,7 @@
 # Two commands for a newcomer; each sets up everything it needs by itself, in .venv, the first time:
 #   make demo    train a small network with measured step sizes next to tuned ones, and show the table
 #   make test    run all tests and docstring examples
-# For contributors: make lint, make format, make types, make api, make readme, make wheel-test, make clean.
+# For contributors: make lint, make format, make types, make api, make readme, make operations, make wheel-test, make clean.
 #
 #   make test PYTHON=python3.12     use this Python (3.10 or newer) instead of the first one that is found
 #   make test JOBS=8                use this many test processes
@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types api readme wheel-test clean
+.PHONY: help setup demo test lint format types api readme operations wheel-test clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -77,6 +77,10 @@ types: $(STAMP)
 # docs/api.md, from the docstrings.
 api: $(STAMP)
 	$(BIN)/python docs/make_api.py
+
+# docs/operations.md: every rule checked against its truths, and the table of them.
+operations: $(STAMP)
+	$(BIN)/python docs/make_operations.py
 
 # The tables and figures of README.md, from the committed run stores.
 readme: $(STAMP)
