@@ -1,0 +1,93 @@
+"""What is kept of the cotangents changes the cost of a pass, never its result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import curvestep
+
+
+def _convolutional() -> tuple[nn.Module, Tensor]:
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.Tanh(),
+        nn.Conv2d(6, 6, 3),
+        nn.BatchNorm2d(6),
+        nn.GELU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 6, 3, groups=2),
+        nn.Softplus(),
+        nn.Flatten(),
+        nn.Linear(6, 5),
+    )
+    return net.double(), torch.randn(6, 3, 8, 8, dtype=torch.float64)
+
+
+def _deep() -> tuple[nn.Module, Tensor]:
+    layers: list[nn.Module] = []
+    for _ in range(6):
+        layers += [nn.Linear(12, 12), nn.LayerNorm(12), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Linear(12, 5)).double(), torch.randn(6, 12, dtype=torch.float64)
+
+
+def _recorded(net: nn.Module, x: Tensor, memory: Any) -> curvestep.Tape:
+    targets = torch.arange(len(x)) % 5
+    net.zero_grad()
+    with curvestep.record(memory=memory) as tape:
+        F.cross_entropy(net(x), targets).backward()
+    return tape
+
+
+def _kept(tape: curvestep.Tape) -> list[Any]:
+    return [slot for slot in tape.log.slots if slot.cotangent is not None and not slot.scalar]
+
+
+@pytest.mark.parametrize("build", [_convolutional, _deep])
+@pytest.mark.parametrize("per_sample", [True, False])
+@pytest.mark.parametrize("memory", ["split", 0, 0.2, 0.5, 10.0])
+def test_every_share_gives_the_same_curvature(build: Any, memory: Any, per_sample: bool) -> None:
+    net, x = build()
+    params = list(net.parameters())
+    direction = [torch.randn_like(p) for p in params]
+    whole = _recorded(net, x, "keep").curvature(params, direction, per_sample=per_sample)
+    part = _recorded(net, x, memory).curvature(params, direction, per_sample=per_sample)
+    # the same terms are added in another order: float64 rounding
+    torch.testing.assert_close(part.total, whole.total, rtol=1e-11, atol=1e-12)
+    assert part.slope.item() == pytest.approx(whole.slope.item(), rel=1e-12)
+    if per_sample:
+        assert part.per_sample_exact and whole.per_sample_exact
+        torch.testing.assert_close(part.per_sample, whole.per_sample, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("build", [_convolutional, _deep])
+def test_the_cut_keeps_the_cotangents_nearest_to_the_loss_within_the_share(build: Any) -> None:
+    net, x = build()
+    whole = _recorded(net, x, "keep")
+    kept_by_all = _kept(whole)
+    for share in (0.05, 0.1, 0.3):
+        tape = _recorded(net, x, share)
+        kept = _kept(tape)
+        assert len(kept) < len(kept_by_all)
+        assert sum(slot.nbytes for slot in kept) <= share * tape.log.held
+        order = [slot.kept for slot in tape.log.slots if not slot.scalar]
+        assert order == sorted(order), "what is kept is not the part nearest to the loss"
+    assert not _kept(_recorded(net, x, 0))
+
+
+def test_what_was_carried_is_said() -> None:
+    net, x = _deep()
+    params = list(net.parameters())
+    direction = [torch.randn_like(p) for p in params]
+    assert _recorded(net, x, "keep").curvature(params, direction).source == "tangent"
+    assert _recorded(net, x, 0).curvature(params, direction).source == "tangent+taylor"
+
+
+@pytest.mark.parametrize("memory", ["most", -0.1, None, True])
+def test_anything_else_is_refused(memory: Any) -> None:
+    with pytest.raises(ValueError, match="memory must be 'keep', 'split' or a share"), curvestep.record(memory=memory):
+        pass
