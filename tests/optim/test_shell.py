@@ -328,6 +328,22 @@ def test_the_number_of_samples_can_be_said() -> None:
     torch.testing.assert_close(theta.detach(), torch.zeros(2))
 
 
+def test_what_is_kept_of_the_cotangents_changes_no_step() -> None:
+    steps = []
+    for memory in ("keep", "split"):
+        torch.manual_seed(0)
+        problem = make_problem()
+        optimizer = RescaledAdam(problem.net.parameters(), lr=0.5)
+        for batch in range(5):
+            optimizer.zero_grad()
+            with optimizer.record(memory=memory):
+                problem.loss(batch).backward()
+            optimizer.step()
+        steps.append(problem.parameters())
+    for kept, split in zip(*steps, strict=True):  # sums in another order: float64 rounding, grown over five steps
+        torch.testing.assert_close(split, kept, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.gpu
 def test_parameters_on_two_devices() -> None:
     first, second = nn.Linear(5, 6).double(), nn.Linear(6, 3).double().cuda()

@@ -21,7 +21,7 @@ from curvestep._numerics import dot, squared_norm, to_host, working_dtype
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome, StepRecord
 from curvestep.directions import Direction, State
-from curvestep.engine import Tape, record
+from curvestep.engine import Memory, Tape, record
 from curvestep.steprules import StepChoice, StepRule
 
 #: Name in every parameter group of τ_i, the learning rate that the last step amounted to there.
@@ -107,19 +107,20 @@ class AbstractCurvestepOptimizer(Optimizer, ABC):
     # ------------------------------------------------------------------------------------------------ recording
 
     @contextmanager
-    def record(self, batch_size: int | None = None) -> Iterator[Tape]:
+    def record(self, batch_size: int | None = None, *, memory: Memory | float = "keep") -> Iterator[Tape]:
         """Record the forward and the backward pass inside the ``with`` block, for the next ``step()``.
 
         A new recording replaces one that was not used and frees it.
 
         Args:
             batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
+            memory: What is held of the cotangents, "keep", "split" or a share; as in ``curvestep.record``.
 
         Yields:
             The tape, as ``curvestep.record()`` gives it.
         """
         self._drop_tape()
-        with record(batch_size) as tape:
+        with record(batch_size, memory=memory) as tape:
             try:
                 yield tape
             except BaseException:
