@@ -104,8 +104,8 @@ class _Watch(TorchFunctionMode):
 
 
 @contextmanager
-def record(batch_size: int | None = None) -> Iterator[DoubleBackwardTape]:
-    del batch_size
+def record(batch_size: int | None = None, *, memory: str | float = "keep") -> Iterator[DoubleBackwardTape]:
+    del batch_size, memory  # it holds autograd's graph, all of it
     tape = DoubleBackwardTape()
     with _Watch(tape):
         yield tape
