@@ -116,4 +116,8 @@ class Ledger:
 
 def _paired(cotangent: Tensor, term: Tensor) -> Tensor:
     """Element by element ⟨x̂, ÿ⟩; autograd's cotangent of a complex tensor is the conjugate one."""
-    return (cotangent.conj() * term).real if cotangent.is_complex() else cotangent * term
+    if cotangent.is_complex():
+        return (cotangent.conj() * term).real
+    if cotangent.dtype in (torch.float16, torch.bfloat16):  # long sums of products: not in 16 bits
+        cotangent = cotangent.float()
+    return cotangent * term

@@ -42,7 +42,7 @@ def curvature_sweep(
                     if not ledger.take_spread(value, ddy.terms, node.args[ddy.like]):
                         second[value] = ddy.terms.sum()
                 elif not ledger.take(node, value, ddy):
-                    second[value] = ddy
+                    second[value] = ddy.to(value.dtype)
             _forget(plan, index, node, first, second)
         return ledger.close(first.get(root), second.get(root))
 
@@ -84,6 +84,8 @@ def outgoing(
             continue
         if dy is not None and dy.shape != value.shape:
             dy = dy.expand(value.shape)
+        if dy is not None and dy.dtype != value.dtype:  # under autocast: statistics in float32, outputs in 16 bits
+            dy = dy.to(value.dtype)
         if isinstance(ddy, torch.Tensor) and ddy.shape != value.shape:
             ddy = ddy.expand(value.shape)
         yield value, dy, ddy
