@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import curvestep
+from curvestep.bench.allocator import keep_freed_memory
 from curvestep.bench.coverage import peak_bytes
 from curvestep.bench.environment import environment
 from curvestep.bench.tasks import get_task
@@ -152,6 +153,7 @@ def main() -> None:
     numbers = DOCUMENT.with_suffix(".json")
     if not arguments.render:
         torch.set_num_threads(1)
+        keep_freed_memory()
         lines = [line for subject in subjects() for line in measure(subject)]
         content = {"environment": environment("cpu"), "lines": [asdict(line) for line in lines]}
         numbers.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
