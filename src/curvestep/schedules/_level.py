@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -57,4 +58,11 @@ def check_count(name: str, value: int) -> None:
     """Refuse a length that is not a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         msg = f"{name} must be a whole number of at least 1, but {name}={value!r} was given."
+        raise ValueError(msg)
+
+
+def check_factor(name: str, value: float) -> None:
+    """Refuse a factor of the level that is not finite and above 0."""
+    if not (math.isfinite(value) and value > 0.0):
+        msg = f"{name} is a factor of the level and must be finite and above 0, but {name}={value!r} was given."
         raise ValueError(msg)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import final
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from curvestep.schedules._level import LevelSchedule, check_count
+from curvestep.schedules._level import LevelSchedule, check_count, check_factor
 
 
 @final
@@ -68,8 +67,6 @@ def linear(optimizer: Optimizer, steps: int, start: float = 1.0, end: float = 0.
         shrank; a line stays above ½, at the edge of stability, for half of the run (`docs/benchmarks.md`).
     """
     check_count("steps", steps)
-    for name, value in (("start", start), ("end", end)):
-        if not (math.isfinite(value) and value > 0.0):
-            msg = f"{name} is a factor of the level and must be finite and above 0, but {name}={value!r} was given."
-            raise ValueError(msg)
+    check_factor("start", start)
+    check_factor("end", end)
     return LevelSchedule(optimizer, Line(steps, float(start), float(end)))
