@@ -20,4 +20,4 @@ class DirectionError(CurvestepError, ValueError):
 
 
 class SampleAxisError(CurvestepError):
-    """The per-sample split was asked for where the sample axis is unknown."""
+    """The number of samples that was stated is not that of any tensor on the way to the loss."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, final
 
 import torch
 
+from curvestep._errors import SampleAxisError
 from curvestep.engine.rules.table import AxisSite, elementwise_axis
 from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
@@ -49,10 +50,13 @@ def analyse(tape: Tape, root: Value, moving: Iterable[Value] | None = None) -> P
     reached = _forward(tape.nodes, start)
     steps = _backward(tape.nodes, reached, root)
     last_use = {value: i for i, node in enumerate(steps) for value in node.inputs}
-    batch = tape.stated_batch_size or find_batch(tape.nodes, reached)
+    stated = tape.stated_batch_size
+    batch = stated or find_batch(tape.nodes, reached)
     if batch is None:
         return Plan(steps, last_use, None, {}, frozenset(), separable=False, apart=False)
     axes = annotate(tape, reached, batch)
+    if stated is not None and stated > 1:
+        _require_samples(tape, reached, steps, axes, stated)
     clean = _clean(steps, root, axes, batch)
     separable = _separable(steps, root, axes, clean)
     apart = separable and all(
@@ -130,6 +134,22 @@ def find_source(nodes: Sequence[Node], reached: set[Value]) -> tuple[Value, Node
     return created
 
 
+def _require_samples(
+    tape: Tape, reached: set[Value], steps: Sequence[Node], axes: dict[Value, Annotation], stated: int
+) -> None:
+    """Refuse a stated number of samples that no tensor between the parameters and the loss has."""
+    if any(isinstance(axes.get(v), SampleAxis) for node in steps for v in node.inputs):
+        return
+    found = find_source(tape.nodes, reached)
+    seen = (
+        "no data meets a parameter" if found is None else f"the data that meets a parameter has shape {found[0].shape}"
+    )
+    raise SampleAxisError(
+        f"An axis of the {stated} samples that batch_size states was needed, but {seen}. State the number of samples "
+        "that the recorded loss is the mean of, or leave batch_size out."
+    )
+
+
 def _is_data(source: Value) -> bool:
     return source.origin is None or source.origin.op in _READS
 
@@ -142,9 +162,14 @@ def _is_weight(value: Value) -> bool:
 def annotate(tape: Tape, reached: set[Value], batch: int) -> dict[Value, Annotation]:
     """Give every value its annotation, following the operations in order."""
     axes: dict[Value, Annotation] = {}
+    # Samples come first, unless their number was stated and the data that meets a parameter says otherwise. A mask of
+    # truth values says nothing: it is often shared.
+    found = None if tape.stated_batch_size is None else find_source(tape.nodes, reached)
+    anywhere = found is not None and batch not in (1, found[0].shape[0]) and found[0].dtype != torch.bool
     for _, value in tape.leaves.values():
-        data = value not in reached and value.shape and value.shape[0] == batch and not _is_weight(value)
-        axes[value] = SampleAxis(0) if data else Marker.SHARED
+        sizes = value.shape if anywhere and value.dtype != torch.bool else value.shape[:1]
+        data = value not in reached and batch in sizes and not _is_weight(value)
+        axes[value] = SampleAxis(sizes.index(batch)) if data else Marker.SHARED
     for node in tape.nodes:
         found = _outputs_of(node, axes, batch)
         for value, annotation in zip(node.outputs, found, strict=True):

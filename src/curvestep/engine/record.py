@@ -67,7 +67,8 @@ def record(batch_size: int | None = None, *, memory: Memory | float = "keep") ->
     """Record the forward and backward run in the block, for exact curvature along any direction afterwards.
 
     Args:
-        batch_size: the number of samples, where it cannot be read off the first data tensor that meets a parameter.
+        batch_size: the number of samples, where it cannot be read off the first axis of the first data tensor that
+            meets a parameter (data with time first, say). Samples then lie along the first axis of this size.
         memory: "keep" holds every cotangent that a rule needs, which about doubles the activations held. "split" holds
             those nearest to the loss, as many as take a tenth of the bytes that the tape holds anyway; below that cut
             the pass carries second-order terms up to it, for one product a layer more. A number in [0, ∞) is that
@@ -78,7 +79,7 @@ def record(batch_size: int | None = None, *, memory: Memory | float = "keep") ->
 
     Raises:
         RecordingError: another recording is open in this thread.
-        ValueError: `memory` is none of these.
+        ValueError: `memory` is none of these, or `batch_size` is no whole number of at least 1.
 
     Cost:
         A few microseconds an operation; the tape holds the inputs and cotangents that the rules need until
@@ -98,6 +99,8 @@ def record(batch_size: int | None = None, *, memory: Memory | float = "keep") ->
         >>> tape.curvature([w], [torch.ones(1)]).total.item()  # 6 w
         12.0
     """
+    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size must be a whole number of at least 1, but batch_size={batch_size!r} was given.")
     share = _share(memory)
     if open_recorder() is not None:
         raise RecordingError(

@@ -218,7 +218,7 @@ class Tape:
         """The value of the scalar on which backward was called: shape (), detached."""
         root = self.root
         assert root.data is not None
-        return root.data.detach()
+        return root.data.detach().reshape(())
 
     @property
     def batch_size(self) -> int | None:
@@ -275,6 +275,7 @@ class Tape:
             RecordingError: backward did not run, ran twice, or a stored tensor was overwritten since.
             MissingRuleError: an operation between a parameter and the loss has no rule.
             DirectionError: params and direction do not match.
+            SampleAxisError: no tensor has an axis of the stated `batch_size`.
             ValueError: `form` is none of the three.
 
         Cost:
