@@ -319,6 +319,16 @@ def test_a_loss_without_samples_is_announced() -> None:
     torch.testing.assert_close(theta.detach(), torch.zeros(2))
 
 
+def test_samples_that_mix_are_announced() -> None:
+    weight, inputs = torch.randn(4, 3, requires_grad=True), torch.randn(6, 4)
+    optimizer = RescaledSGD([weight], lr=0.5)
+    with optimizer.record():
+        features = torch.tanh(inputs @ weight)
+        (features @ features.t()).logsumexp(1).mean().backward()  # each sample against all others
+    with pytest.warns(UserWarning, match=r"samples mix.*mean over the batch is exact.*curvestep\.doctor"):
+        optimizer.step()
+
+
 def test_the_number_of_samples_can_be_said() -> None:
     theta = torch.tensor([2.0, 1.0], requires_grad=True)
     optimizer = RescaledSGD([theta], lr=0.5)

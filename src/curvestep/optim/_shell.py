@@ -55,6 +55,12 @@ _NO_SAMPLES = (
     "Say how many samples there are: optimizer.record(batch_size=…)."
 )
 
+_MIXED_SAMPLES = (
+    "The curvature of single samples cannot be told apart in this recording, because samples mix or their axis is lost; "
+    "its mean over the batch is exact, and the absolute values in Algorithm 1 are those of an approximate split. "
+    "curvestep.doctor says where it happens; where the axis was guessed wrong: optimizer.record(batch_size=…)."
+)
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -386,6 +392,8 @@ def _measure(
         if per_sample is None:
             warnings.warn(_NO_SAMPLES, stacklevel=4)
             per_sample = total.reshape(1)
+        elif not found.per_sample_exact:
+            warnings.warn(_MIXED_SAMPLES, stacklevel=4)  # Python's own filter says it once
         if scale is not None:
             total, per_sample = total / scale.to(total.device), per_sample / scale.to(per_sample.device)
         for part, direction in zip(parts, directions, strict=True):
