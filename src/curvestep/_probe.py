@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 
@@ -13,6 +14,19 @@ class Need(enum.Enum):
     SLOPE = "the slope of the loss along the direction"
     CURVATURE = "the curvature of the loss along the direction"
     ABSOLUTE_CURVATURE = "the mean over the batch of the absolute curvature of each sample's loss along the direction"
+
+
+@dataclass(frozen=True)
+class LineSample:
+    """J(θ − t d) on the recorded batch, with the random numbers of the recording and the L2 term.
+
+    Attributes:
+        step: t.
+        loss: the value there; it need not be finite.
+    """
+
+    step: float
+    loss: float
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,8 @@ class Probe:
         absolute_curvature: mean over the samples s of |dᵀ∇²J_s(θ) d|, or None where no rule asked for it.
         direction_norm_sq: ‖d‖².
         parameter_norm_sq: ‖θ‖².
+        gradient_norm_sq: ‖∇J(θ)‖², over all parameters with a gradient.
+        line: what was measured further along the line, in the order in which the rule asked for it.
     """
 
     loss: float
@@ -37,3 +53,5 @@ class Probe:
     absolute_curvature: float | None
     direction_norm_sq: float
     parameter_norm_sq: float
+    gradient_norm_sq: float = math.nan
+    line: tuple[LineSample, ...] = ()

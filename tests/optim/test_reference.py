@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from curvestep.optim import AbstractCurvestepOptimizer, RescaledAdam, RescaledRMSprop, RescaledSGD, _shell
+from curvestep.optim import AbstractCurvestepOptimizer, RescaledAdam, RescaledRMSprop, RescaledSGD, _recorded
 from tests.optim.problem import Problem, assert_close, make_problem
 from tests.reference import curvature_rescaling, double_backward
 
@@ -81,7 +81,7 @@ def test_the_engine_and_double_backward_give_the_same_steps(monkeypatch: pytest.
     levels, tolerance = EXPLORING
     problem = make_problem()
     with_engine = trajectory(problem, RescaledAdam(problem.net.parameters(), weight_decay=1e-3), levels)
-    monkeypatch.setattr(_shell, "record", double_backward.record)
+    monkeypatch.setattr(_recorded, "record", double_backward.record)
     problem = make_problem()
     with_truth = trajectory(problem, RescaledAdam(problem.net.parameters(), weight_decay=1e-3), levels)
     assert_close(with_engine, with_truth, tolerance)

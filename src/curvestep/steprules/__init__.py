@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from curvestep.steprules._base import LineRequest as LineRequest
 from curvestep.steprules._base import RuleState as RuleState
 from curvestep.steprules._base import StepChoice as StepChoice
 from curvestep.steprules._base import StepRule as StepRule
@@ -9,4 +10,4 @@ from curvestep.steprules.constant import Constant as Constant
 from curvestep.steprules.curvature_rescaling import CurvatureRescaling as CurvatureRescaling
 from curvestep.steprules.curvature_rescaling import CurvatureState as CurvatureState
 
-__all__ = ["Constant", "CurvatureRescaling", "CurvatureState", "RuleState", "StepChoice", "StepRule"]
+__all__ = ["Constant", "CurvatureRescaling", "CurvatureState", "LineRequest", "RuleState", "StepChoice", "StepRule"]

@@ -32,6 +32,18 @@ class StepChoice:
     advances: bool
 
 
+@dataclass(frozen=True)
+class LineRequest:
+    """What a rule returns instead of a choice where it must first know the loss further along the line.
+
+    Attributes:
+        steps: the t at which J(θ − t d) is wanted, in units of d; ``choose`` is called again with them in
+            ``probe.line``.
+    """
+
+    steps: tuple[float, ...]
+
+
 class StepRule(Protocol):
     """Chooses r for the update θ ← θ − ℓ r d. It never sees a model: a probe and its state are all it is given."""
 
@@ -44,6 +56,9 @@ class StepRule(Protocol):
         """Return the state before the first step."""
         ...
 
-    def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice:
-        """Return r for this probe at the level ℓ > 0. Pure: ``state`` is not written to."""
+    def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice | LineRequest:
+        """Return r for this probe at the level ℓ > 0, or ask for the loss along the line and be called again.
+
+        Pure: ``state`` is not written to, and the same probe gives the same answer.
+        """
         ...

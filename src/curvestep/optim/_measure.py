@@ -1,0 +1,112 @@
+"""The measurements of one step: what the tape, the gradients and the direction say, as a ``Probe`` on the host."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from curvestep import _numerics
+from curvestep._numerics import dot, squared_norm, to_host
+from curvestep._probe import LineSample, Need, Probe
+from curvestep.engine import Tape
+from curvestep.optim._parts import Part
+
+_NO_SAMPLES = (
+    "The recording shows no axis along which samples are lined up, so the loss is taken as that of a single sample: "
+    "the absolute value is that of the whole batch's curvature, and steps may be longer than Algorithm 1 makes them. "
+    "Say how many samples there are: optimizer.record(batch_size=…)."
+)
+
+_MIXED_SAMPLES = (
+    "The curvature of single samples cannot be told apart in this recording, because samples mix or their axis is "
+    "lost; its mean over the batch is exact, and the absolute values in Algorithm 1 are those of an approximate split. "
+    "curvestep.doctor says where it happens; where the axis was guessed wrong: optimizer.record(batch_size=…)."
+)
+
+
+def measure(
+    needs: frozenset[Need],
+    tape: Tape,
+    parts: Sequence[Part],
+    directions: Sequence[list[Tensor]],
+    loss: float,
+    gradient_norm_sq: float,
+    parameter_norm_sq: float,
+    scale: Tensor | None,
+) -> Probe:
+    """Measure along the direction what a rule needs, with one host synchronisation."""
+    parameters = [parameter for part in parts for parameter in part.parameters]
+    flat = [tensor for direction in directions for tensor in direction]
+    # The slope is that of the gradient the step uses: p.grad, as accumulation, clipping or averaging left it, plus λ θ.
+    scalars = [dot([gradient for part in parts for gradient in part.gradients], flat), squared_norm(flat)]
+    wants_curvature = bool(needs & {Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
+    if wants_curvature:
+        found = tape.curvature(parameters, flat)
+        total, per_sample = found.total, found.per_sample
+        if per_sample is None:
+            warnings.warn(_NO_SAMPLES, stacklevel=4)
+            per_sample = total.reshape(1)
+        elif not found.per_sample_exact:
+            warnings.warn(_MIXED_SAMPLES, stacklevel=4)  # Python's own filter says it once
+        if scale is not None:
+            total, per_sample = total / scale.to(total.device), per_sample / scale.to(per_sample.device)
+        for part, direction in zip(parts, directions, strict=True):
+            decay = part.decay
+            if decay > 0.0:  # the L2 term is part of every J_s: dᵀ∇²(λ/2 ‖θ‖²)d = λ ‖d‖², inside the absolute value
+                penalty = squared_norm(direction) * decay
+                total = total + penalty.to(total.device)
+                per_sample = per_sample + penalty.to(per_sample.device)
+        scalars += [total, per_sample.abs().mean()]
+    slope, direction_norm_sq, *curvatures = to_host(*scalars)
+    return Probe(
+        loss=loss,
+        slope=slope,
+        curvature=curvatures[0] if wants_curvature else None,
+        absolute_curvature=curvatures[1] if wants_curvature else None,
+        direction_norm_sq=direction_norm_sq,
+        parameter_norm_sq=parameter_norm_sq,
+        gradient_norm_sq=gradient_norm_sq,
+    )
+
+
+def extend_line(
+    probe: Probe,
+    steps: Sequence[float],
+    tape: Tape,
+    parts: Sequence[Part],
+    directions: Sequence[list[Tensor]],
+    fixed: Tensor,
+    scale: Tensor | None,
+) -> Probe:
+    """Add the losses at θ − t d to a probe, by replay of the recording, with one host synchronisation.
+
+    Args:
+        probe: What is known so far.
+        steps: The t.
+        tape: The recording.
+        parts: What moves.
+        directions: d, a list for each part.
+        fixed: The L2 terms of what does not move, of shape ().
+        scale: The factor of a GradScaler on the recorded loss, or None.
+
+    Returns:
+        The probe with a line sample more for each t.
+    """
+    parameters = [parameter for part in parts for parameter in part.parameters]
+    flat = [tensor for direction in directions for tensor in direction]
+    losses = tape.loss_along(parameters, flat, [-step for step in steps])
+    if scale is not None:
+        losses = losses / scale.to(losses.device)
+    terms = []
+    for step, loss in zip(steps, losses.unbind(), strict=True):
+        total = loss + fixed.to(loss.device)
+        for part, direction in zip(parts, directions, strict=True):
+            if part.decay > 0.0:
+                moved = _numerics.add([p.detach() for p in part.parameters], direction, alpha=-step)
+                total = total + (squared_norm(moved) * (0.5 * part.decay)).to(loss.device)
+        terms.append(total)
+    samples = tuple(LineSample(step, value) for step, value in zip(steps, to_host(*terms), strict=True))
+    return replace(probe, line=probe.line + samples)

@@ -1,0 +1,268 @@
+"""What every optimizer of the library shares: the recording, one step on it, the groups and the saved state."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT, StateDict
+
+from curvestep._errors import CurvestepError, RecordingError
+from curvestep._records import Outcome, StepRecord
+from curvestep.engine import Memory, Tape, record
+
+#: Name in every parameter group of τ_i, the learning rate that the last step amounted to there.
+EFFECTIVE_LR = "effective_lr"
+#: Name in every parameter group of the number of times that the optimizer's state was advanced.
+STEPS = "steps"
+#: Name in every parameter group of the step rule's state; the same in all of them.
+RULE_STATE = "rule_state"
+
+_NOTHING_RECORDED = """\
+step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
+
+    with optimizer.record():
+        loss = loss_function(model(inputs), targets)
+        loss.backward()
+    optimizer.step()
+
+or give step a closure,
+
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_function(model(inputs), targets)
+        loss.backward()
+        return loss
+    optimizer.step(closure)"""
+
+
+class AbstractRecordedOptimizer(Optimizer, ABC):
+    """Base class of optimizers whose step reads a recorded forward and backward pass.
+
+    A subclass says in ``_take`` what a step does with the tape; whatever refuses before the states are advanced leaves
+    everything as it was.
+    """
+
+    #: Read by ``torch.amp.GradScaler``: it then leaves the gradients scaled and hands over ``self.grad_scale``.
+    _step_supports_amp_scaling = True
+
+    last_step: StepRecord | None
+
+    def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
+        """Take the parameters and the options of a group, ``lr`` among them."""
+        self._tape: Tape | None = None
+        self.last_step = None
+        super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, RULE_STATE: {}})
+
+    @abstractmethod
+    def _take(self, tape: Tape, loss: Tensor, scale: Tensor | None) -> StepRecord:
+        """Carry out one step on a tape with a backward pass, and say what was done.
+
+        Args:
+            tape: The recording; it is released after the step at the latest.
+            loss: The recorded loss, without the factor of a GradScaler.
+            scale: That factor, which the gradients still carry, or None.
+        """
+
+    @abstractmethod
+    def _check_options(self, options: dict[str, Any]) -> None:
+        """Refuse a group's options that are out of range."""
+
+    @abstractmethod
+    def _initial_rule_state(self) -> dict[str, Any]:
+        """Return the step rule's state before the first step."""
+
+    @property
+    @abstractmethod
+    def _rule_options(self) -> tuple[str, ...]:
+        """The options that belong to the rule and must therefore be the same in every group."""
+
+    # ------------------------------------------------------------------------------------------------ recording
+
+    @contextmanager
+    def record(self, batch_size: int | None = None, *, memory: Memory | float = "keep") -> Iterator[Tape]:
+        """Record the forward and the backward pass inside the ``with`` block, for the next ``step()``.
+
+        A new recording replaces one that was not used and frees it.
+
+        Args:
+            batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
+            memory: What is held of the cotangents, "keep", "split" or a share; as in ``curvestep.record``.
+
+        Yields:
+            The tape, as ``curvestep.record()`` gives it.
+        """
+        self._drop_tape()
+        with record(batch_size, memory=memory) as tape:
+            try:
+                yield tape
+            except BaseException:
+                tape.release()
+                raise
+        self._tape = tape
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Choose the step size for the recorded mini-batch and take the step.
+
+        Args:
+            closure: Clears the gradients, computes the loss, calls ``backward`` on it and returns it. It is called
+                once. Without it the last ``record()`` is used.
+
+        Returns:
+            What the closure returned, or else the recorded loss as a 0-d tensor; without the L2 term.
+
+        Raises:
+            RecordingError: Nothing was recorded, or not exactly one backward pass.
+            CurvestepError: A gradient is sparse, or a GradScaler is used in a way that hides its scale.
+
+        Cost:
+            One tangent pass over the recording, one tensor the size of the parameters for the direction and as many
+            again as it has averages while it is computed, and two host synchronisations.
+        """
+        with torch.no_grad():
+            scale = self._loss_scale(closure)
+            returned: Any = None
+            if closure is not None:
+                with torch.enable_grad(), self.record():
+                    returned = closure()
+            tape, self._tape = self._tape, None
+            if tape is None:
+                raise RecordingError(_NOTHING_RECORDED)
+            try:
+                tape.require_backward()
+                loss = tape.loss if scale is None else tape.loss / scale
+                self.last_step = self._take(tape, loss, scale)
+            finally:
+                tape.release()
+            for group in self.param_groups:
+                group[EFFECTIVE_LR] = effective_lr(group, self.last_step)
+            return loss if returned is None else returned
+
+    def _rule_state(self) -> dict[str, Any]:
+        """Return the rule's state, which is the same in every group."""
+        return self.param_groups[0][RULE_STATE]
+
+    def _steps(self) -> int:
+        """Return how many times the state was advanced."""
+        return int(self.param_groups[0][STEPS])
+
+    def _stopped(self, outcome: Outcome, ell: float, loss: float) -> StepRecord:
+        """Return the record of a step that ended before anything was measured along a direction."""
+        return StepRecord(
+            loss=loss,
+            slope=None,
+            curvature=None,
+            absolute_curvature=None,
+            lipschitz=None,
+            rescaling=None,
+            ell=ell,
+            step_size=0.0,
+            direction_norm=None,
+            outcome=outcome,
+            step=self._steps(),
+        )
+
+    def _drop_tape(self) -> None:
+        """Free a recording that was not used."""
+        if self._tape is not None:
+            self._tape.release()
+            self._tape = None
+
+    def _loss_scale(self, closure: Callable[[], Any] | None) -> Tensor | None:
+        """Return the factor that a GradScaler put on the loss, None without one; refuse where it cannot be known."""
+        if not hasattr(self, "found_inf"):  # set by GradScaler.step on the optimizer for the time of the call
+            return None
+        if closure is not None:
+            msg = (
+                "GradScaler.step was given a closure, whose gradients would be scaled after the scaler has looked for "
+                "infinities. Record the scaled backward instead: 'with optimizer.record(): loss = …; "
+                "scaler.scale(loss).backward()', then 'scaler.step(optimizer)'."
+            )
+            raise CurvestepError(msg)
+        scale: Tensor | None = getattr(self, "grad_scale", None)
+        if scale is None:
+            self._drop_tape()
+            msg = (
+                "The recorded loss carries the GradScaler's factor, but scaler.unscale_(optimizer) has removed it from "
+                "the gradients and the optimizer is not told what it was. Leave unscale_ out (the optimizer unscales "
+                "by itself), or train in bfloat16, which needs no GradScaler."
+            )
+            raise CurvestepError(msg)
+        return scale
+
+    # ------------------------------------------------------------------------------------- groups and state_dict
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, with the options it names and the optimizer's own for the rest.
+
+        Args:
+            param_group: ``{"params": …, option: value, …}``.
+
+        Raises:
+            ValueError: An option is out of range, a parameter is complex, or an option of the step rule differs from
+                that of the other groups.
+        """
+        options = {**self.defaults, **param_group}
+        self._check_group(options)
+        super().add_param_group(param_group)
+        added = self.param_groups[-1]
+        for parameter in added["params"]:
+            if parameter.is_complex():
+                self.param_groups.pop()
+                msg = (
+                    f"{type(self).__name__} needs real parameters, but one of shape {tuple(parameter.shape)} has dtype "
+                    f"{parameter.dtype}: hold its real and imaginary part (torch.view_as_real) as the parameter."
+                )
+                raise ValueError(msg)
+        shared = self.param_groups[0]
+        added[RULE_STATE] = dict(shared[RULE_STATE] or self._initial_rule_state())
+        added[STEPS] = shared[STEPS]
+
+    def _check_group(self, options: dict[str, Any]) -> None:
+        """Refuse options that are out of range, or that belong to the step rule and differ from the other groups'."""
+        self._check_options(options)
+        if self.param_groups:
+            first = self.param_groups[0]
+            for name in self._rule_options:
+                if options[name] != first[name]:
+                    msg = (
+                        f"{name} belongs to the step rule, which is one for all parameter groups, but a group with "
+                        f"{name}={options[name]!r} was added to groups with {name}={first[name]!r}."
+                    )
+                    raise ValueError(msg)
+
+    def load_state_dict(self, state_dict: StateDict) -> None:
+        """Load what ``state_dict()`` returned; the next step is then the one that would have followed, bit for bit.
+
+        Args:
+            state_dict: The dictionary, as it was or through ``torch.save`` and ``torch.load(weights_only=True)``.
+        """
+        super().load_state_dict(state_dict)
+        # torch casts state to the parameter's dtype, which for 16-bit parameters would round the float32 averages.
+        saved_ids = [index for group in state_dict["param_groups"] for index in group["params"]]
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        for index, parameter in zip(saved_ids, parameters, strict=True):
+            for name, value in state_dict["state"].get(index, {}).items():
+                if isinstance(value, Tensor) and self.state[parameter][name].dtype != value.dtype:
+                    self.state[parameter][name] = value.detach().to(device=parameter.device, copy=True)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled or loaded optimizer, giving options that it did not know their defaults."""
+        super().__setstate__(state)
+        vars(self).setdefault("_tape", None)
+        vars(self).setdefault("last_step", None)
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                if name != "differentiable":  # torch puts this among the defaults of whatever it restores
+                    group.setdefault(name, value)
+            group[RULE_STATE] = dict(group[RULE_STATE] or self._initial_rule_state())
+
+
+def effective_lr(group: dict[str, Any], step: StepRecord) -> float:
+    """Return τ_i, the group's ℓ times r; 0 where no step was taken."""
+    return float(group["lr"]) * step.rescaling if step.outcome.moved and step.rescaling is not None else 0.0
