@@ -93,6 +93,25 @@ def loss_along(tape: Tape, params: Sequence[Tensor], direction: Sequence[Tensor]
     return torch.stack(losses) if losses else torch.zeros(0)
 
 
+def gradient_along(tape: Tape, params: Sequence[Tensor], direction: Sequence[Tensor], t: float) -> list[Tensor]:
+    """∇J(θ + t d); see `Tape.gradient_along`."""
+    root = tape.root
+    with torch.enable_grad(), _disable_current_modes():
+        watched: list[Tensor] = []
+        leaves: dict[Value, Tensor] = {}
+        for p, d in zip(params, direction, strict=True):
+            moved = torch.add(p.detach(), d.detach(), alpha=t).requires_grad_()
+            watched.append(moved)
+            entry = tape.leaves.get(id(p))
+            if entry is not None:
+                leaves[entry[1]] = moved
+        loss = replay(tape, leaves, watched=True)[root]
+        if not loss.requires_grad:
+            return [torch.zeros_like(p) for p in params]
+        found = torch.autograd.grad(loss, watched, grad_outputs=root.cotangent, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g.detach() for p, g in zip(params, found, strict=True)]
+
+
 def hessian_vector_product(tape: Tape, params: Sequence[Tensor], direction: Sequence[Tensor]) -> list[Tensor]:
     """∇²J d by the backward of the tangent pass; see `Tape.hvp`."""
     from curvestep.engine.sweep import first_tangents

@@ -350,6 +350,50 @@ class Tape:
         check_direction(params, direction)
         return loss_along(self, params, direction, steps)
 
+    def gradient_along(self, params: Sequence[Tensor], direction: Sequence[Tensor], t: float) -> list[Tensor]:
+        """The gradient of the recorded loss at a point of a line, on the same batch with the same random numbers.
+
+        Definition:
+            ∇J(θ + t d), J as in `curvature`.
+
+        | symbol | name | meaning |
+        |---|---|---|
+        | θ | `params` | the tensors that move, and with respect to which J is differentiated |
+        | d | `direction` | how they move |
+        | t | `t` | how far, in units of d |
+
+        Args:
+            params: leaf tensors of the recording that require gradients, any floating dtype.
+            direction: one tensor a parameter, of its shape, dtype and device.
+            t: any number; 0 gives the gradient at θ again.
+
+        Returns:
+            One tensor a parameter, of its shape; zeros where J does not depend on it. `p.grad` is left alone. Masks
+            and batch statistics are as in `loss_along`.
+
+        Raises:
+            RecordingError: backward did not run, ran twice, or a stored constant was overwritten since.
+            DirectionError: params and direction do not match.
+
+        Cost:
+            A forward and a backward with their memory, no host sync.
+
+        Example:
+            >>> import torch, curvestep
+            >>> theta = torch.tensor([1.0, 2.0], requires_grad=True)
+            >>> with curvestep.record() as tape:
+            ...     loss = (theta**3).sum()
+            ...     loss.backward()
+            >>> tape.gradient_along([theta], [torch.ones(2)], -1.0)[0].tolist()  # 3 (θ − 1)²
+            [0.0, 3.0]
+        """
+        from curvestep.engine.replay import gradient_along
+        from curvestep.engine.sweep import check_direction
+
+        self.require_visible()
+        check_direction(params, direction)
+        return gradient_along(self, params, direction, t)
+
     def hvp(self, params: Sequence[Tensor], direction: Sequence[Tensor]) -> list[Tensor]:
         """The product of the Hessian of the recorded loss with a direction.
 
