@@ -13,10 +13,14 @@ from curvestep.bench.config import RunConfig
 from curvestep.bench.errors import SettingError
 from curvestep.bench.execute import execute
 from curvestep.bench.measure import MovingAverage, StepMeasurement, Thinner, cross_entropy, l2_term
+from curvestep.bench.networks.resnet import BasicBlock
+from curvestep.bench.networks.specs import ViTSpec
+from curvestep.bench.networks.transformer import Block
 from curvestep.bench.record import RunRecord
 from curvestep.bench.runner import Progress, resolve_device, run
 from curvestep.bench.settings import Wish, run_config
 from curvestep.bench.store import RunStore
+from curvestep.bench.task import LoadRequest
 from curvestep.bench.tasks import TASKS, get_task
 
 DIGITS = Wish("digits-mlp", scale="small", epochs=2)
@@ -31,7 +35,7 @@ def timeless(record: RunRecord) -> object:
 @pytest.mark.parametrize("method", ["red-sgd", "sgd"])
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_trains(name: str, method: str, data_folder: Path) -> None:
-    text = name == "shakespeare-gpt"
+    text = TASKS[name].scales["small"].window is not None
     wish = Wish(name, scale="small", steps=3, batch_size=4 if text else 16, subset=2000 if text else 32)
     record = run(run_config(wish, method, None if method == "red-sgd" else 1e-3, 0), data_folder)
     assert record.status == "finished"
@@ -60,6 +64,20 @@ def test_every_task_trains(name: str, method: str, data_folder: Path) -> None:
         ),
         # VGG11's 9,220,480 convolution weights and biases, as published for 3 channels, and 513·10 of the last layer.
         ("cifar10-vgg11", "paper", 9_220_480 + 5_130),
+        ("cifar10-vgg11-relu", "paper", 9_220_480 + 5_130),
+        # ResNet-20 as published with 1×1 shortcuts: 269,722 with identity ones, 16·32 + 32·64 weights of two
+        # convolutions and their 2·(32 + 64) scales and shifts.
+        ("cifar10-resnet", "paper", 269_722 + 512 + 2_048 + 192),
+        # The same convolutions with a bias each (as many as they have channels) instead of two numbers of a norm.
+        ("cifar10-resnet-plain", "paper", 269_722 + 512 + 2_048 + 192 - 16 * 7 - 32 * 7 - 64 * 7),
+        # 49 pixels to 64, 16 positions, 3 blocks of 4·64 + 65·192 + 65·64 + 65·256 + 257·64, norm 128, 65·10.
+        (
+            "mnist-vit",
+            "small",
+            50 * 64 + 16 * 64 + 3 * (256 + 65 * 192 + 65 * 64 + 65 * 256 + 257 * 64) + 128 + 650,
+        ),
+        # 65·128 embedding, four gates of 128 from 128 inputs, 128 states and two biases, logits 129·65.
+        ("shakespeare-lstm", "small", 65 * 128 + 4 * 128 * (128 + 128 + 2) + 129 * 65),
         # 65·96 + 64·96 embeddings, 3 blocks of 4·96·2/2 + 97·288 + 97·96 + 97·384 + 385·96, norm 192, logits 65·96.
         (
             "shakespeare-gpt",
@@ -71,6 +89,40 @@ def test_every_task_trains(name: str, method: str, data_folder: Path) -> None:
 def test_networks_have_the_stated_size(name: str, scale: str, parameters: int) -> None:
     network = get_task(name).scales[scale].network.build()
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+def test_a_plain_residual_network_starts_as_its_shortcuts() -> None:
+    network = get_task("cifar10-resnet-plain").scales["small"].network.build()
+    assert isinstance(network, torch.nn.Sequential)
+    blocks = [module for module in network if isinstance(module, BasicBlock)]
+    assert len(blocks) == 6
+    hidden = torch.relu(torch.randn(2, 16, 16, 16))
+    assert torch.equal(blocks[0](hidden), hidden)
+    hidden = blocks[2](hidden)
+    assert hidden.shape == (2, 32, 8, 8)
+
+
+def test_a_vision_transformer_looks_at_every_patch_from_everywhere() -> None:
+    network = ViTSpec(8, 1, 4, 1, 8, 2, 3).build()
+    images = torch.randn(1, 1, 8, 8, requires_grad=True)
+    network(images).sum().backward()
+    assert images.grad is not None and bool((images.grad != 0.0).all())
+    hidden = torch.randn(1, 4, 8)
+    for causal in (False, True):
+        moved = hidden.clone()
+        moved[:, -1] = torch.randn(8)
+        block = Block(8, 2, causal=causal)
+        # The first token hears of a change of the last one exactly where attention is not causal.
+        assert torch.equal(block(hidden)[:, 0], block(moved)[:, 0]) == causal
+
+
+def test_a_scale_says_how_many_examples_are_measured(data_folder: Path) -> None:
+    task = get_task("cifar10-resnet")
+    request = LoadRequest(16, 32, 0, torch.device("cpu"), data_folder, False, None, evaluation_size=20)
+    assert sum(len(batch.inputs) for batch in task.load(request).evaluation("train")) == 20
+    assert sum(len(batch.inputs) for batch in task.load(request).evaluation("test")) == 20
+    whole = dataclasses.replace(request, evaluation_size=None)
+    assert sum(len(batch.inputs) for batch in task.load(whole).evaluation("train")) == 32
 
 
 def test_equal_seeds_give_equal_runs() -> None:

@@ -104,6 +104,7 @@ def run(
         data_dir=data_dir,
         augmented=scale.augmented,
         window=scale.window,
+        evaluation_size=scale.evaluation_size,
     )
     feed = task.load(request)
     steps = config.steps or config.epochs * feed.steps_per_epoch

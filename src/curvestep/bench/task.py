@@ -63,6 +63,7 @@ class LoadRequest:
         data_dir: folder with local copies of the data sets, None for the hub's.
         augmented: whether training images are cropped and flipped at random.
         window: length of a window of text, None where examples are not windows.
+        evaluation_size: at most this many examples of a split are measured after an epoch, None for the feed's own.
     """
 
     batch_size: int
@@ -72,6 +73,7 @@ class LoadRequest:
     data_dir: Path | None
     augmented: bool
     window: int | None
+    evaluation_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Scale:
         train_size: number of training examples used, None for all.
         augmented: whether training images are cropped and flipped at random.
         window: length of a window of text, None where examples are not windows.
+        evaluation_size: at most this many examples of a split are measured after an epoch, None for the feed's own.
     """
 
     network: NetworkSpec
@@ -93,6 +96,7 @@ class Scale:
     train_size: int | None = None
     augmented: bool = False
     window: int | None = None
+    evaluation_size: int | None = None
 
 
 @dataclass(frozen=True)

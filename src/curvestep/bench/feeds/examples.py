@@ -16,7 +16,7 @@ from curvestep.bench.feeds.augment import crop_and_flip
 from curvestep.bench.feeds.order import epoch_generator
 from curvestep.bench.task import Batch, LoadRequest, Split
 
-# Losses on the training data are measured on this many examples after each epoch, the same ones every time.
+# Losses are measured on at most this many examples after each epoch, the same ones every time.
 EVALUATION_SIZE = 10_000
 _EVALUATION_BATCH = 500
 
@@ -90,6 +90,7 @@ class ExampleFeed:
         seed: decides the order.
         augmented: whether training images are cropped and flipped at random.
         fingerprint: which data this is.
+        evaluation_size: at most this many examples of a split are measured.
     """
 
     train_images: Tensor
@@ -101,6 +102,7 @@ class ExampleFeed:
     seed: int
     augmented: bool
     fingerprint: str
+    evaluation_size: int = EVALUATION_SIZE
 
     @classmethod
     def classes(cls, images: ImageSet, scaling: Callable[[Tensor], Scaling], request: LoadRequest) -> ExampleFeed:
@@ -156,7 +158,7 @@ class ExampleFeed:
             yield self._batch(images, None if self.train_labels is None else self.train_labels[chosen])
 
     def evaluation(self, split: Split) -> Iterator[Batch]:
-        """Images without augmentation, in their stored order, at most ``EVALUATION_SIZE``.
+        """Images without augmentation, in their stored order, at most ``evaluation_size``.
 
         Args:
             split: which part.
@@ -166,7 +168,7 @@ class ExampleFeed:
         """
         images = self.train_images if split == "train" else self.test_images
         labels = self.train_labels if split == "train" else self.test_labels
-        size = min(len(images), EVALUATION_SIZE)
+        size = min(len(images), self.evaluation_size)
         for start in range(0, size, _EVALUATION_BATCH):
             part = slice(start, min(start + _EVALUATION_BATCH, size))
             yield self._batch(images[part], None if labels is None else labels[part])
@@ -202,4 +204,5 @@ def _feed(
         seed=request.seed,
         augmented=request.augmented,
         fingerprint=images.fingerprint,
+        evaluation_size=request.evaluation_size or EVALUATION_SIZE,
     )

@@ -6,10 +6,8 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-# Standard deviation of the initial weights in GPT-2.
-_INIT_STD = 0.02
+from curvestep.bench.networks.transformer import Block, start_alike
 
 
 @final
@@ -33,15 +31,10 @@ class GPT(nn.Module):
         super().__init__()
         self.token = nn.Embedding(vocabulary, width)
         self.position = nn.Embedding(context, width)
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(Block(width, heads, causal=True) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
         self.logits = nn.Linear(width, vocabulary, bias=False)
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.normal_(parameter, std=_INIT_STD)
-        for module in self.modules():
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+        start_alike(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of the next token at each position.
@@ -55,40 +48,3 @@ class GPT(nn.Module):
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         hidden = self.token(tokens) + self.position(positions)
         return self.logits(self.norm(self.blocks(hidden)))
-
-
-@final
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed(norm(x)) with a hidden layer four times as wide."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
-        self.feed_norm = nn.LayerNorm(width)
-        self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, width) to (B, T, width)."""
-        hidden = hidden + self.attention(self.attention_norm(hidden))
-        return hidden + self.feed(self.feed_norm(hidden))
-
-
-@final
-class Attention(nn.Module):
-    """Causal multi-head attention through torch's fused kernel."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.queries_keys_values = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, width) to (B, T, width); position t sees positions up to t."""
-        batch, length, width = hidden.shape
-        # (B, T, 3·width) -> three of (B, heads, T, width / heads)
-        split = self.queries_keys_values(hidden).view(batch, length, 3, self.heads, width // self.heads)
-        queries, keys, values = split.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-        return self.project(mixed.transpose(1, 2).reshape(batch, length, width))

@@ -8,21 +8,21 @@ from torch import nn
 _PLAN = (1, None, 2, None, 4, 4, None, 8, 8, None, 8, 8, None)
 
 
-def vgg11(base_width: int, classes: int, beta: float) -> nn.Sequential:
-    """Eight 3×3 convolutions with softplus, five max-poolings down to 1×1, one linear layer; no normalisation.
+def vgg11(base_width: int, classes: int, beta: float | None) -> nn.Sequential:
+    """Eight 3×3 convolutions with softplus or ReLU, five max-poolings down to 1×1, one linear layer; no normalisation.
 
     Args:
         base_width: channels of the first convolution, 64 in the source.
         classes: number of classes.
-        beta: sharpness of the softplus.
+        beta: sharpness of the softplus, None for ReLU.
 
     Returns:
         The network, (B, 3, 32, 32) to (B, classes).
 
     Source: Simonyan, Zisserman, Very Deep Convolutional Networks, arXiv 1409.1556, table 1, column A.
 
-    Deviations: one linear layer instead of three of width 4096, as is usual for 32×32 images; softplus instead of ReLU,
-    so that the second derivative exists everywhere.
+    Deviations: one linear layer instead of three of width 4096, as is usual for 32×32 images; softplus where a second
+    derivative is wanted everywhere.
     """
     layers: list[nn.Module] = []
     channels = 3
@@ -30,6 +30,7 @@ def vgg11(base_width: int, classes: int, beta: float) -> nn.Sequential:
         if multiple is None:
             layers.append(nn.MaxPool2d(2))
             continue
-        layers += [nn.Conv2d(channels, multiple * base_width, kernel_size=3, padding=1), nn.Softplus(beta=beta)]
+        layers.append(nn.Conv2d(channels, multiple * base_width, kernel_size=3, padding=1))
+        layers.append(nn.ReLU() if beta is None else nn.Softplus(beta=beta))
         channels = multiple * base_width
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, classes))

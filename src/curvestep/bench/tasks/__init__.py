@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from curvestep.bench.errors import SettingError
 from curvestep.bench.task import Task
-from curvestep.bench.tasks.cifar10_vgg11 import CIFAR10_VGG11
+from curvestep.bench.tasks.cifar10_resnet import CIFAR10_RESNET, CIFAR10_RESNET_PLAIN
+from curvestep.bench.tasks.cifar10_vgg11 import CIFAR10_VGG11, CIFAR10_VGG11_RELU
 from curvestep.bench.tasks.digits_mlp import DIGITS_MLP
 from curvestep.bench.tasks.mnist_autoencoder import MNIST_AUTOENCODER
 from curvestep.bench.tasks.mnist_lenet import MNIST_LENET
+from curvestep.bench.tasks.mnist_vit import MNIST_VIT
 from curvestep.bench.tasks.shakespeare_gpt import SHAKESPEARE_GPT
+from curvestep.bench.tasks.shakespeare_lstm import SHAKESPEARE_LSTM
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (DIGITS_MLP, MNIST_LENET, MNIST_AUTOENCODER, CIFAR10_VGG11, SHAKESPEARE_GPT)
+    task.name: task
+    for task in (
+        DIGITS_MLP,
+        MNIST_LENET,
+        MNIST_AUTOENCODER,
+        CIFAR10_VGG11,
+        CIFAR10_VGG11_RELU,
+        CIFAR10_RESNET,
+        CIFAR10_RESNET_PLAIN,
+        MNIST_VIT,
+        SHAKESPEARE_GPT,
+        SHAKESPEARE_LSTM,
+    )
 }
 
 

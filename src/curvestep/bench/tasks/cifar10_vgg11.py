@@ -1,18 +1,10 @@
-"""`cifar10-vgg11`: CIFAR-10 with a convolutional network and smooth activations."""
+"""`cifar10-vgg11` and `cifar10-vgg11-relu`: CIFAR-10 with a convolutional network, smooth and with ReLU."""
 
 from __future__ import annotations
 
 from curvestep.bench.networks.specs import VGG11Spec
-from curvestep.bench.task import Feed, LoadRequest, Scale, Task
-
-
-def _load(request: LoadRequest) -> Feed:
-    """Images standardised per channel, cropped and flipped at random in training, with their classes."""
-    from curvestep.bench.data.images import cifar10
-    from curvestep.bench.feeds.examples import ExampleFeed, standardised
-
-    return ExampleFeed.classes(cifar10(request.data_dir), standardised, request)
-
+from curvestep.bench.task import Scale, Task
+from curvestep.bench.tasks.cifar10 import load_cifar10
 
 CIFAR10_VGG11 = Task(
     name="cifar10-vgg11",
@@ -26,5 +18,19 @@ CIFAR10_VGG11 = Task(
             network=VGG11Spec(16, 10, beta=5.0), batch_size=128, epochs=12, train_size=10_000, augmented=True
         ),
     },
-    load=_load,
+    load=load_cifar10,
+)
+CIFAR10_VGG11_RELU = Task(
+    name="cifar10-vgg11-relu",
+    description="CIFAR-10, convolutional VGG11 with ReLU and no normalisation, cross-entropy",
+    loss="cross_entropy",
+    has_accuracy=True,
+    smoothing=0.95,
+    scales={
+        "paper": Scale(network=VGG11Spec(64, 10, beta=None), batch_size=256, epochs=500, augmented=True),
+        "small": Scale(
+            network=VGG11Spec(16, 10, beta=None), batch_size=64, epochs=6, train_size=5_000, evaluation_size=2_000
+        ),
+    },
+    load=load_cifar10,
 )
