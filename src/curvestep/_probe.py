@@ -13,6 +13,7 @@ class Need(enum.Enum):
     LOSS = "the value of the loss"
     SLOPE = "the slope of the loss along the direction"
     CURVATURE = "the curvature of the loss along the direction"
+    LINE = "losses further along the direction, or along the last step"
     ABSOLUTE_CURVATURE = "the mean over the batch of the absolute curvature of each sample's loss along the direction"
 
 

@@ -14,6 +14,9 @@ from curvestep._probe import LineSample, Need, Probe
 from curvestep.engine import Tape
 from curvestep.optim._parts import Part
 
+#: What is measured on the recording; everything else is known from the loss and the gradient.
+ON_TAPE = frozenset({Need.CURVATURE, Need.ABSOLUTE_CURVATURE, Need.LINE})
+
 _NO_SAMPLES = (
     "The recording shows no axis along which samples are lined up, so the loss is taken as that of a single sample: "
     "the absolute value is that of the whole batch's curvature, and steps may be longer than Algorithm 1 makes them. "
@@ -29,7 +32,7 @@ _MIXED_SAMPLES = (
 
 def measure(
     needs: frozenset[Need],
-    tape: Tape,
+    tape: Tape | None,
     parts: Sequence[Part],
     directions: Sequence[list[Tensor]],
     loss: float,
@@ -44,6 +47,7 @@ def measure(
     scalars = [dot([gradient for part in parts for gradient in part.gradients], flat), squared_norm(flat)]
     wants_curvature = bool(needs & {Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
     if wants_curvature:
+        assert tape is not None, "A step whose rule needs the curvature is taken on a tape."
         found = tape.curvature(parameters, flat)
         total, per_sample = found.total, found.per_sample
         if per_sample is None:

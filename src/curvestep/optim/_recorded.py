@@ -45,7 +45,8 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     """Base class of optimizers whose step reads a recorded forward and backward pass.
 
     A subclass says in ``_take`` what a step does with the tape; whatever refuses before the states are advanced leaves
-    everything as it was.
+    everything as it was. One that needs nothing but the loss and the gradient says so in ``_needs_tape``: a step with a
+    closure then runs it unrecorded.
     """
 
     #: Read by ``torch.amp.GradScaler``: it then leaves the gradients scaled and hands over ``self.grad_scale``.
@@ -60,11 +61,11 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, RULE_STATE: {}})
 
     @abstractmethod
-    def _take(self, tape: Tape, loss: Tensor, scale: Tensor | None) -> StepRecord:
-        """Carry out one step on a tape with a backward pass, and say what was done.
+    def _take(self, tape: Tape | None, loss: Tensor, scale: Tensor | None) -> StepRecord:
+        """Carry out one step after a backward pass, and say what was done.
 
         Args:
-            tape: The recording; it is released after the step at the latest.
+            tape: The recording; it is released after the step at the latest. None only where ``_needs_tape`` is false.
             loss: The recorded loss, without the factor of a GradScaler.
             scale: That factor, which the gradients still carry, or None.
         """
@@ -81,6 +82,15 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     @abstractmethod
     def _rule_options(self) -> tuple[str, ...]:
         """The options that belong to the rule and must therefore be the same in every group."""
+
+    @property
+    def _needs_tape(self) -> bool:
+        """Whether a step measures anything on the recording; if not, a closure is not recorded."""
+        return True
+
+    def _group_step(self, group: dict[str, Any], step: StepRecord) -> float:
+        """Return τ_i, the learning rate that the step amounted to in a group: its ℓ times r; 0 where none was taken."""
+        return float(group["lr"]) * step.rescaling if step.outcome.moved and step.rescaling is not None else 0.0
 
     # ------------------------------------------------------------------------------------------------ recording
 
@@ -127,20 +137,28 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         with torch.no_grad():
             scale = self._loss_scale(closure)
             returned: Any = None
-            if closure is not None:
+            if closure is not None and self._needs_tape:
                 with torch.enable_grad(), self.record():
                     returned = closure()
+            elif closure is not None:
+                self._drop_tape()
+                with torch.enable_grad():
+                    returned = closure()
             tape, self._tape = self._tape, None
-            if tape is None:
+            if tape is not None:
+                try:
+                    tape.require_backward()
+                    loss = tape.loss if scale is None else tape.loss / scale
+                    self.last_step = self._take(tape, loss, scale)
+                finally:
+                    tape.release()
+            elif closure is not None:
+                loss = _returned_loss(returned)
+                self.last_step = self._take(None, loss, scale)
+            else:
                 raise RecordingError(_NOTHING_RECORDED)
-            try:
-                tape.require_backward()
-                loss = tape.loss if scale is None else tape.loss / scale
-                self.last_step = self._take(tape, loss, scale)
-            finally:
-                tape.release()
             for group in self.param_groups:
-                group[EFFECTIVE_LR] = effective_lr(group, self.last_step)
+                group[EFFECTIVE_LR] = self._group_step(group, self.last_step)
             return loss if returned is None else returned
 
     def _rule_state(self) -> dict[str, Any]:
@@ -263,6 +281,15 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             group[RULE_STATE] = dict(group[RULE_STATE] or self._initial_rule_state())
 
 
-def effective_lr(group: dict[str, Any], step: StepRecord) -> float:
-    """Return τ_i, the group's ℓ times r; 0 where no step was taken."""
-    return float(group["lr"]) * step.rescaling if step.outcome.moved and step.rescaling is not None else 0.0
+def _returned_loss(returned: Any) -> Tensor:
+    """Return what a closure returned as a detached tensor of shape (); refuse what is not one number."""
+    if isinstance(returned, Tensor) and returned.numel() == 1:
+        return returned.detach().reshape(())
+    if isinstance(returned, (int, float)):
+        return torch.tensor(float(returned), dtype=torch.float64)
+    msg = (
+        "This optimizer reads the loss that the closure returns, but the closure returned "
+        f"{'a tensor of shape ' + str(tuple(returned.shape)) if isinstance(returned, Tensor) else repr(returned)}: "
+        "end it with 'return loss', the scalar that backward was called on."
+    )
+    raise RecordingError(msg)

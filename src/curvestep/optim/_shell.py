@@ -14,7 +14,7 @@ from curvestep._probe import Probe
 from curvestep._records import Outcome, StepRecord
 from curvestep.directions import Direction
 from curvestep.engine import Tape
-from curvestep.optim._measure import extend_line, measure
+from curvestep.optim._measure import ON_TAPE, extend_line, measure
 from curvestep.optim._parts import Part, check_number, collect, penalty, scaled_direction, update
 from curvestep.optim._recorded import RULE_STATE, STEPS, AbstractRecordedOptimizer
 from curvestep.steprules import LineRequest, StepChoice, StepRule
@@ -38,8 +38,13 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
 
     # ------------------------------------------------------------------------------------------------ one step
 
-    def _take(self, tape: Tape, loss: Tensor, scale: Tensor | None) -> StepRecord:
-        """Carry out one step on a tape with a backward pass, and say what was done."""
+    @property
+    def _needs_tape(self) -> bool:
+        """Whether the rule asks for curvature or for losses along a line."""
+        return bool(self._rule(self.param_groups).needs & ON_TAPE)
+
+    def _take(self, tape: Tape | None, loss: Tensor, scale: Tensor | None) -> StepRecord:
+        """Carry out one step after a backward pass, and say what was done."""
         parts = collect(type(self).__name__, self.param_groups, self.state, self._direction, scale)
         moving = [part for part in parts if part.lr > 0.0]
         ell = max((part.lr for part in moving), default=0.0)
@@ -65,9 +70,11 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
         choice = rule.choose(probe, ell, state)
         while isinstance(choice, LineRequest):
             fixed = penalty([part for part in parts if part.lr == 0.0], loss)
+            assert tape is not None, "A rule that asks for losses along a line has Need.LINE among its needs."
             probe = extend_line(probe, choice.steps, tape, moving, directions, fixed, scale)
             choice = rule.choose(probe, ell, state)
-        tape.release()  # before the update: its tensors are not needed any more, and parameters are about to change
+        if tape is not None:
+            tape.release()  # before the update: its tensors are not needed any more, and parameters are about to change
         if choice.advances:
             self._advance_states(parts, choice.state)
         if choice.outcome.moved:
