@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from curvestep.optim import AbstractCurvestepOptimizer, RescaledAdam, RescaledRMSprop, RescaledSGD
+from curvestep.optim import ALIG, AbstractRecordedOptimizer, RescaledAdam, RescaledRMSprop, RescaledSGD
 
 Options = dict[str, Any]
 
@@ -26,12 +26,24 @@ class Refusal:
 class Method:
     """One optimizer."""
 
-    make: Callable[..., AbstractCurvestepOptimizer]
+    make: Callable[..., AbstractRecordedOptimizer]
     variants: dict[str, Options]  # what is special about it → the options
     refusals: tuple[Refusal, ...]
     learns: Options  # options under which a small noisy problem is learnt by all variants
     state_per_parameter: dict[str, tuple[str, ...]]  # variant → tensors it keeps
-    eps: Options = field(default_factory=dict)  # options that make the direction free of a unit of its own
+    eps: Options = field(default_factory=dict)  # options that make the step free of a unit of its own
+    rescales: bool = True  # a step is τ d with τ = ℓ r, no longer than max_relative_step allows
+    curvature: bool = True  # the curvature is measured, and one that is not finite stops the step
+    joint: tuple[str, ...] = ()  # options that act on all parameters together, those without a gradient included
+
+    def is_joint(self, options: Options) -> bool:
+        """Whether parameters without a gradient take part too."""
+        return any(name in options for name in self.joint)
+
+
+def without_decay(options: Options) -> Options:
+    """The options with every weight decay at 0."""
+    return {name: 0.0 if name in ("weight_decay", "decoupled_weight_decay") else v for name, v in options.items()}
 
 
 _SHARED_VARIANTS: dict[str, Options] = {
@@ -89,6 +101,35 @@ METHODS: dict[str, Method] = {
         learns={"lr": 0.1},  # Appendix C.1: 1 − β₁ is the level at which momentum keeps descending
         state_per_parameter={"plain": ("exp_avg", "exp_avg_sq")},
         eps={"eps": 0.0},
+    ),
+    "ALIG": Method(
+        make=ALIG,
+        variants={
+            "plain": {},
+            "no cap": {"lr": None},
+            "tight cap": {"lr": 0.1},
+            "momentum": {"momentum": 0.5},
+            "adjusted momentum": {"momentum": 0.5, "adjusted": True},
+            "ball": {"max_norm": 1.0},
+            "lower bound": {"lower_bound": 0.1},
+        },
+        refusals=(
+            Refusal({"lr": -1.0}, r"lr is the cap η .* but lr=-1\.0 was given"),
+            Refusal({"lr": float("nan")}, r"lr=nan was given"),
+            Refusal({"lr": "fast"}, r"lr='fast' was given"),
+            Refusal({"momentum": 1.0}, r"momentum=1\.0 was given"),
+            Refusal({"adjusted": "yes"}, r"True or False, but 'yes' was given"),
+            Refusal({"max_norm": 0.0}, r"max_norm=0\.0 was given"),
+            Refusal({"max_norm": float("inf")}, r"max_norm=inf was given"),
+            Refusal({"lower_bound": float("nan")}, r"lower_bound .* but nan was given"),
+            Refusal({"eps": -1e-5}, r"eps=-1e-05 was given"),
+        ),
+        learns={"lr": 0.5, "max_norm": 4.0},  # this problem's loss does not fall to 0 inside the smaller ball
+        state_per_parameter={"plain": (), "momentum": ("momentum_buffer",)},
+        eps={"eps": 0.0, "lr": None},
+        rescales=False,
+        curvature=False,
+        joint=("max_norm",),
     ),
 }
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from curvestep.engine import Tape as Tape
     from curvestep.engine import record as record
     from curvestep.engine import register_rule as register_rule
+    from curvestep.optim import ALIG as ALIG
     from curvestep.optim import RescaledAdam as RescaledAdam
     from curvestep.optim import RescaledRMSprop as RescaledRMSprop
     from curvestep.optim import RescaledSGD as RescaledSGD
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     # optimizers, the schedules of their ℓ, and what a step reports
+    "ALIG",
     "Outcome",
     "RescaledAdam",
     "RescaledRMSprop",
@@ -57,6 +59,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Outcome": "curvestep._records",
     "StepRecord": "curvestep._records",
+    "ALIG": "curvestep.optim",
     "RescaledAdam": "curvestep.optim",
     "RescaledRMSprop": "curvestep.optim",
     "RescaledSGD": "curvestep.optim",

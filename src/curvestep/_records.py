@@ -15,6 +15,10 @@ class Outcome(enum.Enum):
         "along it (absolute slope)."
     )
     CLAMPED = "The step was longer than max_relative_step allows and was shortened to that length."
+    CAPPED = "The step size was larger than lr, its upper limit, and was lowered to it."
+    AT_LOWER_BOUND = (
+        "The loss is at or below its lower bound: the step size is 0, and only momentum moved the parameters."
+    )
     FLAT_CURVATURE = (
         "The curvature along the direction was zero or too small to divide by, and the longest step that "
         "max_relative_step allows was taken."
@@ -38,7 +42,16 @@ class Outcome(enum.Enum):
         return self in _MOVED
 
 
-_MOVED = frozenset({Outcome.TAKEN, Outcome.ABSOLUTE_SLOPE, Outcome.CLAMPED, Outcome.FLAT_CURVATURE})
+_MOVED = frozenset(
+    {
+        Outcome.TAKEN,
+        Outcome.ABSOLUTE_SLOPE,
+        Outcome.CLAMPED,
+        Outcome.CAPPED,
+        Outcome.AT_LOWER_BOUND,
+        Outcome.FLAT_CURVATURE,
+    }
+)
 
 
 @dataclass(frozen=True)

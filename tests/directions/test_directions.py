@@ -8,9 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from curvestep.directions import STEP, Adam, Direction, Gradient, HeavyBall, RMSprop
+from curvestep.directions import STEP, Adam, Direction, Gradient, HeavyBall, Nesterov, RMSprop
 
-DIRECTIONS: list[Direction] = [Gradient(), HeavyBall(0.9), RMSprop(), RMSprop(0.5, 0.1), Adam(), Adam(0.0, 0.0, 0.0)]
+DIRECTIONS: list[Direction] = [
+    Gradient(),
+    HeavyBall(0.9),
+    Nesterov(0.9),
+    RMSprop(),
+    RMSprop(0.5, 0.1),
+    Adam(),
+    Adam(0.0, 0.0, 0.0),
+]
 
 
 def gradients_of(steps: int, dtype: torch.dtype = torch.float64) -> list[list[Tensor]]:
@@ -29,6 +37,9 @@ def expected(direction: Direction, history: list[Tensor]) -> Tensor:
     match direction:
         case HeavyBall(momentum):
             return average(momentum, history)
+        case Nesterov(momentum):
+            decayed = [momentum ** (k - i) * term for i, term in enumerate(history, start=1)]
+            return history[-1] + momentum * torch.stack(decayed).sum(dim=0)
         case RMSprop(beta2, eps):
             return history[-1] / (average(beta2, squares).sqrt() + eps)
         case Adam(beta1, beta2, eps):

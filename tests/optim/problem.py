@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from curvestep.optim import AbstractCurvestepOptimizer
+from torch.optim import Optimizer
 
 
 @dataclass
@@ -32,8 +32,8 @@ class Problem:
         batch %= len(self.inputs)
         return functional.cross_entropy(self.net(self.inputs[batch]), self.targets[batch])
 
-    def closure(self, optimizer: AbstractCurvestepOptimizer, batch: int) -> Callable[[], Tensor]:
-        """The closure of one batch."""
+    def closure(self, optimizer: Optimizer, batch: int) -> Callable[[], Any]:
+        """The closure of one batch; it returns the loss as a tensor, which torch's annotations do not foresee."""
 
         def closure() -> Tensor:
             optimizer.zero_grad()
@@ -43,9 +43,9 @@ class Problem:
 
         return closure
 
-    def train(self, optimizer: AbstractCurvestepOptimizer, batches: range) -> list[float]:
+    def train(self, optimizer: Optimizer, batches: range) -> list[float]:
         """Take a step on each batch and return the losses."""
-        return [optimizer.step(self.closure(optimizer, batch)).item() for batch in batches]
+        return [float(optimizer.step(self.closure(optimizer, batch))) for batch in batches]
 
     def parameters(self) -> list[Tensor]:
         """Detached copies of the parameters."""

@@ -11,6 +11,8 @@ from torch import Tensor
 STEP = "step"
 #: Name in ``optimizer.state[p]`` of the moving average of gradients.
 FIRST_MOMENT = "exp_avg"
+#: Name in ``optimizer.state[p]`` of a decayed sum of gradients or of steps.
+MOMENTUM = "momentum_buffer"
 #: Name in ``optimizer.state[p]`` of the moving average of squared gradients.
 SECOND_MOMENT = "exp_avg_sq"
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from curvestep.optim._recorded import AbstractRecordedOptimizer as AbstractRecordedOptimizer
 from curvestep.optim._shell import AbstractCurvestepOptimizer as AbstractCurvestepOptimizer
+from curvestep.optim.alig import ALIG as ALIG
 from curvestep.optim.rescaled_adam import RescaledAdam as RescaledAdam
 from curvestep.optim.rescaled_rmsprop import RescaledRMSprop as RescaledRMSprop
 from curvestep.optim.rescaled_sgd import RescaledSGD as RescaledSGD
 
-__all__ = ["AbstractCurvestepOptimizer", "AbstractRecordedOptimizer", "RescaledAdam", "RescaledRMSprop", "RescaledSGD"]
+__all__ = [
+    "ALIG",
+    "AbstractCurvestepOptimizer",
+    "AbstractRecordedOptimizer",
+    "RescaledAdam",
+    "RescaledRMSprop",
+    "RescaledSGD",
+]

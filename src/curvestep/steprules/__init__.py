@@ -9,5 +9,15 @@ from curvestep.steprules._base import StepRule as StepRule
 from curvestep.steprules.constant import Constant as Constant
 from curvestep.steprules.curvature_rescaling import CurvatureRescaling as CurvatureRescaling
 from curvestep.steprules.curvature_rescaling import CurvatureState as CurvatureState
+from curvestep.steprules.polyak import Polyak as Polyak
 
-__all__ = ["Constant", "CurvatureRescaling", "CurvatureState", "LineRequest", "RuleState", "StepChoice", "StepRule"]
+__all__ = [
+    "Constant",
+    "CurvatureRescaling",
+    "CurvatureState",
+    "LineRequest",
+    "Polyak",
+    "RuleState",
+    "StepChoice",
+    "StepRule",
+]
