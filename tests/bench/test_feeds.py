@@ -11,7 +11,7 @@ import torch
 from curvestep.bench.data.digits import digits
 from curvestep.bench.data.text import TextCorpus
 from curvestep.bench.errors import SettingError
-from curvestep.bench.feeds.augment import crop_and_flip
+from curvestep.bench.feeds.augment import crop_and_flip, rotated
 from curvestep.bench.feeds.examples import ExampleFeed, standardised, unit_range
 from curvestep.bench.feeds.windows import WindowFeed
 from curvestep.bench.task import LoadRequest
@@ -159,3 +159,13 @@ def test_feeds_say_which_data_they_are(data_folder: Path) -> None:
     prints = {name: task.load(request).fingerprint for name, task in TASKS.items()}
     assert prints["mnist-lenet"] == prints["mnist-autoencoder"]
     assert len(set(prints.values())) == 4
+
+
+def test_a_quarter_turn_is_that_of_rot90() -> None:
+    images = torch.randint(0, 256, (2, 3, 6, 6), dtype=torch.uint8)
+    for quarters in (1, 2, 3, -1):
+        # cos 90° is 4e-8 in float32, which moves the place of reading and so the value by as much times 255.
+        torch.testing.assert_close(
+            rotated(images, 90.0 * quarters), images.rot90(quarters, (2, 3)).float(), atol=1e-3, rtol=0
+        )
+    assert torch.equal(rotated(images, 720.0), images.float())

@@ -29,7 +29,7 @@ def rates(built: Built) -> list[float]:
         for _ in range(STEPS // EPOCHS):
             seen.append(built.optimizer.param_groups[0]["lr"])
             # Schedulers want to follow a step; without gradients torch's optimizers do nothing in it.
-            if built.rescaled is None:
+            if built.reporter is None:
                 built.optimizer.step()
             else:
                 built.optimizer._opt_called = True  # type: ignore[attr-defined]
@@ -47,8 +47,8 @@ def test_rows_build(name: str) -> None:
     built = build(name, 0.1 if row.needs_lr else None)
     assert isinstance(built.optimizer, torch.optim.Optimizer)
     # A method that measures its step is exactly one that needs no learning rate.
-    assert (built.rescaled is None) == row.needs_lr
-    assert built.rescaled is None or built.rescaled is built.optimizer
+    assert (built.reporter is None) == row.needs_lr
+    assert built.reporter is None or built.reporter is built.optimizer
     assert built.optimizer.param_groups[0]["weight_decay"] == 1e-7
 
 

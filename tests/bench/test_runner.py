@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from curvestep.bench.config import RunConfig
 from curvestep.bench.errors import SettingError
 from curvestep.bench.execute import execute
 from curvestep.bench.measure import MovingAverage, StepMeasurement, Thinner, cross_entropy, l2_term
+from curvestep.bench.methods import METHODS
+from curvestep.bench.methods.method import BuildRequest, Built
 from curvestep.bench.networks.resnet import BasicBlock
 from curvestep.bench.networks.specs import ViTSpec
 from curvestep.bench.networks.transformer import Block
@@ -20,7 +25,7 @@ from curvestep.bench.record import RunRecord
 from curvestep.bench.runner import Progress, resolve_device, run
 from curvestep.bench.settings import Wish, run_config
 from curvestep.bench.store import RunStore
-from curvestep.bench.task import LoadRequest
+from curvestep.bench.task import LoadRequest, Recovery
 from curvestep.bench.tasks import TASKS, get_task
 
 DIGITS = Wish("digits-mlp", scale="small", epochs=2)
@@ -228,13 +233,90 @@ def test_warmup_longer_than_the_run() -> None:
 
 def test_records_name_no_host_and_no_path() -> None:
     import getpass
-    import json
     import platform
 
     text = json.dumps(run(run_config(Wish("digits-mlp", scale="small", steps=1), "sgd", 0.1, 0)).to_json())
     assert platform.node() not in text
     assert str(Path.home()) not in text and str(Path.cwd()) not in text
     assert f'"{getpass.getuser()}"' not in text
+
+
+class Average:
+    """A stand-in for an optimizer that keeps averaged weights: the averages are all zero."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.entered = 0
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        self.entered += 1
+        kept = [parameter.detach().clone() for parameter in self.parameters]
+        with torch.no_grad():
+            for parameter in self.parameters:
+                parameter.zero_()
+        yield
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, kept, strict=True):
+                parameter.copy_(value)
+
+
+def test_averaged_weights_are_measured_and_training_goes_on_with_the_last(
+    monkeypatch: pytest.MonkeyPatch, data_folder: Path
+) -> None:
+    wish = Wish("cifar10-resnet", scale="small", steps=4, batch_size=16, subset=32)
+    plain = run(run_config(wish, "sgd", 0.1, 0), data_folder)
+    averages: list[Average] = []
+    row = METHODS["sgd"]
+
+    def build(request: BuildRequest) -> Built:
+        averages.append(Average(request.parameters))
+        return dataclasses.replace(row.build(request), averaged=averages[0].averaged)
+
+    monkeypatch.setitem(METHODS, "sgd", dataclasses.replace(row, build=build))
+    record = run(run_config(wish, "sgd", 0.1, 0), data_folder)
+    assert averages[0].entered == 2
+    # Logits of zero weights are zero: a cross-entropy of log 10.
+    assert [epoch.test_loss for epoch in record.epochs] == pytest.approx([math.log(10)] * 2, rel=1e-6)
+    assert record.held_out == record.epochs[-1].test_loss
+    # Parameters and batch-norm statistics are put back: the run itself is the one without averages.
+    assert record.samples.loss == plain.samples.loss
+    assert [epoch.last_test_loss for epoch in record.epochs] == [epoch.test_loss for epoch in plain.epochs]
+    assert [epoch.last_train_eval_loss for epoch in record.epochs] == [e.train_eval_loss for e in plain.epochs]
+    assert plain.epochs[0].last_test_loss is None
+    assert RunRecord.from_json(json.loads(json.dumps(record.to_json()))).epochs[0].last_test_loss is not None
+
+
+def test_a_diverged_run_has_no_held_out_loss() -> None:
+    record = run(run_config(dataclasses.replace(DIGITS, weight_decay=1.0), "sgd", 1e4, 0))
+    assert record.status == "diverged" and record.held_out is None
+
+
+def test_the_stream_turns_and_recovery_is_counted_from_each_turn(data_folder: Path) -> None:
+    request = LoadRequest(16, 32, 0, torch.device("cpu"), data_folder, False, None)
+    feed, still = get_task("mnist-stream").load(request), get_task("mnist-lenet").load(request)
+    first, third = next(feed.evaluation("test", 0)), next(feed.evaluation("test", 2))
+    original = next(still.evaluation("test"))
+    assert torch.equal(first.inputs, original.inputs) and torch.equal(third.targets, original.targets)
+    assert not torch.allclose(third.inputs, original.inputs, atol=0.1)
+    # 24 · 75° = 5 · 360°
+    assert torch.equal(next(feed.evaluation("train", 24)).inputs, next(still.evaluation("train")).inputs)
+    batch, same = next(feed.epoch(1)), next(still.epoch(1))
+    assert torch.equal(batch.targets, same.targets) and not torch.allclose(batch.inputs, same.inputs, atol=0.1)
+    record = run(run_config(Wish("mnist-stream", scale="small", epochs=2, subset=32, batch_size=2), "sgd", 0.1, 0),
+                 data_folder)  # fmt: skip
+    for epoch in (0, 1):
+        losses = [loss for loss in record.samples.loss[16 * epoch : 16 * epoch + 16] if loss is not None]
+        assert record.epochs[epoch].recovery_steps == Recovery(0.6, 10).steps(losses)
+
+
+def test_recovery_needs_a_full_window_behind_the_shift() -> None:
+    recovery = Recovery(loss=1.0, window=3)
+    assert recovery.steps([0.0, 0.0]) is None
+    assert recovery.steps([0.0, 0.0, 0.0]) == 3
+    assert recovery.steps([5.0, 2.0, 1.0, 0.5, 1.5, 9.0]) == 5
+    assert recovery.steps([5.0] * 9) is None
+    assert recovery.steps([float("nan"), 0.0, 0.0, 0.0]) == 4
 
 
 class Log:

@@ -122,3 +122,14 @@ def test_key_ignores_nothing_that_matters() -> None:
     assert record().config.key == base.key
     assert base.setting == record("red-sgd", None, seed=5).config.setting
     assert base.setting != record(task="mnist-lenet").config.setting
+
+
+def test_runs_of_before_averages_and_shifts_are_still_read(store: RunStore) -> None:
+    data = record(seed=3).to_json()
+    for epoch in data["epochs"]:
+        for name in ("last_train_eval_loss", "last_test_loss", "recovery_steps"):
+            del epoch[name]
+    store.path.parent.mkdir(parents=True)
+    store.path.write_text(json.dumps(data) + "\n")
+    (run,) = store.read()
+    assert run.config.seed == 3 and run.epochs[-1].last_test_loss is None

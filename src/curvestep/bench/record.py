@@ -18,6 +18,9 @@ DIVERGED = "diverged"
 class EpochMetrics:
     """Measurements at the end of an epoch; losses are means over examples and contain λ/2·‖θ‖².
 
+    A method that averages its weights is measured with the average, with batch-norm statistics measured anew for it;
+    the ``last_`` losses are then those of the weights that training goes on with, and None for every other method.
+
     Args:
         epoch: epochs done, counted in steps, so the last one may be a fraction.
         step: steps done.
@@ -27,6 +30,10 @@ class EpochMetrics:
         test_loss: loss on the test data after the epoch.
         test_accuracy: share of right predictions on the test data, None where the task has none.
         step_size: mean step size τ over this epoch.
+        last_train_eval_loss: ``train_eval_loss`` of the last iterate, where the method averages.
+        last_test_loss: ``test_loss`` of the last iterate, where the method averages.
+        recovery_steps: steps into this epoch after which the loss was back at the task's level of recovery; None where
+            it never was, and in tasks whose data does not shift.
     """
 
     epoch: float
@@ -37,6 +44,9 @@ class EpochMetrics:
     test_loss: float | None
     test_accuracy: float | None
     step_size: float | None
+    last_train_eval_loss: float | None = None
+    last_test_loss: float | None = None
+    recovery_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +165,11 @@ class RunRecord:
     def last(self) -> EpochMetrics | None:
         """Measurements of the last epoch, None if the run diverged inside the first."""
         return self.epochs[-1] if self.epochs else None
+
+    @property
+    def held_out(self) -> float | None:
+        """Loss on the test data at the end of the run; None if the run diverged or the loss is not finite."""
+        return self.last.test_loss if self.status == FINISHED and self.last is not None else None
 
 
 def _rounded(value: Any) -> Any:

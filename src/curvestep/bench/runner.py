@@ -7,13 +7,13 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from curvestep.bench.allocator import keep_freed_memory
 from curvestep.bench.config import RunConfig
@@ -21,7 +21,7 @@ from curvestep.bench.environment import environment, revision
 from curvestep.bench.errors import SettingError
 from curvestep.bench.measure import (
     LOSSES,
-    LossFunction,
+    Evaluation,
     MovingAverage,
     StepMeasurement,
     Thinner,
@@ -31,8 +31,12 @@ from curvestep.bench.measure import (
 from curvestep.bench.methods import get_method
 from curvestep.bench.methods.method import BuildRequest, Built
 from curvestep.bench.record import DIVERGED, FINISHED, EpochMetrics, RunRecord
-from curvestep.bench.task import Batch, Feed, LoadRequest
+from curvestep.bench.task import Batch, Feed, LoadRequest, Task
 from curvestep.bench.tasks import get_task
+from curvestep.nn import keep_batch_norm, refresh_batch_norm
+
+# Statistics of batch normalisation for averaged weights come from this many batches of the measured training data.
+_BATCHES_FOR_STATISTICS = 4
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def run(
             epochs=math.ceil(steps / feed.steps_per_epoch),
         )
     )
-    loop = _Loop(config, feed, network, parameters, built, LOSSES[task.loss], task.has_accuracy, task.smoothing, steps)
+    loop = _Loop(config, task, feed, network, parameters, built, steps)
     diverged_at, epochs = loop.train(on_step)
     return RunRecord(
         config=config,
@@ -149,28 +153,26 @@ class _Loop:
     def __init__(
         self,
         config: RunConfig,
+        task: Task,
         feed: Feed,
         network: nn.Module,
         parameters: list[nn.Parameter],
         built: Built,
-        loss: LossFunction,
-        has_accuracy: bool,
-        smoothing: float,
         steps: int,
     ) -> None:
         self.config = config
+        self.task = task
         self.feed = feed
         self.network = network
         self.parameters = parameters
         self.built = built
-        self.loss = loss
-        self.has_accuracy = has_accuracy
+        self.loss = LOSSES[task.loss]
         self.steps = steps
         self.thinner = Thinner(steps)
         self.outcomes: Counter[str] = Counter()
         self.step_seconds: list[float] = []
-        self._loss_average = MovingAverage(smoothing)
-        self._step_size_average = MovingAverage(smoothing)
+        self._loss_average = MovingAverage(task.smoothing)
+        self._step_size_average = MovingAverage(task.smoothing)
         self._seconds = 0.0
         self._step = 0
 
@@ -201,29 +203,34 @@ class _Loop:
                     return self._step, epochs
             if self.built.epoch_scheduler is not None:
                 self.built.epoch_scheduler.step()
-            epochs.append(self._metrics(losses, step_sizes))
+            epochs.append(self._metrics(index, losses, step_sizes))
         return None, epochs
 
     def _train_step(self, batch: Batch, l2: float, started: float) -> StepMeasurement:
         """One step of the optimizer, timed from the making of the batch to the new parameters."""
-        optimizer, rescaled = self.built.optimizer, self.built.rescaled
-        optimizer.zero_grad()
-        recording: AbstractContextManager[Any] = nullcontext() if rescaled is None else rescaled.record()
-        with recording:
+        optimizer, reporter = self.built.optimizer, self.built.reporter
+        losses: list[Tensor] = []
+
+        def closure() -> Any:  # torch says float, and means the loss as a tensor
+            # What to record of this, or nothing, is the optimizer's affair.
+            optimizer.zero_grad()
             loss = self.loss(self.network(batch.inputs), batch.targets)
             loss.backward()
+            losses.append(loss.detach())
+            return loss
+
         # Read before the step, which is when torch's schedulers say what it was.
         step_size = float(optimizer.param_groups[0]["lr"])
-        optimizer.step()
+        optimizer.step(closure)
         if self.built.step_scheduler is not None:
             self.built.step_scheduler.step()
-        value = float(loss.detach()) + l2  # waits for the device
+        value = float(losses[0]) + l2  # waits for the device; a method may ask again, at other parameters
         if batch.inputs.is_cuda:
             torch.cuda.synchronize(batch.inputs.device)
         seconds = time.perf_counter() - started
         slope = curvature = outcome = None
-        if rescaled is not None and rescaled.last_step is not None:
-            last = rescaled.last_step
+        if reporter is not None and reporter.last_step is not None:
+            last = reporter.last_step
             step_size, slope, curvature, outcome = last.step_size, last.slope, last.curvature, last.outcome.name
             self.outcomes[outcome] += 1
         self._step += 1
@@ -242,11 +249,16 @@ class _Loop:
             outcome=outcome,
         )
 
-    def _metrics(self, losses: list[float], step_sizes: list[float]) -> EpochMetrics:
-        """Measurements after an epoch, outside the clock."""
-        l2 = l2_term(self.parameters, self.config.weight_decay)
-        train = evaluate(self.network, self.feed.evaluation("train"), self.loss, has_accuracy=self.has_accuracy, l2=l2)
-        test = evaluate(self.network, self.feed.evaluation("test"), self.loss, has_accuracy=self.has_accuracy, l2=l2)
+    def _metrics(self, index: int, losses: list[float], step_sizes: list[float]) -> EpochMetrics:
+        """Measurements after the epoch with this number, outside the clock."""
+        train, test = self._evaluations(index)
+        last_train = last_test = None
+        if self.built.averaged is not None:
+            last_train, last_test = train.loss, test.loss
+            with self.built.averaged(), keep_batch_norm(self.network):
+                batches = islice(self.feed.evaluation("train", index), _BATCHES_FOR_STATISTICS)
+                refresh_batch_norm(self.network, (batch.inputs for batch in batches))
+                train, test = self._evaluations(index)
         return EpochMetrics(
             epoch=self._step / self.feed.steps_per_epoch,
             step=self._step,
@@ -256,4 +268,17 @@ class _Loop:
             test_loss=test.loss,
             test_accuracy=test.accuracy,
             step_size=statistics.fmean(step_sizes),
+            last_train_eval_loss=last_train,
+            last_test_loss=last_test,
+            recovery_steps=None if self.task.recovery is None else self.task.recovery.steps(losses),
+        )
+
+    def _evaluations(self, index: int) -> tuple[Evaluation, Evaluation]:
+        """Training and test data of the epoch with this number, measured with the parameters as they are."""
+        l2 = l2_term(self.parameters, self.config.weight_decay)
+        train = self.feed.evaluation("train", index)
+        test = self.feed.evaluation("test", index)
+        return (
+            evaluate(self.network, train, self.loss, has_accuracy=self.task.has_accuracy, l2=l2),
+            evaluate(self.network, test, self.loss, has_accuracy=self.task.has_accuracy, l2=l2),
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -46,8 +47,8 @@ class Feed(Protocol):
         """The training batches of the epoch with this 0-based number."""
         ...
 
-    def evaluation(self, split: Split) -> Iterator[Batch]:
-        """Fixed batches of one part of the data, the same at every call."""
+    def evaluation(self, split: Split, epoch: int = 0) -> Iterator[Batch]:
+        """Fixed batches of one part of the data as it is in this epoch; the same in every epoch unless data shifts."""
         ...
 
 
@@ -100,6 +101,33 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Recovery:
+    """When a run counts as recovered after a shift of the data.
+
+    Args:
+        loss: the level.
+        window: the mean of so many last batch losses must be at it or below; they all lie behind the shift.
+    """
+
+    loss: float
+    window: int
+
+    def steps(self, losses: Sequence[float]) -> int | None:
+        """How many steps it took.
+
+        Args:
+            losses: of the batches since the shift.
+
+        Returns:
+            The smallest n ≥ ``window`` such that the mean of losses n-window+1 … n is at most ``loss``, else None.
+        """
+        for end in range(self.window, len(losses) + 1):
+            if statistics.fmean(losses[end - self.window : end]) <= self.loss:
+                return end
+        return None
+
+
+@dataclass(frozen=True)
 class Task:
     """A training problem.
 
@@ -111,6 +139,7 @@ class Task:
         smoothing: factor of the moving average over steps in tables and figures.
         scales: the sizes by name.
         load: makes the feed.
+        recovery: what counts as recovered, for tasks whose data shifts at the start of each epoch.
     """
 
     name: str
@@ -120,3 +149,4 @@ class Task:
     smoothing: float
     scales: Mapping[str, Scale]
     load: Callable[[LoadRequest], Feed]
+    recovery: Recovery | None = None

@@ -1,6 +1,8 @@
-"""Random crop and flip of a batch of images, in tensor lines."""
+"""Random crop and flip of a batch of images, and rotation, in tensor lines."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -30,3 +32,28 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     # Indices of shape (B, 1, 1), (B, H, 1), (B, 1, W) around the sliced channels give (B, H, W, C).
     index = torch.arange(batch, device=images.device)[:, None, None]
     return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def rotated(images: Tensor, degrees: float) -> Tensor:
+    """Turn images about their middle, reading between pixels by bilinear interpolation; zero comes in at the corners.
+
+    Args:
+        images: (B, C, H, W) with H = W, any dtype and device.
+        degrees: counter-clockwise.
+
+    Returns:
+        (B, C, H, W), float32; the images themselves where ``degrees`` is a multiple of 360.
+
+    Example:
+        >>> rotated(torch.tensor([[[[1, 2], [3, 4]]]]), 90.0).round().tolist()
+        [[[[2.0, 4.0], [1.0, 3.0]]]]
+    """
+    images = images.to(torch.float32)
+    if degrees % 360.0 == 0.0:
+        return images
+    angle = math.radians(degrees)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    # Where each pixel of the result is read: with rows counted downwards this turns the picture counter-clockwise.
+    theta = torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0]], device=images.device).expand(len(images), 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)

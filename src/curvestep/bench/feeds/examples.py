@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curvestep.bench.data.images import ImageSet
 from curvestep.bench.errors import SettingError
-from curvestep.bench.feeds.augment import crop_and_flip
+from curvestep.bench.feeds.augment import crop_and_flip, rotated
 from curvestep.bench.feeds.order import epoch_generator
 from curvestep.bench.task import Batch, LoadRequest, Split
 
@@ -91,6 +91,7 @@ class ExampleFeed:
         augmented: whether training images are cropped and flipped at random.
         fingerprint: which data this is.
         evaluation_size: at most this many examples of a split are measured.
+        turn: degrees by which all images are turned further at the start of each epoch but the first.
     """
 
     train_images: Tensor
@@ -103,6 +104,7 @@ class ExampleFeed:
     augmented: bool
     fingerprint: str
     evaluation_size: int = EVALUATION_SIZE
+    turn: float = 0.0
 
     @classmethod
     def classes(cls, images: ImageSet, scaling: Callable[[Tensor], Scaling], request: LoadRequest) -> ExampleFeed:
@@ -155,13 +157,14 @@ class ExampleFeed:
             images = self.train_images[chosen]
             if self.augmented:
                 images = crop_and_flip(images, generator)
-            yield self._batch(images, None if self.train_labels is None else self.train_labels[chosen])
+            yield self._batch(images, None if self.train_labels is None else self.train_labels[chosen], index)
 
-    def evaluation(self, split: Split) -> Iterator[Batch]:
+    def evaluation(self, split: Split, epoch: int = 0) -> Iterator[Batch]:
         """Images without augmentation, in their stored order, at most ``evaluation_size``.
 
         Args:
             split: which part.
+            epoch: 0-based number of the epoch; only images that turn depend on it.
 
         Yields:
             Batches; the last may be smaller.
@@ -171,10 +174,12 @@ class ExampleFeed:
         size = min(len(images), self.evaluation_size)
         for start in range(0, size, _EVALUATION_BATCH):
             part = slice(start, min(start + _EVALUATION_BATCH, size))
-            yield self._batch(images[part], None if labels is None else labels[part])
+            yield self._batch(images[part], None if labels is None else labels[part], epoch)
 
-    def _batch(self, images: Tensor, labels: Tensor | None) -> Batch:
+    def _batch(self, images: Tensor, labels: Tensor | None, epoch: int) -> Batch:
         """Inputs and targets of some images."""
+        if self.turn:
+            images = rotated(images, self.turn * epoch)
         inputs = self.scaling(images)
         return Batch(inputs, inputs.flatten(1) if labels is None else labels)
 

@@ -94,11 +94,12 @@ class WindowFeed:
         for row in starts.to(self.train.device):
             yield self._batch(self.train, row)
 
-    def evaluation(self, split: Split) -> Iterator[Batch]:
+    def evaluation(self, split: Split, epoch: int = 0) -> Iterator[Batch]:
         """Windows at evenly spaced places, the same at every call.
 
         Args:
             split: which part.
+            epoch: makes no difference here.
 
         Yields:
             Batches of (B, T).

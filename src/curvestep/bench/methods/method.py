@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
@@ -15,16 +15,12 @@ if TYPE_CHECKING:
     from curvestep._records import StepRecord
 
 
-class RescaledOptimizer(Protocol):
-    """What the training loop uses of curvestep's optimizers beyond torch's interface."""
+class StepReporter(Protocol):
+    """What the training loop reads from curvestep's optimizers beyond torch's interface."""
 
     @property
     def last_step(self) -> StepRecord | None:
         """What the last step measured and did."""
-        ...
-
-    def record(self) -> AbstractContextManager[Any]:
-        """The recording of one loss and its backward pass."""
         ...
 
 
@@ -66,15 +62,17 @@ class Built:
 
     Args:
         optimizer: the optimizer.
-        rescaled: the same object when it measures curvature and must record the loss, else None.
+        reporter: the same object when it reports what it measured in each step, else None.
         step_scheduler: advanced after every step.
         epoch_scheduler: advanced after every epoch.
+        averaged: opens a context in which the parameters are averaged ones, for methods that keep an average.
     """
 
     optimizer: Optimizer
-    rescaled: RescaledOptimizer | None = None
+    reporter: StepReporter | None = None
     step_scheduler: LRScheduler | None = None
     epoch_scheduler: LRScheduler | None = None
+    averaged: Callable[[], AbstractContextManager[object]] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ def _red_sgd(request: BuildRequest) -> Built:
     import curvestep
 
     optimizer = curvestep.RescaledSGD(request.parameters, weight_decay=request.weight_decay)
-    return Built(optimizer, optimizer, epoch_scheduler=curvestep.schedules.red(optimizer, request.epochs))
+    return Built(optimizer, reporter=optimizer, epoch_scheduler=curvestep.schedules.red(optimizer, request.epochs))
 
 
 def _red_rmsprop(request: BuildRequest) -> Built:
@@ -18,7 +18,7 @@ def _red_rmsprop(request: BuildRequest) -> Built:
     import curvestep
 
     optimizer = curvestep.RescaledRMSprop(request.parameters, weight_decay=request.weight_decay)
-    return Built(optimizer, optimizer, epoch_scheduler=curvestep.schedules.red(optimizer, request.epochs))
+    return Built(optimizer, reporter=optimizer, epoch_scheduler=curvestep.schedules.red(optimizer, request.epochs))
 
 
 def _red_adam(request: BuildRequest) -> Built:
@@ -27,7 +27,7 @@ def _red_adam(request: BuildRequest) -> Built:
 
     optimizer = curvestep.RescaledAdam(request.parameters, weight_decay=request.weight_decay)
     scheduler = curvestep.schedules.linear(optimizer, request.steps, start=1.0, end=0.05)
-    return Built(optimizer, optimizer, step_scheduler=scheduler)
+    return Built(optimizer, reporter=optimizer, step_scheduler=scheduler)
 
 
 def _red_adam_geometric(request: BuildRequest) -> Built:
@@ -36,7 +36,7 @@ def _red_adam_geometric(request: BuildRequest) -> Built:
 
     optimizer = curvestep.RescaledAdam(request.parameters, weight_decay=request.weight_decay)
     scheduler = curvestep.schedules.exponential(optimizer, request.steps, start=1.0, end=0.05)
-    return Built(optimizer, optimizer, step_scheduler=scheduler)
+    return Built(optimizer, reporter=optimizer, step_scheduler=scheduler)
 
 
 def _ran_sgd(request: BuildRequest) -> Built:
@@ -44,7 +44,7 @@ def _ran_sgd(request: BuildRequest) -> Built:
     import curvestep
 
     optimizer = curvestep.RescaledSGD(request.parameters, weight_decay=request.weight_decay)
-    return Built(optimizer, optimizer, epoch_scheduler=curvestep.schedules.ran(optimizer))
+    return Built(optimizer, reporter=optimizer, epoch_scheduler=curvestep.schedules.ran(optimizer))
 
 
 RED_SGD = Method("red-sgd", "gradient, curvature rescaling, ℓ from 1 to ½ over the epochs", False, _red_sgd)

@@ -9,6 +9,7 @@ from curvestep.bench.tasks.cifar10_vgg11 import CIFAR10_VGG11, CIFAR10_VGG11_REL
 from curvestep.bench.tasks.digits_mlp import DIGITS_MLP
 from curvestep.bench.tasks.mnist_autoencoder import MNIST_AUTOENCODER
 from curvestep.bench.tasks.mnist_lenet import MNIST_LENET
+from curvestep.bench.tasks.mnist_stream import MNIST_STREAM
 from curvestep.bench.tasks.mnist_vit import MNIST_VIT
 from curvestep.bench.tasks.shakespeare_gpt import SHAKESPEARE_GPT
 from curvestep.bench.tasks.shakespeare_lstm import SHAKESPEARE_LSTM
@@ -24,6 +25,7 @@ TASKS: dict[str, Task] = {
         CIFAR10_RESNET,
         CIFAR10_RESNET_PLAIN,
         MNIST_VIT,
+        MNIST_STREAM,
         SHAKESPEARE_GPT,
         SHAKESPEARE_LSTM,
     )
