@@ -33,6 +33,7 @@ class Graph:
         smooth: whether central differences are a truth, see `check_rule`.
         scale: size of the direction's elements; smaller where a net amplifies.
         exact: the flag that the split must carry.
+        whole: why a part of the batch cannot be measured, as a pattern of the warning; empty: it can.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Graph:
     smooth: bool = True
     scale: float = 0.1
     exact: bool = True
+    whole: str = ""
 
     def problem(self, dtype: torch.dtype) -> Problem:
         """The same numbers in any dtype: all are rounded to float32 first."""
@@ -215,13 +217,14 @@ def encoder() -> nn.Module:
 GRAPHS = [
     classes("dense tanh", lambda: dense(4, 6, 5, 3), normal(5, 4)),
     classes("dense relu", lambda: dense(4, 6, 5, 3, activation=nn.ReLU), normal(5, 4), smooth=False),
-    classes("resnet, batch norm in training", nets.ResNet, normal(4, 2, 6, 6), count=5),
+    classes("resnet, batch norm in training", nets.ResNet, normal(4, 2, 6, 6), count=5,
+            whole="samples mix behind aten.native_batch_norm"),
     classes("resnet, batch norm in evaluation", still_batch_norm, normal(4, 2, 6, 6), count=5),
     classes("group and instance norm", lambda: normed(nn.GroupNorm(2, 4), nn.InstanceNorm2d(4, affine=True)),
             normal(3, 2, 5, 5)),
     classes("layer and batch norm, last layer coupled",
             lambda: nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 3), nn.BatchNorm1d(3)),
-            normal(5, 4)),
+            normal(5, 4), whole="samples mix behind aten.native_batch_norm"),
     language("pre-norm transformer", pre_norm, scale=SMALL),
     classes("post-norm transformer",
             lambda: nn.Sequential(nets.PostNorm(6, 2), nets.PostNorm(6, 3), nn.Flatten(), nn.Linear(24, 3)),
@@ -251,7 +254,7 @@ GRAPHS = [
     Graph("penalty on weights", lambda: dense(4, 5, 3), [normal(4, 4), integers(3)(4)],
           lambda net, x, y: entropy(net, x, y) + penalty(net),
           lambda net, x, y: entropy_each(net, x, y) + penalty(net)),
-    classes("manual batch statistics", nets.ManualStatistics, normal(5, 4)),
+    classes("manual batch statistics", nets.ManualStatistics, normal(5, 4), whole="samples mix behind aten.sub"),
     classes("frozen layers", part_frozen, normal(4, 4)),
     classes("low-rank adapter", nets.LowRank, normal(4, 4)),
     Graph("unused output and parameters", nets.Unused, [normal(5, 4), integers(4)(5)], first_output,
@@ -268,7 +271,7 @@ GRAPHS = [
     Graph("differential equation", lambda: nn.Sequential(nn.Linear(1, 6), nn.Linear(6, 1)), [normal(7, 1)],
           mean_of(physics_each), physics_each),
     Graph("contrastive loss", lambda: dense(4, 5, 3), [normal(5, 4), normal(5, 4)], contrast,
-          functools.partial(contrast, each=True), exact=False),
+          functools.partial(contrast, each=True), exact=False, whole="samples mix, or their axis is lost"),
 ]  # fmt: skip
 
 

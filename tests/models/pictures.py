@@ -209,8 +209,9 @@ def rendering() -> Case:
 ROWS: list[Model] = [
     Model("squeeze and excitation", FAMILY, mobile, smooth=False,
           note="depthwise convolution, batch normalisation in training mode; torch's own gradient of the hard sigmoid "
-          "is 3e-8 off"),
-    Model("DenseNet", FAMILY, lambda: classes(DenseBlock(), 6), note="batch normalisation in training mode"),
+          "is 3e-8 off", whole="samples mix behind"),
+    Model("DenseNet", FAMILY, lambda: classes(DenseBlock(), 6), note="batch normalisation in training mode",
+          whole="samples mix behind"),
     Model("MLP-Mixer", FAMILY, lambda: classes(Mixer(), 6)),
     Model("U-Net with attention gates", FAMILY, dice, note="overlap loss"),
     Model("spatial transformer", FAMILY, lambda: classes(SpatialTransformer(), 5), smooth=False,

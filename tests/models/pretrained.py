@@ -53,6 +53,7 @@ def pretrained(
     smooth: bool = True,
     exact: bool = True,
     refused: str = "",
+    whole: str = "",
     note: str = "",
 ) -> Model:
     """A row: `architecture` is the class of the model, `options` are those of its configuration.
@@ -66,13 +67,14 @@ def pretrained(
         family: heading of the table.
         training: train or eval mode.
         loss: J from the output.
-        smooth, exact, refused, note: as in `Model`.
+        smooth, exact, refused, whole, note: as in `Model`.
 
     Returns:
         The row.
     """
     build = partial(_build, architecture, options, inputs, terms, loss, training)
-    return Model(name, family, build, smooth=smooth, exact=exact, needs=("transformers",), refused=refused, note=note)
+    needs = ("transformers",)
+    return Model(name, family, build, smooth, exact, needs, refused, whole, note)
 
 
 def _build(

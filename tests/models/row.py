@@ -43,6 +43,7 @@ class Model:
         exact: whether the engine must call its split over samples exact.
         needs: packages without which the row is skipped.
         refused: a pattern of the sentence with which the engine must refuse the model; empty: it must not.
+        whole: why a part of the batch cannot be measured, as a pattern of the warning; empty: it can.
         note: what the documentation says about the row.
     """
 
@@ -53,6 +54,7 @@ class Model:
     exact: bool = True
     needs: tuple[str, ...] = ()
     refused: str = ""
+    whole: str = ""
     note: str = ""
 
     @property

@@ -95,17 +95,18 @@ ROWS: list[Model] = [
     _image("Swin", "SwinForImageClassification", {
         "image_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [2, 1], "num_heads": [1, 2], "window_size": 2,
         "drop_path_rate": 0.0, "num_labels": CLASSES,
-    }, pictures(16), note="shifted windows"),
+    }, pictures(16), note="shifted windows", whole="aten.as_strided_.default cannot be run"),
     _image("ConvNeXt", "ConvNextForImageClassification", {
         "hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2, "patch_size": 2, "num_labels": CLASSES,
     }, pictures(16)),
     _image("ResNet", "ResNetForImageClassification", {
         "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "num_labels": CLASSES, "hidden_act": "silu",
-    }, pictures(16), smooth=False, note="batch normalisation in training mode"),
+    }, pictures(16), smooth=False, note="batch normalisation in training mode", whole="samples mix behind"),
     _image("MobileNet V2", "MobileNetV2ForImageClassification", {
         "image_size": 32, "depth_multiplier": 0.125, "min_depth": 4, "depth_divisible_by": 4, "num_labels": CLASSES,
         "classifier_dropout_prob": 0.0,
-    }, pictures(32), smooth=False, note="depthwise convolutions, batch normalisation in training mode"),
+    }, pictures(32), smooth=False, note="depthwise convolutions, batch normalisation in training mode",
+        whole="samples mix behind"),
     _image("PoolFormer", "PoolFormerForImageClassification", {
         "hidden_sizes": [8, 16], "depths": [1, 1], "num_encoder_blocks": 2, "patch_sizes": [3, 3], "strides": [2, 2],
         "padding": [1, 1], "drop_path_rate": 0.0, "num_labels": CLASSES,

@@ -13,6 +13,7 @@ import torch
 import curvestep
 from curvestep.testing.problem import check_problem
 from curvestep.testing.report import RuleCheckError
+from tests.engine.parts import check_parts
 from tests.models import ROWS, Model
 
 REFUSED = [row for row in ROWS if row.refused]
@@ -35,6 +36,18 @@ def test_curvature(row: Model) -> None:
     report = check_problem(lambda dtype: problem, smooth=row.smooth, single=False, exact=row.exact)
     if report.failures:
         raise RuleCheckError(report)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("row", [row for row in TAKEN if row.exact], ids=lambda row: row.name)
+def test_a_part_of_the_batch(row: Model) -> None:
+    """Every part measured alone is that part of the whole, or the row says why the whole has to be measured."""
+    skip_if_missing(row)
+    problem = row.problem()
+    with curvestep.record(batch_size=problem.batch_size) as tape:
+        problem.loss().backward()
+    check_parts(tape, problem, row.whole)
+    tape.release()
 
 
 @pytest.mark.filterwarnings("ignore")

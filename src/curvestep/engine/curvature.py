@@ -25,6 +25,8 @@ class Curvature:
             through something else than the recorded operations can separate; the mean is exact all the same.
         source: which pass made it: "tangent" (second-order terms met the cotangents at once), "taylor" (they were
             carried to the loss), or "tangent+taylor" (both, in different parts of the net).
+        samples: how many samples were measured; None where no sample axis could be found. Fewer than the batch has
+            where a part of it was asked for: J is then the mean over that part, in every attribute above.
     """
 
     total: Tensor
@@ -32,3 +34,4 @@ class Curvature:
     per_sample: Tensor | None
     per_sample_exact: bool
     source: str
+    samples: int | None = None

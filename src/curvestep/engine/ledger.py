@@ -26,8 +26,9 @@ class Ledger:
     | "auto" | at the first value whose rows stay apart | as "taylor", at nearly the cost of "tangent" |
     """
 
-    def __init__(self, plan: Plan, root: Value, *, form: Form, per_sample: bool) -> None:
+    def __init__(self, plan: Plan, root: Value, *, form: Form, per_sample: bool, share: float = 1.0) -> None:
         self.plan = plan
+        self.grown = 1.0 / share  # cotangents are of the mean over the batch, of which the plan has this share
         self.root = root
         self.per_sample = per_sample and plan.batch is not None
         if form == "auto" and not (self.per_sample and plan.separable):
@@ -68,7 +69,7 @@ class Ledger:
         if not opened:
             return False
         if value.cotangent is not None:
-            self._add(_paired(value.cotangent, term), value)
+            self._add(_paired(value.cotangent, term), value, own=True)
         return True
 
     def take_spread(self, value: Value, terms: Tensor, like: Value) -> bool:
@@ -79,11 +80,14 @@ class Ledger:
             self._add(_paired(value.cotangent, terms), like)
         return True
 
-    def _add(self, terms: Tensor, value: Value) -> None:
+    def _add(self, terms: Tensor, value: Value, *, own: bool = False) -> None:
+        """Add terms that lie as `value` does; `own`: paired with its cotangent, not one behind a sum over samples."""
         self._paired = True
         axis = self.plan.axes.get(value)
         if self.plan.batch is not None and isinstance(axis, SampleAxis) and terms.shape == value.shape:
             found = rows(terms, axis, self.plan.batch)
+            if own and self.grown != 1.0:
+                found *= self.grown
             self._rows = found if self._rows is None else self._rows + found
         else:
             found = terms.sum()
@@ -111,6 +115,7 @@ class Ledger:
             per_sample=each,
             per_sample_exact=each is not None and (self.exact or self.plan.batch == 1),  # one sample is the whole
             source="tangent" if source == "auto" else source,
+            samples=self.plan.batch,
         )
 
 

@@ -101,6 +101,14 @@ def rows(contribution: Tensor, axis: SampleAxis, batch: int) -> Tensor:
     return contribution.reshape(before, batch, -1).sum((0, 2))
 
 
+def first_samples(tensor: Tensor, axis: SampleAxis, batch: int, count: int) -> Tensor:
+    """The first `count` samples: a view unless copies of the batch lie one behind the other."""
+    if axis.outer == 1:
+        return tensor.narrow(axis.dim, 0, count * axis.inner)
+    apart = tensor.unflatten(axis.dim, (axis.outer, batch, axis.inner)).narrow(axis.dim + 1, 0, count)
+    return apart.flatten(axis.dim, axis.dim + 2)
+
+
 def sample_index(size: int, axis: SampleAxis, batch: int) -> Tensor:
     """The sample to which each of the `size` positions along the axis belongs: shape (size,), int64."""
     return torch.arange(size) // axis.inner % batch

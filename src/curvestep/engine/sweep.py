@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from curvestep.engine.analysis import analyse
 from curvestep.engine.curvature import Curvature, Form
 from curvestep.engine.ledger import Ledger
 from curvestep.engine.rules.table import Jet, Kind, Site, Spread
+from curvestep.engine.subsample import cut_plan, find_cut
 
 if TYPE_CHECKING:
     from curvestep.engine.analysis import Plan
@@ -21,7 +24,13 @@ if TYPE_CHECKING:
 
 
 def curvature_sweep(
-    tape: Tape, params: Sequence[Tensor], direction: Sequence[Tensor], *, per_sample: bool, form: Form
+    tape: Tape,
+    params: Sequence[Tensor],
+    direction: Sequence[Tensor],
+    *,
+    per_sample: bool,
+    form: Form,
+    samples: float | None,
 ) -> Curvature:
     """Run the sweep; see `Tape.curvature`."""
     check_direction(params, direction)
@@ -29,7 +38,10 @@ def curvature_sweep(
         seeds = seeds_of(tape, params, direction)
         root = tape.root
         plan = analyse(tape, root, seeds)
-        ledger = Ledger(plan, root, form=form, per_sample=per_sample)
+        share = 1.0
+        if samples is not None:
+            plan, share = _part_of(plan, root, samples)
+        ledger = Ledger(plan, root, form=form, per_sample=per_sample, share=share)
         first: dict[Value, Tensor] = dict(seeds)
         second: dict[Value, Tensor] = {}
         for index, node in enumerate(plan.steps):
@@ -45,6 +57,27 @@ def curvature_sweep(
                     second[value] = ddy.to(value.dtype)
             _forget(plan, index, node, first, second)
         return ledger.close(first.get(root), second.get(root))
+
+
+def _part_of(plan: Plan, root: Value, samples: float) -> tuple[Plan, float]:
+    """The plan of the samples asked for and their share of the batch; all of them where that cannot be done."""
+    batch = plan.batch
+    if batch is None:
+        reason = "no sample axis was found; give record() the number of samples"
+    else:
+        count = math.ceil(samples * batch) if isinstance(samples, float) else samples
+        if count >= batch:
+            return plan, 1.0
+        cut = find_cut(plan, root)
+        if not cut.reason:
+            return cut_plan(plan, cut, count), count / batch
+        reason = cut.reason
+    warnings.warn(
+        f"The curvature of a part of the batch was asked for, but that of the whole batch is measured: {reason}. The "
+        "result is right and costs a full pass; leave `samples` out to ask for that.",
+        stacklevel=4,
+    )
+    return plan, 1.0
 
 
 def first_tangents(

@@ -243,6 +243,7 @@ class Tape:
         *,
         per_sample: bool = True,
         form: Form = "auto",
+        samples: float | None = None,
     ) -> Curvature:
         """The exact second directional derivative of the recorded loss.
 
@@ -267,6 +268,12 @@ class Tape:
             form: "tangent" pairs second-order terms with cotangents where they arise (Algorithm 2); "taylor" carries
                 them to the loss (equation 21), which splits exactly under batch normalisation too, for one product
                 more; "auto" carries them only where samples interact.
+            samples: measure the first so many samples of the batch (an int, at least 1) or this fraction of it (a
+                float in (0, 1], rounded up) instead of all. J is then the mean over these samples, penalties on
+                weights whole: `total` is an unbiased estimate of the batch's curvature, as the samples of a batch come
+                in random order, `per_sample` has one exact entry for each of them, and `slope` is that of the part,
+                not of the batch. Where samples mix (batch normalisation in training, contrastive losses) or their
+                axis is lost the whole batch is measured, with a warning; `Curvature.samples` says how many were.
 
         Returns:
             A `Curvature`: `total` and `slope` are tensors of shape (); `per_sample` has shape (B,) and mean `total`.
@@ -276,10 +283,12 @@ class Tape:
             MissingRuleError: an operation between a parameter and the loss has no rule.
             DirectionError: params and direction do not match.
             SampleAxisError: no tensor has an axis of the stated `batch_size`.
-            ValueError: `form` is none of the three.
+            ValueError: `form` is none of the three, or `samples` is no count and no fraction.
 
         Cost:
-            One tangent pass: three products for every product of the forward (one in the first layer), no host sync.
+            One tangent pass: three products for every product of the forward (one in the first layer), no host sync;
+            of a part of the batch, that part of it. Per operation a few microseconds of Python, and once for each
+            new sequence of shapes some milliseconds to find how the tape is cut.
 
         Example:
             The curvature of ½‖θ‖² along d is ‖d‖²:
@@ -298,13 +307,16 @@ class Tape:
         Deviations: one sweep serves both forms. Where samples are independent downstream, second-order terms are
             paired with cotangents at once (Algorithm 2); elsewhere they are carried forward (equation 21), so
             that the split stays exact under batch normalisation, where Algorithm 2 alone splits only the sum.
+            `samples` is not in the source, which measures all of them.
         """
         from curvestep.engine.sweep import curvature_sweep
 
         if form not in get_args(Form):
             raise ValueError(f"form must be one of {', '.join(get_args(Form))}, but form={form!r} was given.")
+        if samples is not None:
+            _check_samples(samples)
         self.require_visible()
-        return curvature_sweep(self, params, direction, per_sample=per_sample, form=form)
+        return curvature_sweep(self, params, direction, per_sample=per_sample, form=form, samples=samples)
 
     def loss_along(self, params: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]) -> Tensor:
         """The recorded loss at points of a line, on the same batch with the same random numbers.
@@ -461,3 +473,13 @@ class Tape:
     def released(self) -> bool:
         """Whether `release` was called."""
         return self._released
+
+
+def _check_samples(samples: float) -> None:
+    """Refuse what is neither a count nor a fraction."""
+    count = isinstance(samples, int) and not isinstance(samples, bool) and samples >= 1
+    if not count and not (isinstance(samples, float) and 0 < samples <= 1):
+        raise ValueError(
+            "samples must be a whole number of at least 1, or a fraction above 0 and at most 1 as a float, but "
+            f"samples={samples!r} was given. Leave it out to measure the whole batch."
+        )

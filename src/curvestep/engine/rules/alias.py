@@ -43,14 +43,14 @@ def _jet(site: Site) -> Jet:
 
 
 def _axis(site: AxisSite) -> Annotation:
-    old, written = site.at(0), _seen_from(site.at(1), site.arg(2), site.arg(3))
+    old, written = site.at(0), seen_from(site.at(1), site.arg(2), site.arg(3))
     if written is Marker.SHARED or written == old:
         return old
     # A write of samples into a tensor that knew none gives it theirs; two different answers leave none.
     return written if old is Marker.SHARED else Marker.LOST
 
 
-def _seen_from(written: Annotation, target: Geometry, source: Geometry) -> Annotation:
+def seen_from(written: Annotation, target: Geometry, source: Geometry) -> Annotation:
     """The annotation of what was written with geometry `source`, as an axis of a tensor of geometry `target`."""
     if not isinstance(written, SampleAxis) or target == source:
         return written
