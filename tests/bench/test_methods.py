@@ -12,6 +12,8 @@ from curvestep.bench.methods.baselines import cosine_factor
 from curvestep.bench.methods.method import BuildRequest, Built
 
 STEPS, EPOCHS = 40, 4
+# These rely on the loss alone, in which a penalty has no place.
+WITHOUT_PENALTY = {"alig", "alig-momentum"}
 
 
 def build(
@@ -46,10 +48,17 @@ def test_rows_build(name: str) -> None:
     assert row.name == name and row.description
     built = build(name, 0.1 if row.needs_lr else None)
     assert isinstance(built.optimizer, torch.optim.Optimizer)
-    # A method that measures its step is exactly one that needs no learning rate.
+    # A method that measures its step is exactly one that needs no learning rate; a default makes sense for those alone.
     assert (built.reporter is None) == row.needs_lr
     assert built.reporter is None or built.reporter is built.optimizer
-    assert built.optimizer.param_groups[0]["weight_decay"] == 1e-7
+    assert row.default_lr is None or not row.needs_lr
+    assert built.optimizer.param_groups[0].get("weight_decay") == (None if name in WITHOUT_PENALTY else 1e-7)
+
+
+def test_a_default_rate_is_used_and_may_be_replaced() -> None:
+    assert build("alig", None).optimizer.param_groups[0]["lr"] == METHODS["alig"].default_lr == 1.0
+    assert build("alig", 0.1).optimizer.param_groups[0]["lr"] == 0.1
+    assert build("alig-momentum", None).optimizer.param_groups[0]["momentum"] == 0.9
 
 
 def test_unknown_method_lists_the_known() -> None:

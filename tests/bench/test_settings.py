@@ -26,6 +26,13 @@ def test_rate_schedule_is_no_setting_of_a_method_without_rate() -> None:
     assert run_config(cosine, "adamw", 0.1, 0).key != run_config(WISH, "adamw", 0.1, 0).key
 
 
+def test_a_rate_may_be_given_where_there_is_a_default() -> None:
+    default, given = run_config(WISH, "alig", None, 0), run_config(WISH, "alig", 0.1, 0)
+    assert (default.label, given.label) == ("alig", "alig, lr 0.1")
+    assert run_config(WISH, "alig", 1.0, 0).key == default.key != given.key
+    assert with_rates(["alig", "sgd"], [0.1]) == [("alig", None), ("sgd", 0.1)]
+
+
 @pytest.mark.parametrize(
     ("changes", "method", "lr", "sentence"),
     [

@@ -53,7 +53,7 @@ def run_config(wish: Wish, method: str, lr: float | None, seed: int) -> RunConfi
     Args:
         wish: what was asked for.
         method: name of the method.
-        lr: learning rate, for methods that need one.
+        lr: learning rate, for methods that need one or let one be given.
         seed: of the run.
 
     Returns:
@@ -70,7 +70,7 @@ def run_config(wish: Wish, method: str, lr: float | None, seed: int) -> RunConfi
     if row.needs_lr and lr is None:
         free = ", ".join(name for name, other in METHODS.items() if not other.needs_lr)
         raise SettingError(f"The method {method} needs a learning rate, give one with --lr; {free} need none.")
-    if not row.needs_lr and lr is not None:
+    if lr is not None and not row.needs_lr and row.default_lr is None:
         raise SettingError(f"The method {method} takes no learning rate, it measures its step size; leave out --lr.")
     if lr is not None and not (math.isfinite(lr) and lr > 0.0):
         raise SettingError(f"A learning rate is a positive finite number, --lr {lr:g} was given.")
@@ -112,8 +112,9 @@ def run_config(wish: Wish, method: str, lr: float | None, seed: int) -> RunConfi
     )
     # The schedule of a learning rate is no setting of a method that has none.
     if row.needs_lr:
-        config = replace(config, lr=lr, decay=wish.decay, schedule=wish.schedule, warmup=wish.warmup)
-    return config
+        return replace(config, lr=lr, decay=wish.decay, schedule=wish.schedule, warmup=wish.warmup)
+    # A default that is spelt out is the same run.
+    return config if lr == row.default_lr else replace(config, lr=lr)
 
 
 def comparison(wish: Wish, methods: Sequence[tuple[str, float | None]], seeds: int) -> tuple[RunConfig, ...]:
@@ -136,7 +137,7 @@ def comparison(wish: Wish, methods: Sequence[tuple[str, float | None]], seeds: i
 
 
 def with_rates(methods: Sequence[str], lrs: Sequence[float]) -> list[tuple[str, float | None]]:
-    """Each method that needs a learning rate once with each, the others once.
+    """Each method that needs a learning rate once with each, the others once, at their defaults.
 
     Args:
         methods: names.

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from curvestep.bench.errors import SettingError
+from curvestep.bench.methods.alig import ALIG, ALIG_MOMENTUM
 from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
 from curvestep.bench.methods.method import Method
 from curvestep.bench.methods.rescaled import RAN_SGD, RED_ADAM, RED_ADAM_GEOMETRIC, RED_RMSPROP, RED_SGD
 
 METHODS: dict[str, Method] = {
-    method.name: method for method in (RED_SGD, RED_RMSPROP, RED_ADAM, RED_ADAM_GEOMETRIC, RAN_SGD, SGD, RMSPROP, ADAMW)
+    method.name: method
+    for method in (
+        RED_SGD,
+        RED_RMSPROP,
+        RED_ADAM,
+        RED_ADAM_GEOMETRIC,
+        RAN_SGD,
+        ALIG,
+        ALIG_MOMENTUM,
+        SGD,
+        RMSPROP,
+        ADAMW,
+    )
 }
 
 

@@ -30,7 +30,7 @@ class BuildRequest:
 
     Args:
         parameters: the network's trainable parameters.
-        lr: the learning rate, None for methods that need none.
+        lr: the learning rate, None for methods that need none or are to use their default.
         decay: factor on it after each epoch, in (0, 1].
         schedule: ``exponential`` or ``cosine``.
         warmup: steps of linear warm-up before the cosine.
@@ -82,11 +82,14 @@ class Method:
     Args:
         name: what the command line calls it.
         description: one line for ``curvestep methods``.
-        needs_lr: whether a learning rate must be given; the others take none.
+        needs_lr: whether a learning rate must be given.
         build: makes the optimizer and its schedule.
+        default_lr: the learning rate (or the cap on it) of a method that needs none but lets one be given; None for
+            methods that take none at all.
     """
 
     name: str
     description: str
     needs_lr: bool
     build: Callable[[BuildRequest], Built]
+    default_lr: float | None = None
