@@ -53,6 +53,10 @@ _SHARED_VARIANTS: dict[str, Options] = {
     "L2": {"weight_decay": 0.01},
     "decoupled decay": {"decoupled_weight_decay": 0.01},
     "tight cap": {"max_relative_step": 0.05},
+    "floor": {"floor": 0.5},
+    "band": {"band": (1e-3, 2.0, 0.75)},
+    "guard": {"guard": 1},
+    "lazy guard": {"guard": 3, "lr": 0.5},
 }
 
 _SHARED_REFUSALS = (
@@ -66,12 +70,20 @@ _SHARED_REFUSALS = (
     Refusal({"decoupled_weight_decay": float("inf")}, r"decoupled_weight_decay=inf was given"),
     Refusal({"max_relative_step": 0.0}, r"max_relative_step=0\.0 was given"),
     Refusal({"max_relative_step": float("inf")}, r"max_relative_step=inf was given"),
+    Refusal({"floor": -1.0}, r"floor=-1\.0 was given"),
+    Refusal({"band": (2.0, 1.0, 0.75)}, r"band=\(2\.0, 1\.0, 0\.75\) was given"),
+    Refusal({"guard": -1}, r"guard=-1 was given"),
+    Refusal({"guard": 0.5}, r"guard=0\.5 was given"),
 )
 
 METHODS: dict[str, Method] = {
     "RescaledSGD": Method(
         make=RescaledSGD,
-        variants={**_SHARED_VARIANTS, "momentum": {"momentum": 0.9, "lr": 0.1}},
+        variants={
+            **_SHARED_VARIANTS,
+            "momentum": {"momentum": 0.9, "lr": 0.1},
+            "smoothed slope": {"momentum": 0.9, "lr": 0.1, "slope": "smoothed"},
+        },
         refusals=(*_SHARED_REFUSALS, Refusal({"momentum": 1.0}, r"momentum=1\.0 was given")),
         learns={"lr": 0.1},
         state_per_parameter={"plain": (), "momentum": ("exp_avg",)},
@@ -90,13 +102,14 @@ METHODS: dict[str, Method] = {
     ),
     "RescaledAdam": Method(
         make=RescaledAdam,
-        variants={**_SHARED_VARIANTS, "other betas": {"betas": (0.5, 0.999)}},
+        variants={**_SHARED_VARIANTS, "other betas": {"betas": (0.5, 0.999)}, "smoothed slope": {"slope": "smoothed"}},
         refusals=(
             *_SHARED_REFUSALS,
             Refusal({"betas": (1.0, 0.99)}, r"beta1=1\.0 was given"),
             Refusal({"betas": (0.9, -0.5)}, r"beta2=-0\.5 was given"),
             Refusal({"betas": 0.9}, r"pair of the decay rates .* betas=0\.9 was given"),
             Refusal({"eps": float("nan")}, r"eps=nan was given"),
+            Refusal({"slope": "steep"}, r"slope='steep' was given"),
         ),
         learns={"lr": 0.1},  # Appendix C.1: 1 − β₁ is the level at which momentum keeps descending
         state_per_parameter={"plain": ("exp_avg", "exp_avg_sq")},

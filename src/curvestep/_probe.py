@@ -46,6 +46,8 @@ class Probe:
         parameter_norm_sq: ‖θ‖².
         gradient_norm_sq: ‖∇J(θ)‖², over all parameters with a gradient.
         line: what was measured further along the line, in the order in which the rule asked for it.
+        resolution: relative rounding of the losses: the distance of 1 to the next number in the coarsest dtype among
+            the loss's and the parameters'. Losses that differ by less are the same.
     """
 
     loss: float
@@ -56,3 +58,4 @@ class Probe:
     parameter_norm_sq: float
     gradient_norm_sq: float = math.nan
     line: tuple[LineSample, ...] = ()
+    resolution: float = 2.0**-52

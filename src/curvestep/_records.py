@@ -15,6 +15,11 @@ class Outcome(enum.Enum):
         "along it (absolute slope)."
     )
     CLAMPED = "The step was longer than max_relative_step allows and was shortened to that length."
+    OUT_OF_BAND = "The step size lay outside the Robbins–Monro band and was moved to its nearest end."
+    GUARDED = (
+        "The loss at the end of the step was above the bound that the measured curvature promises, and the step was "
+        "shortened until it was not."
+    )
     CAPPED = "The step size was larger than lr, its upper limit, and was lowered to it."
     AT_LOWER_BOUND = (
         "The loss is at or below its lower bound: the step size is 0, and only momentum moved the parameters."
@@ -47,6 +52,8 @@ _MOVED = frozenset(
         Outcome.TAKEN,
         Outcome.ABSOLUTE_SLOPE,
         Outcome.CLAMPED,
+        Outcome.OUT_OF_BAND,
+        Outcome.GUARDED,
         Outcome.CAPPED,
         Outcome.AT_LOWER_BOUND,
         Outcome.FLAT_CURVATURE,

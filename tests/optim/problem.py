@@ -45,7 +45,8 @@ class Problem:
 
     def train(self, optimizer: Optimizer, batches: range) -> list[float]:
         """Take a step on each batch and return the losses."""
-        return [float(optimizer.step(self.closure(optimizer, batch))) for batch in batches]
+        losses: list[Any] = [optimizer.step(self.closure(optimizer, batch)) for batch in batches]
+        return [loss.item() for loss in losses]
 
     def parameters(self) -> list[Tensor]:
         """Detached copies of the parameters."""

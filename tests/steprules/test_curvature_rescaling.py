@@ -135,6 +135,87 @@ def test_ascent_with_the_absolute_slope_takes_the_opposite_direction_s_step() ->
     assert (uphill.outcome, downhill.outcome) == (Outcome.ABSOLUTE_SLOPE, Outcome.TAKEN)
 
 
+def test_the_smoothed_slope_by_hand() -> None:
+    # s = 144 / 12 = 12, then −12: ŝ = 1.2, then 0.9·1.2 − 0.1·12 = −0.12; s̃ = 12, then −0.12 / 0.19.
+    rule = CurvatureRescaling(slope="smoothed")
+    first = rule.choose(PARABOLA, 1.0, rule.init())
+    assert first.rescaling == pytest.approx(0.5, rel=1e-15)  # one term: the signed slope itself
+    assert first.state == pytest.approx({"average": 0.4, "count": 1, "slope": 1.2})
+    second = rule.choose(replace(PARABOLA, slope=-144.0), 1.0, first.state)
+    assert (second.rescaling, second.outcome, second.advances) == (0.0, Outcome.ASCENT_DIRECTION, True)
+    assert second.state["slope"] == pytest.approx(-0.12, rel=1e-13)
+    third = rule.choose(PARABOLA, 1.0, second.state)
+    smoothed = (0.9 * -0.12 + 0.1 * 12.0) / (1 - 0.9**3)
+    assert third.rescaling == pytest.approx(2 * smoothed * 12.0 / (144 * 4), rel=1e-13)
+
+
+def test_a_smoothed_slope_may_descend_where_this_batch_s_ascends() -> None:
+    rule = CurvatureRescaling(slope="smoothed")
+    state = rule.choose(PARABOLA, 1.0, rule.init()).state
+    choice = rule.choose(replace(PARABOLA, slope=-14.4), 1.0, state)
+    assert choice.outcome is Outcome.TAKEN
+    assert choice.rescaling == pytest.approx(2 * (0.9 * 1.2 - 0.12) / 0.19 * 12 / (144 * 4), rel=1e-13)
+
+
+def test_the_smoothed_slope_does_not_depend_on_the_lengths_of_the_directions() -> None:
+    rule = CurvatureRescaling(slope="smoothed")
+    state, scaled_state = rule.init(), rule.init()
+    for k, scale in enumerate((1.0, 64.0, 0.125), start=1):
+        probe = replace(PARABOLA, slope=144.0 / k)
+        longer = replace(
+            probe,
+            slope=probe.slope * scale,
+            absolute_curvature=576.0 * scale**2,
+            direction_norm_sq=144.0 * scale**2,
+        )
+        choice, scaled = rule.choose(probe, 1.0, state), rule.choose(longer, 1.0, scaled_state)
+        assert scaled.rescaling * scale == pytest.approx(choice.rescaling, rel=1e-14)
+        state, scaled_state = choice.state, scaled.state
+
+
+def test_the_floor_holds_the_curvature_up() -> None:
+    rule = CurvatureRescaling(floor=16.0)
+    choice = rule.choose(PARABOLA, 1.0, rule.init())
+    assert (choice.lipschitz, choice.rescaling) == (16.0, 2 * 144 / (144 * 16.0))
+    flat = rule.choose(replace(PARABOLA, absolute_curvature=0.0), 1.0, rule.init())
+    assert (flat.outcome, flat.rescaling) == (Outcome.TAKEN, choice.rescaling)
+    assert CurvatureRescaling(floor=2.0).choose(PARABOLA, 1.0, rule.init()).lipschitz == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    ("band", "ell", "step", "outcome"),
+    [
+        ((0.1, 1.0, 0.75), 1.0, 0.5, Outcome.TAKEN),
+        ((0.1, 0.25, 0.75), 1.0, 0.25, Outcome.OUT_OF_BAND),
+        ((0.1, 0.25, 0.75), 0.5, 0.25, Outcome.TAKEN),
+        ((0.6, 0.7, 0.75), 0.5, 0.6, Outcome.OUT_OF_BAND),
+    ],
+)
+def test_the_band_at_the_first_step(
+    band: tuple[float, float, float], ell: float, step: float, outcome: Outcome
+) -> None:
+    rule = CurvatureRescaling(band=band)
+    choice = rule.choose(PARABOLA, ell, rule.init())
+    assert (ell * choice.rescaling, choice.outcome) == (pytest.approx(step, rel=1e-14), outcome)
+
+
+def test_the_band_falls_with_the_steps_and_holds_flat_curvature_too() -> None:
+    rule = CurvatureRescaling(band=(1e-3, 0.4, 0.6))
+    state = rule.init()
+    for k in range(1, 6):
+        choice = rule.choose(replace(PARABOLA, absolute_curvature=0.0), 0.5, state)
+        assert 0.5 * choice.rescaling == pytest.approx(0.4 * k**-0.6, rel=1e-14)  # equation (12)
+        assert choice.outcome is Outcome.OUT_OF_BAND
+        state = choice.state
+
+
+def test_the_band_gives_no_step_where_there_is_no_slope_and_never_beats_the_cap() -> None:
+    rule = CurvatureRescaling(band=(1e9, 1e9, 0.75), max_relative_step=2.0)
+    assert rule.choose(replace(PARABOLA, slope=0.0), 1.0, rule.init()).rescaling == 0.0
+    choice = rule.choose(PARABOLA, 1.0, rule.init())
+    assert (choice.rescaling, choice.outcome) == (2.0 * 3.0 / 12.0, Outcome.CLAMPED)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["slope", "absolute_curvature", "direction_norm_sq"])
 def test_what_is_not_finite_changes_nothing(name: str, bad: float) -> None:
@@ -168,6 +249,14 @@ def test_a_probe_without_the_curvature_is_refused() -> None:
         ({"constant": 0.0}, r"constant=0\.0 was given"),
         ({"constant": math.inf}, r"constant=inf was given"),
         ({"max_relative_step": -1.0}, r"max_relative_step=-1\.0 was given"),
+        ({"slope_decay": 1.0}, r"slope_decay=1\.0 was given"),
+        ({"floor": -1.0}, r"floor=-1\.0 was given"),
+        ({"floor": math.inf}, r"floor=inf was given"),
+        ({"band": (1.0, 2.0)}, r"band=\(1\.0, 2\.0\) was given"),
+        ({"band": (1.0, 2.0, 0.5)}, r"band=\(1\.0, 2\.0, 0\.5\) was given"),
+        ({"band": (1.0, 2.0, 1.0)}, r"band=\(1\.0, 2\.0, 1\.0\) was given"),
+        ({"band": (0.0, 0.0, 0.75)}, r"band=\(0\.0, 0\.0, 0\.75\) was given"),
+        ({"band": "narrow"}, r"band='narrow' was given"),
     ],
 )
 def test_arguments_out_of_range_are_refused(options: dict[str, object], message: str) -> None:

@@ -38,7 +38,9 @@ def test_nothing_to_divide_by_is_an_infinite_step_for_the_optimizer_to_refuse() 
     assert Polyak(eps=0.0).choose(replace(PROBE, gradient_norm_sq=0.0), 1.0, {}).rescaling == math.inf
 
 
-@pytest.mark.parametrize(("options", "message"), [({"lower_bound": math.inf}, "inf was"), ({"eps": -1.0}, r"eps=-1\.0")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"lower_bound": math.inf}, "inf was"), ({"eps": -1.0}, r"eps=-1\.0")]
+)
 def test_arguments_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Polyak(**options)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from curvestep import _numerics
@@ -73,7 +74,17 @@ def measure(
         direction_norm_sq=direction_norm_sq,
         parameter_norm_sq=parameter_norm_sq,
         gradient_norm_sq=gradient_norm_sq,
+        resolution=_resolution(tape, parameters) if tape is not None and Need.LINE in needs else Probe.resolution,
     )
+
+
+def _resolution(tape: Tape, parameters: Sequence[Tensor]) -> float:
+    """Return the relative rounding of the coarsest dtype that the recorded loss went through."""
+    dtypes = {parameter.dtype for parameter in parameters}
+    dtypes.update(
+        value.dtype for node in tape.nodes for value in node.outputs if value is not None and value.needs_grad
+    )
+    return max(torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point)
 
 
 def extend_line(

@@ -8,8 +8,9 @@ from typing import Any, final
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction
+from curvestep.optim._rescaling import RULE_OPTIONS, rescaling_rule
 from curvestep.optim._shell import AbstractCurvestepOptimizer
-from curvestep.steprules import CurvatureRescaling, StepRule
+from curvestep.steprules import Slope, StepRule
 
 
 @final
@@ -45,9 +46,15 @@ class RescaledAdam(AbstractCurvestepOptimizer):
         betas: β₁ and β₂, each in [0, 1).
         eps: ε, at least 0, in the unit of the gradient.
         beta3: β₃ in [0, 1).
+        slope: What becomes of a direction of ascent: "absolute", "signed" (no step) or "smoothed" (the slope is
+            averaged over the steps with its sign, and where the average is negative there is no step).
         weight_decay: λ, at least 0, in the unit of the curvature.
         decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW; never past zero.
         max_relative_step: Longest step ‖τ d‖ in units of max(‖θ‖, 1), above 0; what flat curvature is held by.
+        floor: The least L̃ that is reckoned with, in the unit of the curvature, at least 0; λ is its natural value.
+        band: The (α, β, δ) of α ≤ τ k^δ ≤ β with ½ < δ < 1, in the unit of a learning rate, or None for no band.
+        guard: On every `guard`-th step the loss is measured where the step would end, and the step shortened until the
+            loss keeps to the bound that L̃ promises (`curvestep.steprules.Guard`); 0: never.
 
     Raises:
         ValueError: An argument is out of range.
@@ -55,6 +62,7 @@ class RescaledAdam(AbstractCurvestepOptimizer):
     Cost:
         A recording and one tangent pass a step, about half a gradient more; two tensors of state a parameter; two
         tensors a parameter while the step is taken; two host synchronisations.
+        A guarded step costs a forward pass and a host synchronisation more, and as many again as it is shortened.
 
     Example:
         At the first step d is the sign of g. On ½ (θ₁² + 9 θ₂²) from (3, 1), g = (3, 9), d = (1, 1): the slope is 12,
@@ -89,18 +97,26 @@ class RescaledAdam(AbstractCurvestepOptimizer):
         *,
         eps: float = 1e-8,
         beta3: float = 0.9,
+        slope: Slope = "absolute",
         weight_decay: float = 0.0,
         decoupled_weight_decay: float = 0.0,
         max_relative_step: float = 10.0,
+        floor: float = 0.0,
+        band: tuple[float, float, float] | None = None,
+        guard: int = 0,
     ) -> None:
         options = {
             "lr": lr,
             "betas": betas,
             "eps": eps,
             "beta3": beta3,
+            "slope": slope,
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
             "max_relative_step": max_relative_step,
+            "floor": floor,
+            "band": band,
+            "guard": guard,
         }
         super().__init__(params, options)
 
@@ -113,12 +129,10 @@ class RescaledAdam(AbstractCurvestepOptimizer):
         return Adam(beta1=betas[0], beta2=betas[1], eps=group["eps"])
 
     def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
-        """Return Algorithm 1 with the absolute slope."""
-        return CurvatureRescaling(
-            beta3=groups[0]["beta3"], slope="absolute", max_relative_step=groups[0]["max_relative_step"]
-        )
+        """Return Algorithm 1."""
+        return rescaling_rule(groups[0], groups[0]["slope"])
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
         """The options of Algorithm 1."""
-        return ("beta3", "max_relative_step")
+        return (*RULE_OPTIONS, "slope")

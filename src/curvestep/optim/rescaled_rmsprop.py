@@ -8,8 +8,9 @@ from typing import Any, final
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Direction, RMSprop
+from curvestep.optim._rescaling import RULE_OPTIONS, rescaling_rule
 from curvestep.optim._shell import AbstractCurvestepOptimizer
-from curvestep.steprules import CurvatureRescaling, StepRule
+from curvestep.steprules import StepRule
 
 
 @final
@@ -44,6 +45,10 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
         weight_decay: λ, at least 0, in the unit of the curvature.
         decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW; never past zero.
         max_relative_step: Longest step ‖τ d‖ in units of max(‖θ‖, 1), above 0; what flat curvature is held by.
+        floor: The least L̃ that is reckoned with, in the unit of the curvature, at least 0; λ is its natural value.
+        band: The (α, β, δ) of α ≤ τ k^δ ≤ β with ½ < δ < 1, in the unit of a learning rate, or None for no band.
+        guard: On every `guard`-th step the loss is measured where the step would end, and the step shortened until the
+            loss keeps to the bound that L̃ promises (`curvestep.steprules.Guard`); 0: never.
 
     Raises:
         ValueError: An argument is out of range.
@@ -51,6 +56,7 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
     Cost:
         A recording and one tangent pass a step, about half a gradient more; one tensor of state a parameter; two
         tensors a parameter while the step is taken; two host synchronisations.
+        A guarded step costs a forward pass and a host synchronisation more, and as many again as it is shortened.
 
     Example:
         At the first step d is the sign of g. On ½ (θ₁² + 9 θ₂²) from (3, 1), g = (3, 9), d = (1, 1): the slope is 12,
@@ -86,6 +92,9 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
         weight_decay: float = 0.0,
         decoupled_weight_decay: float = 0.0,
         max_relative_step: float = 10.0,
+        floor: float = 0.0,
+        band: tuple[float, float, float] | None = None,
+        guard: int = 0,
     ) -> None:
         options = {
             "lr": lr,
@@ -95,6 +104,9 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
             "max_relative_step": max_relative_step,
+            "floor": floor,
+            "band": band,
+            "guard": guard,
         }
         super().__init__(params, options)
 
@@ -104,11 +116,9 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
 
     def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
         """Return Algorithm 1 with the signed slope: ⟨g, P⁻¹g⟩ cannot be negative."""
-        return CurvatureRescaling(
-            beta3=groups[0]["beta3"], slope="signed", max_relative_step=groups[0]["max_relative_step"]
-        )
+        return rescaling_rule(groups[0], "signed")
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
         """The options of Algorithm 1."""
-        return ("beta3", "max_relative_step")
+        return RULE_OPTIONS

@@ -8,8 +8,9 @@ from typing import Any, final
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Direction, Gradient, HeavyBall
+from curvestep.optim._rescaling import RULE_OPTIONS, rescaling_rule
 from curvestep.optim._shell import AbstractCurvestepOptimizer
-from curvestep.steprules import CurvatureRescaling, StepRule
+from curvestep.steprules import Slope, StepRule
 
 
 @final
@@ -35,11 +36,18 @@ class RescaledSGD(AbstractCurvestepOptimizer):
         params: Parameters, named parameters or groups of them, as in `torch.optim`; real, any floating dtype (averages
             and sums are float32 for 16-bit ones).
         lr: ℓ, without unit, at least 0. Groups with different ℓ share one r; a group with 0 is not moved.
-        momentum: β in [0, 1). Above 0, d is the bias-corrected average of g and the slope's absolute value is used.
+        momentum: β in [0, 1). Above 0, d is the bias-corrected average of g, which may ascend: see `slope`.
         beta3: β₃ in [0, 1).
+        slope: What becomes of a direction of ascent: "absolute", "signed" (no step) or "smoothed" (the slope is
+            averaged over the steps with its sign, and where the average is negative there is no step). Read
+            only with momentum.
         weight_decay: λ, at least 0, in the unit of the curvature.
         decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW; never past zero.
         max_relative_step: Longest step ‖τ d‖ in units of max(‖θ‖, 1), above 0; what flat curvature is held by.
+        floor: The least L̃ that is reckoned with, in the unit of the curvature, at least 0; λ is its natural value.
+        band: The (α, β, δ) of α ≤ τ k^δ ≤ β with ½ < δ < 1, in the unit of a learning rate, or None for no band.
+        guard: On every `guard`-th step the loss is measured where the step would end, and the step shortened until the
+            loss keeps to the bound that L̃ promises (`curvestep.steprules.Guard`); 0: never.
 
     Raises:
         ValueError: An argument is out of range.
@@ -47,6 +55,7 @@ class RescaledSGD(AbstractCurvestepOptimizer):
     Cost:
         A recording and one tangent pass a step, about half a gradient more; no state, or one tensor a parameter with
         momentum; one tensor a parameter while the step is taken; two host synchronisations.
+        A guarded step costs a forward pass and a host synchronisation more, and as many again as it is shortened.
 
     Example:
         ½ mean_s (θ − x_s)² at ℓ = ½ is minimised in one step, at the mean of the batch:
@@ -77,17 +86,25 @@ class RescaledSGD(AbstractCurvestepOptimizer):
         *,
         momentum: float = 0.0,
         beta3: float = 0.9,
+        slope: Slope = "absolute",
         weight_decay: float = 0.0,
         decoupled_weight_decay: float = 0.0,
         max_relative_step: float = 10.0,
+        floor: float = 0.0,
+        band: tuple[float, float, float] | None = None,
+        guard: int = 0,
     ) -> None:
         options = {
             "lr": lr,
             "momentum": momentum,
             "beta3": beta3,
+            "slope": slope,
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
             "max_relative_step": max_relative_step,
+            "floor": floor,
+            "band": band,
+            "guard": guard,
         }
         super().__init__(params, options)
 
@@ -96,14 +113,11 @@ class RescaledSGD(AbstractCurvestepOptimizer):
         return Gradient() if group["momentum"] == 0.0 else HeavyBall(group["momentum"])
 
     def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
-        """Return Algorithm 1, with the absolute slope as soon as one group has momentum."""
-        return CurvatureRescaling(
-            beta3=groups[0]["beta3"],
-            slope="signed" if all(group["momentum"] == 0.0 for group in groups) else "absolute",
-            max_relative_step=groups[0]["max_relative_step"],
-        )
+        """Return Algorithm 1; the slope is signed unless a group has momentum."""
+        signed = all(group["momentum"] == 0.0 for group in groups)
+        return rescaling_rule(groups[0], "signed" if signed else groups[0]["slope"])
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
         """The options of Algorithm 1."""
-        return ("beta3", "max_relative_step")
+        return (*RULE_OPTIONS, "slope")

@@ -9,15 +9,19 @@ from curvestep.steprules._base import StepRule as StepRule
 from curvestep.steprules.constant import Constant as Constant
 from curvestep.steprules.curvature_rescaling import CurvatureRescaling as CurvatureRescaling
 from curvestep.steprules.curvature_rescaling import CurvatureState as CurvatureState
+from curvestep.steprules.curvature_rescaling import Slope as Slope
+from curvestep.steprules.guard import Guard as Guard
 from curvestep.steprules.polyak import Polyak as Polyak
 
 __all__ = [
     "Constant",
     "CurvatureRescaling",
     "CurvatureState",
+    "Guard",
     "LineRequest",
     "Polyak",
     "RuleState",
+    "Slope",
     "StepChoice",
     "StepRule",
 ]

@@ -11,17 +11,19 @@ from curvestep._probe import Need, Probe
 from curvestep._records import Outcome
 from curvestep.steprules._base import RuleState, StepChoice
 
-#: How a negative slope is treated: kept, so that no step is taken, or replaced by its absolute value.
-Slope = Literal["signed", "absolute"]
+#: How a negative slope is treated: kept, so that no step is taken; replaced by its absolute value; or averaged over
+#: the steps with its sign.
+Slope = Literal["signed", "absolute", "smoothed"]
 
 
 @final
 @dataclass(frozen=True)
 class CurvatureState:
-    """What the rule remembers: ĉ, the moving average of the curvature, and k, how many curvatures it holds."""
+    """What the rule remembers: ĉ and k, how many curvatures it holds; ŝ, the average of the slope if it is smoothed."""
 
     average: float = 0.0
     count: int = 0
+    slope: float = 0.0
 
 
 @final
@@ -34,6 +36,10 @@ class CurvatureRescaling:
 
         ĉ ← β₃ ĉ + (1−β₃) c,    c̃ = ĉ / (1 − β₃^k),    L̃ = max(c̃, c),    τ = ℓ r.
 
+    With ``slope="smoothed"`` the slope per unit length is averaged with its sign, s = ⟨d, g⟩ / ‖d‖,
+
+        ŝ ← β₄ ŝ + (1−β₄) s,    s̃ = ŝ / (1 − β₄^k),    r = κ s̃ / (‖d‖ L̃).
+
     ℓ = ½ goes to the minimum of the parabola that has this slope and the curvature L̃; ℓ = 1 to its far side, where the
     loss is the same as at the start; ℓ > 1 beyond it. r d does not depend on the length of d.
 
@@ -45,6 +51,10 @@ class CurvatureRescaling:
     ⟨d, g⟩    ``probe.slope``                            slope along d
     mean_s    ``probe.absolute_curvature``               mean over samples of the absolute curvature
     ĉ, k      ``state["average"]``, ``state["count"]``   moving average of c, number of its terms
+    β₄        ``slope_decay``                            decay of the average of s
+    ŝ         ``state["slope"]``                         moving average of s
+    λ₀        ``floor``                                  L̃ is never below it
+    α, β, δ   ``band``                                   α ≤ τ k^δ ≤ β
     L̃         ``choice.lipschitz``                       estimate of the gradient's Lipschitz constant
     r         ``choice.rescaling``                       the step τ is ℓ r
     ========  =========================================  ==========================================
@@ -53,17 +63,25 @@ class CurvatureRescaling:
 
     - The step is never longer than ‖τ d‖ = ``max_relative_step`` · max(‖θ‖, 1): a longer one is shortened to it
       (``CLAMPED``), and where L̃ is zero or too small to divide by it is that length (``FLAT_CURVATURE``).
-    - Direction of ascent, ⟨d, g⟩ < 0: with ``slope="signed"`` the parameters stay (``ASCENT_DIRECTION``) while the
-      states advance, so that a momentum can turn; with ``slope="absolute"`` the step of |⟨d, g⟩| is taken along d
-      (``ABSOLUTE_SLOPE``).
+    - With a ``floor`` λ₀, L̃ = max(c̃, c, λ₀). The L2 term λ/2 ‖θ‖² shifts every eigenvalue of the Hessian by λ, so λ is
+      its natural value.
+    - With a ``band`` (α, β, δ) a step with τ k^δ outside [α, β] is moved to the nearest end (``OUT_OF_BAND``), before
+      the cap is applied; τ has the unit of a learning rate, so that α and β depend on the length of d.
+    - Direction of ascent, ⟨d, g⟩ < 0 (smoothed: s̃ < 0): with ``slope="signed"`` and "smoothed" the parameters stay
+      (``ASCENT_DIRECTION``) while the states advance, so that a momentum can turn; with ``slope="absolute"`` the step
+      of |⟨d, g⟩| is taken along d (``ABSOLUTE_SLOPE``).
     - ‖d‖ = 0 (``ZERO_DIRECTION``), or a slope or a curvature that is not finite (``NON_FINITE_CURVATURE``): no step,
       and the state stays what it was.
 
     Args:
         beta3: β₃, without unit, in [0, 1).
-        slope: "signed" for directions that descend (gradient, RMSprop), "absolute" for those with momentum.
+        slope: "signed" for directions that descend (gradient, RMSprop), "absolute" or "smoothed" for those with
+            momentum.
         constant: κ, without unit, above 0.
         max_relative_step: longest step in units of max(‖θ‖, 1), above 0; without unit.
+        slope_decay: β₄, without unit, in [0, 1); read only where the slope is smoothed.
+        floor: λ₀, in the unit of the curvature, at least 0.
+        band: (α, β, δ) with 0 ≤ α ≤ β, β above 0 and ½ < δ < 1, or None.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -83,7 +101,8 @@ class CurvatureRescaling:
 
     Source:
         F. de Gournay and A. Gossard, "Adaptive scaling of the learning rate by second order automatic differentiation",
-        27 October 2022: Algorithm 1, lines 4 to 7; the absolute slope is from Appendix C.1, "Step choice".
+        27 October 2022: Algorithm 1, lines 4 to 7; the absolute slope is from Appendix C.1, "Step choice"; the band is
+        equation (12).
 
     Deviations:
         - κ = 2. Line 7 of Algorithm 1 prints r = ⟨d, g⟩ / (2 ‖d‖² L̃) and equation (10) r = ⟨d, g⟩ / (‖d‖² L). Neither
@@ -91,6 +110,7 @@ class CurvatureRescaling:
           variable, that ℓ = ½ on ½ E‖θ − X‖² lands on the mean of the batch, that ℓ = 1 is the largest step that does
           not increase the loss and ℓ = 2 one that does, and equation (11). All of them hold with κ = 2 and with no
           other constant; the tests hold it to them. ``constant=0.5`` gives the printed line 7, ``constant=1`` (10).
+        - The smoothed slope and the floor, which the source does not have; both are off by default.
         - The cap on the step, which the source does not have: it lets r be infinite where the curvature vanishes.
     """
 
@@ -98,17 +118,22 @@ class CurvatureRescaling:
     slope: Slope = "signed"
     constant: float = 2.0
     max_relative_step: float = 10.0
+    slope_decay: float = 0.9
+    floor: float = 0.0
+    band: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuse arguments that are out of range."""
-        if not 0.0 <= self.beta3 < 1.0:
-            msg = (
-                "beta3 is the decay rate of a moving average and must lie in [0, 1), "
-                f"but beta3={self.beta3!r} was given."
-            )
-            raise ValueError(msg)
+        for name in ("beta3", "slope_decay"):
+            value = getattr(self, name)
+            if not 0.0 <= value < 1.0:
+                msg = (
+                    f"{name} is the decay rate of a moving average and must lie in [0, 1), but {name}={value!r} was "
+                    "given."
+                )
+                raise ValueError(msg)
         if self.slope not in get_args(Slope):
-            msg = f"slope must be 'signed' or 'absolute', but slope={self.slope!r} was given."
+            msg = f"slope must be 'signed', 'absolute' or 'smoothed', but slope={self.slope!r} was given."
             raise ValueError(msg)
         if not (math.isfinite(self.constant) and self.constant > 0.0):
             msg = f"constant must be finite and above 0, but constant={self.constant!r} was given."
@@ -119,6 +144,18 @@ class CurvatureRescaling:
                 f"above 0, but max_relative_step={self.max_relative_step!r} was given."
             )
             raise ValueError(msg)
+        if not (math.isfinite(self.floor) and self.floor >= 0.0):
+            msg = (
+                "floor is the least curvature that is reckoned with and must be finite and at least 0, but "
+                f"floor={self.floor!r} was given."
+            )
+            raise ValueError(msg)
+        if self.band is not None and not _is_band(self.band):
+            msg = (
+                "band holds the numbers (α, β, δ) of α ≤ τ k^δ ≤ β with 0 ≤ α ≤ β, β above 0 and finite, and "
+                f"½ < δ < 1, but band={self.band!r} was given."
+            )
+            raise ValueError(msg)
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -126,8 +163,8 @@ class CurvatureRescaling:
         return frozenset({Need.LOSS, Need.SLOPE, Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
 
     def init(self) -> RuleState:
-        """Return ĉ = 0 and k = 0."""
-        return asdict(CurvatureState())
+        """Return ĉ = 0 and k = 0, and ŝ = 0 where the slope is smoothed."""
+        return self._state(CurvatureState())
 
     def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice:
         """Return r and the new average; see the class."""
@@ -142,27 +179,54 @@ class CurvatureRescaling:
         curvature = ratio(measured, probe.direction_norm_sq)  # Algorithm 1, line 4
         if curvature is None:
             return _refusal(Outcome.NON_FINITE_CURVATURE, state)
-        former = CurvatureState(average=float(state["average"]), count=int(state["count"]))
+        length = math.sqrt(probe.direction_norm_sq)
+        former = CurvatureState(float(state["average"]), int(state["count"]), float(state.get("slope", 0.0)))
         new = CurvatureState(  # line 5
-            average=self.beta3 * former.average + (1.0 - self.beta3) * curvature, count=former.count + 1
+            average=self.beta3 * former.average + (1.0 - self.beta3) * curvature,
+            count=former.count + 1,
+            slope=self.slope_decay * former.slope + (1.0 - self.slope_decay) * probe.slope / length,
         )
         corrected = new.average / (1.0 - self.beta3**new.count)  # line 5
-        lipschitz = max(corrected, curvature)  # line 6
-        ascends = probe.slope < 0.0
-        if ascends and self.slope == "signed":
-            return StepChoice(0.0, lipschitz, Outcome.ASCENT_DIRECTION, asdict(new), advances=True)
+        lipschitz = max(corrected, curvature, self.floor)  # line 6
+        slope = probe.slope
+        if self.slope == "smoothed":
+            slope = length * new.slope / (1.0 - self.slope_decay**new.count)
+        ascends = slope < 0.0
+        if ascends and self.slope != "absolute":
+            return StepChoice(0.0, lipschitz, Outcome.ASCENT_DIRECTION, self._state(new), advances=True)
         outcome = Outcome.ABSOLUTE_SLOPE if ascends else Outcome.TAKEN
-        wanted = ratio(self.constant * abs(probe.slope), probe.direction_norm_sq * lipschitz)  # line 7, κ for ½
-        longest = self.max_relative_step * max(math.sqrt(probe.parameter_norm_sq), 1.0)
-        cap = longest / (ell * math.sqrt(probe.direction_norm_sq))
+        wanted = ratio(self.constant * abs(slope), probe.direction_norm_sq * lipschitz)  # line 7, κ for ½
+        cap = self.max_relative_step * max(math.sqrt(probe.parameter_norm_sq), 1.0) / (ell * length)
         if wanted is None:
             # A zero slope asks for no step whatever the curvature is.
-            rescaling, outcome = (cap, Outcome.FLAT_CURVATURE) if probe.slope != 0.0 else (0.0, outcome)
-        elif wanted > cap:
-            rescaling, outcome = cap, Outcome.CLAMPED
+            rescaling, outcome = (math.inf, Outcome.FLAT_CURVATURE) if slope != 0.0 else (0.0, outcome)
         else:
             rescaling = wanted
-        return StepChoice(rescaling, lipschitz, outcome, asdict(new), advances=True)
+        if self.band is not None and rescaling > 0.0:  # equation (12)
+            low, high = (end / (ell * new.count ** self.band[2]) for end in self.band[:2])
+            if not low <= rescaling <= high:
+                rescaling, outcome = min(max(rescaling, low), high), Outcome.OUT_OF_BAND
+        if rescaling > cap:
+            rescaling = cap
+            outcome = outcome if outcome is Outcome.FLAT_CURVATURE else Outcome.CLAMPED
+        return StepChoice(rescaling, lipschitz, outcome, self._state(new), advances=True)
+
+    def _state(self, new: CurvatureState) -> RuleState:
+        """Return the record as what is saved: without ŝ where it is not read."""
+        state = asdict(new)
+        if self.slope != "smoothed":
+            del state["slope"]
+        return state
+
+
+def _is_band(band: object) -> bool:
+    """Whether this is a triple (α, β, δ) in range."""
+    if not (isinstance(band, (tuple, list)) and len(band) == 3):
+        return False
+    if not all(isinstance(number, (int, float)) for number in band):
+        return False
+    low, high, exponent = band
+    return 0.0 <= low <= high < math.inf and high > 0.0 and 0.5 < exponent < 1.0
 
 
 def _refusal(outcome: Outcome, state: RuleState) -> StepChoice:

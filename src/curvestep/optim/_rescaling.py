@@ -1,0 +1,29 @@
+"""The step rule that the rescaled optimizers share, from the options of a group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from curvestep.steprules import CurvatureRescaling, Guard, Slope, StepRule
+
+#: The options that describe the rule; they are the same in every group.
+RULE_OPTIONS = ("beta3", "max_relative_step", "floor", "band", "guard")
+
+
+def rescaling_rule(group: dict[str, Any], slope: Slope) -> StepRule:
+    """Return Algorithm 1 with the options of a group, under a guard where the group asks for one."""
+    rule = CurvatureRescaling(
+        beta3=group["beta3"],
+        slope=slope,
+        max_relative_step=group["max_relative_step"],
+        floor=group["floor"],
+        band=group["band"],
+    )
+    every = group["guard"]
+    if not (isinstance(every, int) and not isinstance(every, bool) and every >= 0):
+        msg = (
+            "guard is the number of steps that share one look at the loss where the step would end, 0 for none, and "
+            f"must be a whole number, but guard={every!r} was given."
+        )
+        raise ValueError(msg)
+    return rule if every == 0 else Guard(rule, every)
