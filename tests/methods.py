@@ -9,7 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from curvestep.optim import ALIG, AbstractRecordedOptimizer, RescaledAdam, RescaledRMSprop, RescaledSGD
+from curvestep.optim import (
+    ALIG,
+    AbstractRecordedOptimizer,
+    RescaledAdam,
+    RescaledRMSprop,
+    RescaledSGD,
+    StepTunedSGD,
+)
 
 Options = dict[str, Any]
 
@@ -34,6 +41,7 @@ class Method:
     eps: Options = field(default_factory=dict)  # options that make the step free of a unit of its own
     rescales: bool = True  # a step is τ d with τ = ℓ r, no longer than max_relative_step allows
     curvature: bool = True  # the curvature is measured, and one that is not finite stops the step
+    scale_free: bool = True  # with the options in eps, multiplying the loss changes no step
     joint: tuple[str, ...] = ()  # options that act on all parameters together, those without a gradient included
 
     def is_joint(self, options: Options) -> bool:
@@ -75,6 +83,12 @@ _SHARED_REFUSALS = (
     Refusal({"guard": -1}, r"guard=-1 was given"),
     Refusal({"guard": 0.5}, r"guard=0\.5 was given"),
 )
+
+
+def _step_tuned(params: Any, lr: float = 0.5, **options: Any) -> StepTunedSGD:
+    """The one method that has no learning rate of its own."""
+    return StepTunedSGD(params, lr, **options)
+
 
 METHODS: dict[str, Method] = {
     "RescaledSGD": Method(
@@ -143,6 +157,29 @@ METHODS: dict[str, Method] = {
         rescales=False,
         curvature=False,
         joint=("max_norm",),
+    ),
+    "StepTunedSGD": Method(
+        make=_step_tuned,
+        variants={
+            "plain": {},
+            "L2": {"weight_decay": 0.01},
+            "wide range": {"factor_range": (0.1, 10.0), "delta": 0.1},
+        },
+        refusals=(
+            Refusal({"lr": -1.0}, r"lr is the learning rate .* but lr=-1\.0 was given"),
+            Refusal({"lr": float("inf")}, r"lr=inf was given"),
+            Refusal({"decay": 1.0}, r"decay=1\.0 was given"),
+            Refusal({"fallback": 0.0}, r"fallback .* but 0\.0 was given"),
+            Refusal({"factor_range": (2.0, 0.5)}, r"low=2\.0 and high=0\.5 were given"),
+            Refusal({"factor_range": 2.0}, r"pair of the least and the largest factor, but 2\.0 was given"),
+            Refusal({"delta": 0.6}, r"delta=0\.6 was given"),
+            Refusal({"weight_decay": -1.0}, r"weight_decay=-1\.0 was given"),
+        ),
+        learns={"lr": 0.3},
+        state_per_parameter={"plain": ("exp_avg",)},
+        rescales=False,
+        curvature=False,
+        scale_free=False,
     ),
 }
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from curvestep.optim import RescaledAdam as RescaledAdam
     from curvestep.optim import RescaledRMSprop as RescaledRMSprop
     from curvestep.optim import RescaledSGD as RescaledSGD
+    from curvestep.optim import StepTunedSGD as StepTunedSGD
 
 __all__ = [
     "__version__",
@@ -38,6 +39,7 @@ __all__ = [
     "RescaledSGD",
     "schedules",
     "StepRecord",
+    "StepTunedSGD",
     # the curvature engine
     "Curvature",
     "record",
@@ -63,6 +65,7 @@ _HOMES = {
     "RescaledAdam": "curvestep.optim",
     "RescaledRMSprop": "curvestep.optim",
     "RescaledSGD": "curvestep.optim",
+    "StepTunedSGD": "curvestep.optim",
     "Diagnosis": "curvestep.diagnostics",
     "doctor": "curvestep.diagnostics",
     "Curvature": "curvestep.engine",

@@ -14,6 +14,7 @@ class Need(enum.Enum):
     SLOPE = "the slope of the loss along the direction"
     CURVATURE = "the curvature of the loss along the direction"
     LINE = "losses further along the direction, or along the last step"
+    SECOND_GRADIENT = "the gradient at another point of the line"
     ABSOLUTE_CURVATURE = "the mean over the batch of the absolute curvature of each sample's loss along the direction"
 
 

@@ -8,6 +8,7 @@ from curvestep.optim.alig import ALIG as ALIG
 from curvestep.optim.rescaled_adam import RescaledAdam as RescaledAdam
 from curvestep.optim.rescaled_rmsprop import RescaledRMSprop as RescaledRMSprop
 from curvestep.optim.rescaled_sgd import RescaledSGD as RescaledSGD
+from curvestep.optim.step_tuned_sgd import StepTunedSGD as StepTunedSGD
 
 __all__ = [
     "ALIG",
@@ -16,4 +17,5 @@ __all__ = [
     "RescaledAdam",
     "RescaledRMSprop",
     "RescaledSGD",
+    "StepTunedSGD",
 ]

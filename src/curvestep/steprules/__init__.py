@@ -12,6 +12,8 @@ from curvestep.steprules.curvature_rescaling import CurvatureState as CurvatureS
 from curvestep.steprules.curvature_rescaling import Slope as Slope
 from curvestep.steprules.guard import Guard as Guard
 from curvestep.steprules.polyak import Polyak as Polyak
+from curvestep.steprules.step_tuned import StepTuned as StepTuned
+from curvestep.steprules.step_tuned import StepTunedState as StepTunedState
 
 __all__ = [
     "Constant",
@@ -24,4 +26,6 @@ __all__ = [
     "Slope",
     "StepChoice",
     "StepRule",
+    "StepTuned",
+    "StepTunedState",
 ]
