@@ -92,6 +92,22 @@ def test_red_adam_falls_along_a_line_to_a_twentieth() -> None:
     assert seen == pytest.approx([1.0 - 0.95 * step / STEPS for step in range(STEPS)])
 
 
+def test_momentum_starts_at_what_momentum_leaves_and_halves() -> None:
+    seen = rates(build("red-sgd-momentum", None))
+    # 1 - 0.9 in floating point
+    assert seen[0] == pytest.approx(0.1, rel=1e-12) and seen[-1] == pytest.approx(0.1 * 0.5 ** ((EPOCHS - 1) / EPOCHS))
+    assert build("red-sgd-momentum", None).optimizer.param_groups[0]["momentum"] == 0.9
+
+
+def test_a_constant_level_knows_no_horizon() -> None:
+    assert rates(build("half-adam", None)) == rates(build("half-adam-guard", None)) == [0.5] * STEPS
+
+
+def test_guarded_rows_look_at_the_end_of_every_step() -> None:
+    rows = ("red-adam", "red-adam-guard", "half-adam", "half-adam-guard")
+    assert [build(name, None).optimizer.param_groups[0]["guard"] for name in rows] == [0, 1, 0, 1]
+
+
 def test_the_geometric_variant_falls_by_one_factor_to_a_twentieth() -> None:
     seen = rates(build("red-adam-geometric", None))
     ratios = [b / a for a, b in zip(seen, seen[1:], strict=False)]

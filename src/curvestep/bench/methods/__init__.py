@@ -6,7 +6,17 @@ from curvestep.bench.errors import SettingError
 from curvestep.bench.methods.alig import ALIG, ALIG_MOMENTUM
 from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
 from curvestep.bench.methods.method import Method
-from curvestep.bench.methods.rescaled import RAN_SGD, RED_ADAM, RED_ADAM_GEOMETRIC, RED_RMSPROP, RED_SGD
+from curvestep.bench.methods.rescaled import (
+    HALF_ADAM,
+    HALF_ADAM_GUARD,
+    RAN_SGD,
+    RED_ADAM,
+    RED_ADAM_GEOMETRIC,
+    RED_ADAM_GUARD,
+    RED_RMSPROP,
+    RED_SGD,
+    RED_SGD_MOMENTUM,
+)
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -15,6 +25,10 @@ METHODS: dict[str, Method] = {
         RED_RMSPROP,
         RED_ADAM,
         RED_ADAM_GEOMETRIC,
+        RED_ADAM_GUARD,
+        RED_SGD_MOMENTUM,
+        HALF_ADAM,
+        HALF_ADAM_GUARD,
         RAN_SGD,
         ALIG,
         ALIG_MOMENTUM,
