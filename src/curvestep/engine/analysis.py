@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -33,6 +33,7 @@ class Plan:
         separable: whether every second-order term meets its cotangent at a clean value if it is carried there, so
             that the split over samples is exact.
         apart: whether every second-order term arises at a clean value, so that nothing has to be carried.
+        bends: for each step whether the second-order terms that arise in it count; elsewhere only first tangents do.
     """
 
     steps: tuple[Node, ...]
@@ -42,6 +43,7 @@ class Plan:
     clean: frozenset[Value]
     separable: bool
     apart: bool
+    bends: tuple[bool, ...]
 
 
 def analyse(tape: Tape, root: Value, moving: Iterable[Value] | None = None) -> Plan:
@@ -50,19 +52,63 @@ def analyse(tape: Tape, root: Value, moving: Iterable[Value] | None = None) -> P
     reached = _forward(tape.nodes, start)
     steps = _backward(tape.nodes, reached, root)
     last_use = {value: i for i, node in enumerate(steps) for value in node.inputs}
+    everywhere = (True,) * len(steps)
     stated = tape.stated_batch_size
     batch = stated or find_batch(tape.nodes, reached)
     if batch is None:
-        return Plan(steps, last_use, None, {}, frozenset(), separable=False, apart=False)
+        return Plan(steps, last_use, None, {}, frozenset(), separable=False, apart=False, bends=everywhere)
     axes = annotate(tape, reached, batch)
     if stated is not None and stated > 1:
         _require_samples(tape, reached, steps, axes, stated)
     clean = _clean(steps, root, axes, batch)
-    separable = _separable(steps, root, axes, clean)
-    apart = separable and all(
-        v is None or v in clean or v not in last_use for n in steps if _curved(n) for v in n.outputs
+    curved = [node for node in steps if _curved(node)]
+    separable = _separable(steps, curved, root, axes, clean)
+    return Plan(
+        steps, last_use, batch, axes, clean, separable, separable and _apart(curved, clean, last_use), everywhere
     )
-    return Plan(steps, last_use, batch, axes, clean, separable, apart)
+
+
+def gauss_newton(plan: Plan, root: Value, moving: Iterable[Value]) -> Plan:
+    """Let second-order terms count only in the loss: behind the last operation that reads a moving leaf.
+
+    An operation is part of the loss if neither it nor any operation between it and the root reads a moving leaf, or
+    multiplies activations by what was made of such leaves alone (a transposed, cast or normalised weight). A penalty
+    made of leaves alone may still be added to the loss.
+
+    Returns:
+        The plan of dᵀ Jᵀ ∇²ℓ J d, where ℓ is that part and J the Jacobian of everything before it.
+    """
+    leaves = set(moving)
+    made = _made_of(plan, leaves)
+    before: set[Value] = set()  # values that an operation outside the loss reads
+    bends = [False] * len(plan.steps)
+    for index in range(len(plan.steps) - 1, -1, -1):
+        node = plan.steps[index]
+        reads = any(v in leaves for v in node.inputs) or (
+            _curved(node) and any(v in made for v in node.inputs) and any(v not in made for v in node.inputs)
+        )
+        if reads or any(v in before for v in node.outputs if v is not None):
+            before.update(node.inputs)
+        else:
+            bends[index] = True
+    curved = [node for node, bent in zip(plan.steps, bends, strict=True) if bent and _curved(node)]
+    separable = plan.batch is not None and _separable(plan.steps, curved, root, plan.axes, plan.clean)
+    apart = separable and _apart(curved, plan.clean, plan.last_use)
+    return replace(plan, separable=separable, apart=apart, bends=tuple(bends))
+
+
+def _made_of(plan: Plan, leaves: set[Value]) -> set[Value]:
+    """The leaves and what is computed from them, and from constants without samples, alone."""
+    made = set(leaves)
+    for node in plan.steps:
+        if all(v in made or (not v.needs_grad and plan.axes.get(v) is Marker.SHARED) for v in node.inputs):
+            made.update(v for v in node.outputs if v is not None)
+    return made
+
+
+def _apart(curved: Sequence[Node], clean: frozenset[Value], last_use: dict[Value, int]) -> bool:
+    """Whether every second-order term arises at a clean value."""
+    return all(v is None or v in clean or v not in last_use for n in curved for v in n.outputs)
 
 
 def _forward(nodes: Sequence[Node], start: set[Value]) -> set[Value]:
@@ -248,7 +294,13 @@ def _clean(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation], ba
     return frozenset(v for v in held if isinstance(axes.get(v), SampleAxis) or axes.get(v) is Marker.SUMMED)
 
 
-def _separable(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation], clean: frozenset[Value]) -> bool:
+def _separable(
+    steps: Sequence[Node],
+    curved: Sequence[Node],
+    root: Value,
+    axes: dict[Value, Annotation],
+    clean: frozenset[Value],
+) -> bool:
     """Whether carrying second-order terms until they reach a clean value splits them all exactly.
 
     A term of a shared value that reaches the loss through sums alone (a penalty on weights) belongs to every sample
@@ -282,9 +334,7 @@ def _separable(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation]
                     o for n in consumers[value] for o in n.outputs if o is not None and (o in consumers or o is root)
                 ]
                 exact[value] = bool(outs) and all(arrives(value, o) for o in outs)
-    for node in steps:
-        if not _curved(node):
-            continue
+    for node in curved:
         for value in node.outputs:
             if value not in exact or value is None:
                 continue

@@ -10,6 +10,9 @@ from torch import Tensor
 #: Where second-order terms meet cotangents, see `curvestep.engine.ledger.Ledger`.
 Form = Literal["auto", "tangent", "taylor"]
 
+#: Which second derivative: of the loss, or of its last part alone along the first derivative of the network.
+Order = Literal["exact", "ggn"]
+
 
 @final
 @dataclass(frozen=True, slots=True)

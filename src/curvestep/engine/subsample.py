@@ -315,15 +315,17 @@ class _Builder:
         self.axes: dict[Value, Any] = {}
         self.clean: set[Value] = set()
         self.steps: list[Node] = []
+        self.bends: list[bool] = []
 
     def run(self, cut: Cut) -> Plan:
         """Build the twins of all steps."""
         plan = self.plan
         for index, slot, axis in cut.leaves:
             self._piece(plan.steps[index].inputs[slot], axis)
-        for node, step in zip(plan.steps, cut.steps, strict=True):
+        for node, step, bent in zip(plan.steps, cut.steps, plan.bends, strict=True):
             if step is None:
                 continue
+            self.bends.append(bent)
             if step.whole:
                 self.steps.append(node)
                 for value in node.outputs:
@@ -336,8 +338,9 @@ class _Builder:
                 self.steps.append(self.twin_node(node, step))
         last_use = {value: i for i, node in enumerate(self.steps) for value in node.inputs}
         return Plan(
-            tuple(self.steps), last_use, self.count, self.axes, frozenset(self.clean), plan.separable, plan.apart
-        )
+            tuple(self.steps), last_use, self.count, self.axes, frozenset(self.clean), plan.separable, plan.apart,
+            tuple(self.bends),
+        )  # fmt: skip
 
     def _adopt(self, value: Value | None) -> None:
         """Let a value without samples, or summed over them, keep its place in the plan."""
@@ -353,6 +356,7 @@ class _Builder:
         twin = self.twin(value, axis)
         twin.slot = None  # terms met the cotangent of the whole, or are carried through
         self.clean.discard(twin)
+        self.bends.append(True)  # it is linear: what is carried goes through
         self.steps.append(Node(PIECE, _PIECE_RULE, (value, axis, self.batch, self.count), {}, (value,), (twin,), True,
                                False))  # fmt: skip
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from curvestep._errors import DirectionError, MissingRuleError
-from curvestep.engine.analysis import analyse
-from curvestep.engine.curvature import Curvature, Form
+from curvestep.engine.analysis import analyse, gauss_newton
+from curvestep.engine.curvature import Curvature, Form, Order
 from curvestep.engine.ledger import Ledger
 from curvestep.engine.rules.table import Jet, Kind, Site, Spread
 from curvestep.engine.subsample import cut_plan, find_cut
@@ -31,6 +31,7 @@ def curvature_sweep(
     per_sample: bool,
     form: Form,
     samples: float | None,
+    kind: Order,
 ) -> Curvature:
     """Run the sweep; see `Tape.curvature`."""
     check_direction(params, direction)
@@ -38,6 +39,8 @@ def curvature_sweep(
         seeds = seeds_of(tape, params, direction)
         root = tape.root
         plan = analyse(tape, root, seeds)
+        if kind == "ggn":
+            plan = gauss_newton(plan, root, seeds)
         share = 1.0
         if samples is not None:
             plan, share = _part_of(plan, root, samples)
@@ -45,10 +48,12 @@ def curvature_sweep(
         first: dict[Value, Tensor] = dict(seeds)
         second: dict[Value, Tensor] = {}
         for index, node in enumerate(plan.steps):
-            for value, dy, ddy in outgoing(node, Site(node, first, second), first, second):
+            bends = plan.bends[index]
+            site = Site(node, first, second, first_only=not bends)
+            for value, dy, ddy in outgoing(node, site, first, second):
                 if dy is not None:
                     first[value] = dy
-                if ddy is None:
+                if ddy is None or not bends:
                     continue
                 if isinstance(ddy, Spread):
                     if not ledger.take_spread(value, ddy.terms, node.args[ddy.like]):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import RecordingError
-from curvestep.engine.curvature import Curvature, Form
+from curvestep.engine.curvature import Curvature, Form, Order
 from curvestep.engine.opaque import Opaque, reentrant_checkpoint, refuse_opaque
 from curvestep.engine.rules.table import Rule
 
@@ -244,12 +244,17 @@ class Tape:
         per_sample: bool = True,
         form: Form = "auto",
         samples: float | None = None,
+        kind: Order = "exact",
     ) -> Curvature:
-        """The exact second directional derivative of the recorded loss.
+        """The exact second directional derivative of the recorded loss, or its generalised Gauss-Newton form.
 
         Definition:
             q_s = ⟨∇²J_s(θ) d, d⟩ for each sample s, and q = (1/B) Σ_s q_s = ⟨∇²J(θ) d, d⟩ where
             J = (1/B) Σ_s J_s is the scalar that backward was called on (a mean over the batch).
+            With kind="ggn", J_s = ℓ_s ∘ f and q_s = ⟨∇²ℓ_s(f) ḟ, ḟ⟩ with ḟ = ∂f(θ)[d]: at least 0 where ℓ_s is convex,
+            and equal to the exact form where f is linear in θ. ℓ is what comes behind the last operation that reads
+            a moving parameter, or multiplies activations by what is made of parameters alone (a normalised weight);
+            f is everything before it.
 
         | symbol | name | meaning |
         |---|---|---|
@@ -258,6 +263,7 @@ class Tape:
         | q | `total` | curvature of J along d |
         | q_s | `per_sample` | curvature of the loss of sample s along d |
         | ⟨∇J, d⟩ | `slope` | first directional derivative |
+        | f, ℓ_s | | the network up to its last parameter, and the loss of sample s as a function of it |
 
         Args:
             params: leaf tensors that require gradients, any floating dtype. A parameter that the recorded forward
@@ -274,6 +280,9 @@ class Tape:
                 in random order, `per_sample` has one exact entry for each of them, and `slope` is that of the part,
                 not of the batch. Where samples mix (batch normalisation in training, contrastive losses) or their
                 axis is lost the whole batch is measured, with a warning; `Curvature.samples` says how many were.
+            kind: "exact", or "ggn" for the generalised Gauss-Newton form. An activation behind the last weight belongs
+                to ℓ. A penalty in the loss counts in as far as it bends what was computed from a parameter without
+                reading one: of (w − w₀)², written so, the square counts; of w², written so, nothing does.
 
         Returns:
             A `Curvature`: `total` and `slope` are tensors of shape (); `per_sample` has shape (B,) and mean `total`.
@@ -283,12 +292,12 @@ class Tape:
             MissingRuleError: an operation between a parameter and the loss has no rule.
             DirectionError: params and direction do not match.
             SampleAxisError: no tensor has an axis of the stated `batch_size`.
-            ValueError: `form` is none of the three, or `samples` is no count and no fraction.
+            ValueError: `form` or `kind` is none of those named, or `samples` is no count and no fraction.
 
         Cost:
-            One tangent pass: three products for every product of the forward (one in the first layer), no host sync;
-            of a part of the batch, that part of it. Per operation a few microseconds of Python, and once for each
-            new sequence of shapes some milliseconds to find how the tape is cut.
+            One tangent pass: three products for every product of the forward (one in the first layer), two with
+            kind="ggn"; no host sync. Of a part of the batch, that part of it. Per operation some microseconds of
+            Python, and once for each new sequence of shapes some milliseconds to find how the tape is cut.
 
         Example:
             The curvature of ½‖θ‖² along d is ‖d‖²:
@@ -302,7 +311,8 @@ class Tape:
             >>> q.total.item(), q.slope.item()
             (5.0, 11.0)
 
-        Source: de Gournay & Gossard (2022), Algorithm 2 and equations (15) and (21).
+        Source: de Gournay & Gossard (2022), Algorithm 2 and equations (15) and (21); Schraudolph (2002), Fast
+            Curvature Matrix-Vector Products for Second-Order Gradient Descent, section 3 for kind="ggn".
 
         Deviations: one sweep serves both forms. Where samples are independent downstream, second-order terms are
             paired with cotangents at once (Algorithm 2); elsewhere they are carried forward (equation 21), so
@@ -313,10 +323,12 @@ class Tape:
 
         if form not in get_args(Form):
             raise ValueError(f"form must be one of {', '.join(get_args(Form))}, but form={form!r} was given.")
+        if kind not in get_args(Order):
+            raise ValueError(f"kind must be one of {', '.join(get_args(Order))}, but kind={kind!r} was given.")
         if samples is not None:
             _check_samples(samples)
         self.require_visible()
-        return curvature_sweep(self, params, direction, per_sample=per_sample, form=form, samples=samples)
+        return curvature_sweep(self, params, direction, per_sample=per_sample, form=form, samples=samples, kind=kind)
 
     def loss_along(self, params: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]) -> Tensor:
         """The recorded loss at points of a line, on the same batch with the same random numbers.

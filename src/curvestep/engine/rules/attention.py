@@ -7,7 +7,7 @@ queries at a time, so no T×T tensor outlives a block.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -23,14 +23,16 @@ QUERY_BLOCK_ELEMENTS = 1 << 22  # probabilities made at once: 16 MiB in float32
 # -- softmax --------------------------------------------------------------------------------------------------------
 
 
-def softmax_tangents(p: Tensor, dx: Tensor | None, ddx: Tensor | None, dim: int) -> tuple[Tensor | None, Tensor | None]:
+def softmax_tangents(
+    p: Tensor, dx: Tensor | None, ddx: Tensor | None, dim: int, first_only: bool = False
+) -> tuple[Tensor | None, Tensor | None]:
     """Tangents of p = softmax(x): ṗ = p a with a = ẋ − Σpẋ; p̈ = p (a² − Σp a²) + p (ẍ − Σpẍ)."""
     dp: Tensor | None = None
     second: Tensor | None = None
     if dx is not None:
         a = dx - torch.linalg.vecdot(p, dx, dim=dim).unsqueeze(dim)
         dp = p * a
-        second = _pulled(a * a, p, dim)
+        second = None if first_only else _pulled(a * a, p, dim)
     if ddx is not None:
         second = add(second, _pulled(ddx, p, dim))
     return dp, second
@@ -42,7 +44,7 @@ def _pulled(t: Tensor, p: Tensor, dim: int) -> Tensor:
 
 
 def _softmax(s: Site) -> Jet:
-    return softmax_tangents(s.y(), s.d(0), s.dd(0), s.arg(1))
+    return softmax_tangents(s.y(), s.d(0), s.dd(0), s.arg(1), s.first_only)
 
 
 def _log_softmax(s: Site) -> Jet:
@@ -107,8 +109,9 @@ def attention_jet(s: Site, mask: Tensor | None, causal: bool, scale: float | Non
     def mixed(p: Tensor | None, t: Tensor | None) -> Tensor | None:
         return None if p is None or t is None else torch.matmul(p, t)
 
-    def doubled(t: Tensor | None) -> Tensor | None:
-        return None if t is None else t.mul_(2.0)
+    def doubled(product: Callable[[Any, Any], Tensor | None], a: Any, b: Any) -> Tensor | None:
+        found = None if s.first_only else product(a, b)
+        return None if found is None else found.mul_(2.0)
 
     def block(t: Tensor | None, rows: slice) -> Tensor | None:
         return None if t is None else t[..., rows, :]
@@ -131,10 +134,10 @@ def attention_jet(s: Site, mask: Tensor | None, causal: bool, scale: float | Non
             blind = logits.detach().amax(-1, keepdim=True) == -math.inf
             p = torch.softmax(logits.masked_fill_(blind, 0.0), -1).masked_fill(blind, 0.0)
         ds = accumulate(scores(dqb, k), scores(qb, dk))
-        dds = accumulate(doubled(scores(dqb, dk)), scores(ddqb, k), scores(qb, ddk))
-        dp, ddp = softmax_tangents(p, ds, dds, -1)
+        dds = accumulate(doubled(scores, dqb, dk), scores(ddqb, k), scores(qb, ddk))
+        dp, ddp = softmax_tangents(p, ds, dds, -1, s.first_only)
         firsts.append(accumulate(mixed(dp, v), mixed(p, dv)))
-        seconds.append(accumulate(doubled(mixed(dp, dv)), mixed(ddp, v), mixed(p, ddv)))
+        seconds.append(accumulate(doubled(mixed, dp, dv), mixed(ddp, v), mixed(p, ddv)))
 
     def joined(parts: list[Tensor | None]) -> Tensor | None:
         held = [p for p in parts if p is not None]

@@ -25,7 +25,7 @@ def product_jet(site: Site, left: int, right: int, product: Callable[[Tensor, Te
     da, db, dda, ddb = site.d(left), site.d(right), site.dd(left), site.dd(right)
     a = site.x(left) if db is not None or ddb is not None else None
     b = site.x(right) if da is not None or dda is not None else None
-    cross = times(da, db)
+    cross = None if site.first_only else times(da, db)
     if cross is not None:
         cross.mul_(2.0)
     return accumulate(times(da, b), times(a, db)), accumulate(cross, times(dda, b), times(a, ddb))

@@ -21,7 +21,13 @@ aten = torch.ops.aten
 
 
 def normalised(
-    x: Tensor, mean: Tensor, rstd: Tensor, dx: Tensor | None, ddx: Tensor | None, dims: Sequence[int]
+    x: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    dx: Tensor | None,
+    ddx: Tensor | None,
+    dims: Sequence[int],
+    first_only: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """n = (x − mean)·rstd and its two tangents, the statistics moving along with x."""
     n = (x - mean).mul_(rstd)
@@ -40,7 +46,8 @@ def normalised(
         na = (n * a).mean(dims, keepdim=True)
         dn = torch.addcmul(a, n, na, value=-1.0)
         # r̈/r = 3 mean(n a)² − mean(a²) − mean(n b)
-        second = (n * (3 * na * na - (a * a).mean(dims, keepdim=True))).addcmul_(a, na, value=-2.0)
+        if not first_only:
+            second = (n * (3 * na * na - (a * a).mean(dims, keepdim=True))).addcmul_(a, na, value=-2.0)
     if b is not None:
         second = add(second, torch.addcmul(b, n, (n * b).mean(dims, keepdim=True), value=-1.0))
     return n, dn, second
@@ -65,7 +72,8 @@ def _affine(
         return dn, ddn
     w, dw, ddw = shaped(s.x(weight)), shaped(s.d(weight)), shaped(s.dd(weight))
     first = add(mul(w, dn), mul(dw, n), shaped(s.d(bias)))
-    second = add(mul(w, ddn), mul(ddw, n), twice(mul(dw, dn)), shaped(s.dd(bias)))
+    cross = None if s.first_only else twice(mul(dw, dn))
+    second = add(mul(w, ddn), mul(ddw, n), cross, shaped(s.dd(bias)))
     return first, second
 
 
@@ -75,7 +83,7 @@ def _affine(
 def _layer_norm(s: Site) -> list[Jet]:
     x, shape = s.x(0), s.arg(1)
     dims = list(range(x.dim() - len(shape), x.dim()))
-    n, dn, ddn = normalised(x, s.y(1), s.y(2), s.d(0), s.dd(0), dims)
+    n, dn, ddn = normalised(x, s.y(1), s.y(2), s.d(0), s.dd(0), dims, s.first_only)
     return [_affine(n, dn, ddn, s, 2, 3, shape), (None, None), (None, None)]
 
 
@@ -128,8 +136,9 @@ def _group_norm(s: Site) -> list[Jet]:
         return None if t is None else t.reshape(folded)
 
     n, dn, ddn = normalised(
-        x.reshape(folded), s.y(1).unsqueeze(-1), s.y(2).unsqueeze(-1), fold(s.d(0)), fold(s.dd(0)), [2]
-    )
+        x.reshape(folded), s.y(1).unsqueeze(-1), s.y(2).unsqueeze(-1), fold(s.d(0)), fold(s.dd(0)), [2],
+        s.first_only,
+    )  # fmt: skip
 
     def unfold(t: Tensor | None) -> Tensor | None:
         return None if t is None else t.reshape(x.shape)
@@ -171,7 +180,7 @@ def _batch_norm(s: Site) -> list[Jet]:
     shape = (1, -1) + (1,) * (x.dim() - 2)
     if training:
         dims = [0, *range(2, x.dim())]
-        n, dn, ddn = normalised(x, s.y(1).reshape(shape), s.y(2).reshape(shape), s.d(0), s.dd(0), dims)
+        n, dn, ddn = normalised(x, s.y(1).reshape(shape), s.y(2).reshape(shape), s.d(0), s.dd(0), dims, s.first_only)
     else:
         mean, rstd = s.x(3).reshape(shape), (s.x(4) + s.arg(7)).rsqrt().reshape(shape)
         n, dn, ddn = (x - mean) * rstd, mul(s.d(0), rstd), mul(s.dd(0), rstd)

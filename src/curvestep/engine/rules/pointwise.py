@@ -38,7 +38,7 @@ def unary(op: Any, slopes: Callable[[Site], Slopes], *, keep: str, curved: bool 
         first, second = slopes(site)
         dx, ddx = site.d(0), site.dd(0)
         dy = mul(first, dx)
-        if second is None or dx is None:
+        if second is None or dx is None or site.first_only:
             return dy, mul(first, ddx)
         bend = (second * dx).mul_(dx)
         return dy, bend if ddx is None else bend.add_(first * ddx)
@@ -289,7 +289,8 @@ def _mul_jet(s: Site) -> Jet:
     da, db, dda, ddb = s.d(0), s.d(1), s.dd(0), s.dd(1)
     a = operand(s, 0) if db is not None or ddb is not None else None
     b = operand(s, 1) if da is not None or dda is not None else None
-    return add(mul(da, b), mul(a, db)), add(mul(dda, b), mul(a, ddb), twice(mul(da, db)))
+    cross = None if s.first_only else twice(mul(da, db))
+    return add(mul(da, b), mul(a, db)), add(mul(dda, b), mul(a, ddb), cross)
 
 
 def _div_jet(s: Site) -> Jet:

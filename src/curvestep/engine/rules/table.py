@@ -78,7 +78,7 @@ class Rule:
 class Site:
     """One operation on the tape together with the tangents that arrive at it: what a rule sees."""
 
-    __slots__ = ("_first", "_present", "_second", "node")
+    __slots__ = ("_first", "_present", "_second", "first_only", "node")
 
     def __init__(
         self,
@@ -86,11 +86,14 @@ class Site:
         first: dict[Value, Tensor],
         second: dict[Value, Tensor],
         present: dict[Value, Tensor] | None = None,
+        *,
+        first_only: bool = False,
     ) -> None:
         self.node = node
         self._first = first
         self._second = second
         self._present = present  # values of a replay, which stand in for the recorded ones
+        self.first_only = first_only  # ÿ will not be read: a rule may leave it out where that saves work
 
     @property
     def replayed(self) -> bool:
