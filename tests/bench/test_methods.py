@@ -10,6 +10,8 @@ from curvestep.bench.errors import SettingError
 from curvestep.bench.methods import METHODS, get_method
 from curvestep.bench.methods.baselines import cosine_factor
 from curvestep.bench.methods.method import BuildRequest, Built
+from curvestep.bench.runner import run
+from curvestep.bench.settings import Wish, run_config
 
 STEPS, EPOCHS = 40, 4
 # These rely on the loss alone, in which a penalty has no place.
@@ -48,8 +50,8 @@ def test_rows_build(name: str) -> None:
     assert row.name == name and row.description
     built = build(name, 0.1 if row.needs_lr else None)
     assert isinstance(built.optimizer, torch.optim.Optimizer)
-    # A method that measures its step is exactly one that needs no learning rate; a default makes sense for those alone.
-    assert (built.reporter is None) == row.needs_lr
+    # A method that needs no learning rate measures its step; a default makes sense for those alone.
+    assert row.needs_lr or built.reporter is not None
     assert built.reporter is None or built.reporter is built.optimizer
     assert row.default_lr is None or not row.needs_lr
     assert built.optimizer.param_groups[0].get("weight_decay") == (None if name in WITHOUT_PENALTY else 1e-7)
@@ -59,6 +61,19 @@ def test_a_default_rate_is_used_and_may_be_replaced() -> None:
     assert build("alig", None).optimizer.param_groups[0]["lr"] == METHODS["alig"].default_lr == 1.0
     assert build("alig", 0.1).optimizer.param_groups[0]["lr"] == 0.1
     assert build("alig-momentum", None).optimizer.param_groups[0]["momentum"] == 0.9
+
+
+def test_step_tuned_runs_and_reports_its_steps() -> None:
+    record = run(run_config(Wish("digits-mlp", scale="small", epochs=5), "step-tuned", 0.5, 0))
+    assert record.last is not None and record.last.test_accuracy is not None
+    assert record.last.test_accuracy > 0.8  # chance is 0.1
+    assert sum(record.outcomes.values()) == 50
+    # τ_1 = α with γ_0 = 1; later ones lie within the factors ½ … 2 around α k^-½.
+    sizes = [size for size in record.samples.step_size if size is not None]
+    assert sizes[0] == pytest.approx(0.5)
+    for k, size in enumerate(sizes, start=1):
+        # 1e-9 for the power, which the optimizer and this line may take in different orders
+        assert 0.25 * (1 - 1e-9) <= size * k**0.501 <= 1.0 + 1e-9
 
 
 def test_unknown_method_lists_the_known() -> None:

@@ -24,6 +24,8 @@ def test_rate_schedule_is_no_setting_of_a_method_without_rate() -> None:
     cosine = dataclasses.replace(WISH, schedule="cosine", warmup=5)
     assert run_config(cosine, "red-sgd", None, 0).key == run_config(WISH, "red-sgd", None, 0).key
     assert run_config(cosine, "adamw", 0.1, 0).key != run_config(WISH, "adamw", 0.1, 0).key
+    assert run_config(cosine, "step-tuned", 0.1, 0) == run_config(WISH, "step-tuned", 0.1, 0)
+    assert run_config(WISH, "step-tuned", 0.1, 0).lr == 0.1
 
 
 def test_a_rate_may_be_given_where_there_is_a_default() -> None:

@@ -110,8 +110,8 @@ def run_config(wish: Wish, method: str, lr: float | None, seed: int) -> RunConfi
         weight_decay=wish.weight_decay,
         device=wish.device,
     )
-    # The schedule of a learning rate is no setting of a method that has none.
-    if row.needs_lr:
+    # The schedule of a learning rate is no setting of a method that has none, or has one of its own.
+    if row.needs_lr and row.takes_schedule:
         return replace(config, lr=lr, decay=wish.decay, schedule=wish.schedule, warmup=wish.warmup)
     # A default that is spelt out is the same run.
     return config if lr == row.default_lr else replace(config, lr=lr)

@@ -17,6 +17,7 @@ from curvestep.bench.methods.rescaled import (
     RED_SGD,
     RED_SGD_MOMENTUM,
 )
+from curvestep.bench.methods.step_tuned import STEP_TUNED
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -32,6 +33,7 @@ METHODS: dict[str, Method] = {
         RAN_SGD,
         ALIG,
         ALIG_MOMENTUM,
+        STEP_TUNED,
         SGD,
         RMSPROP,
         ADAMW,

@@ -86,6 +86,7 @@ class Method:
         build: makes the optimizer and its schedule.
         default_lr: the learning rate (or the cap on it) of a method that needs none but lets one be given; None for
             methods that take none at all.
+        takes_schedule: whether the schedule of a given learning rate is applied, or the method has one of its own.
     """
 
     name: str
@@ -93,3 +94,4 @@ class Method:
     needs_lr: bool
     build: Callable[[BuildRequest], Built]
     default_lr: float | None = None
+    takes_schedule: bool = True
