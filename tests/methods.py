@@ -11,7 +11,9 @@ from typing import Any
 
 from curvestep.optim import (
     ALIG,
+    LQA,
     AbstractRecordedOptimizer,
+    GeN,
     RescaledAdam,
     RescaledRMSprop,
     RescaledSGD,
@@ -44,14 +46,20 @@ class Method:
     scale_free: bool = True  # with the options in eps, multiplying the loss changes no step
     joint: tuple[str, ...] = ()  # options that act on all parameters together, those without a gradient included
 
+    late: Options = field(default_factory=dict)  # options with which nothing is measured before there was a step
+    decays: tuple[str, ...] = ("weight_decay", "decoupled_weight_decay")
+
+    def measures_at_once(self, options: Options) -> bool:
+        """Whether the first step already looks at the curvature."""
+        return self.curvature and not any(options.get(name) == value for name, value in self.late.items())
+
+    def without_decay(self, options: Options) -> Options:
+        """The options with every weight decay at 0."""
+        return {**options, **dict.fromkeys(self.decays, 0.0)}
+
     def is_joint(self, options: Options) -> bool:
         """Whether parameters without a gradient take part too."""
         return any(name in options for name in self.joint)
-
-
-def without_decay(options: Options) -> Options:
-    """The options with every weight decay at 0."""
-    return {name: 0.0 if name in ("weight_decay", "decoupled_weight_decay") else v for name, v in options.items()}
 
 
 _SHARED_VARIANTS: dict[str, Options] = {
@@ -157,6 +165,7 @@ METHODS: dict[str, Method] = {
         rescales=False,
         curvature=False,
         joint=("max_norm",),
+        decays=(),
     ),
     "StepTunedSGD": Method(
         make=_step_tuned,
@@ -180,6 +189,62 @@ METHODS: dict[str, Method] = {
         rescales=False,
         curvature=False,
         scale_free=False,
+        decays=("weight_decay",),
+    ),
+    "LQA": Method(
+        make=LQA,
+        variants={
+            "plain": {},
+            "level one": {"lr": 1.0},
+            "heavy ball": {"direction": "heavy_ball", "lr": 0.1},
+            "adam": {"direction": "adam", "lr": 0.1},
+            "L2": {"weight_decay": 0.01},
+            "decoupled decay": {"decoupled_weight_decay": 0.01},
+            "lazy and smoothed": {"every": 3, "smoothing": 0.5},
+            "next batch": {"batch": "next", "initial_step": 0.05},
+        },
+        refusals=(
+            Refusal({"lr": -1.0}, r"lr=-1\.0 was given"),
+            Refusal({"direction": "newton"}, r"direction='newton' was given"),
+            Refusal({"direction": "heavy_ball", "momentum": 1.0}, r"momentum=1\.0 was given"),
+            Refusal({"betas": 0.9}, r"pair of the decay rates .* betas=0\.9 was given"),
+            Refusal({"probe": 0.0}, r"probe=0\.0 was given"),
+            Refusal({"every": 0}, r"whole number of at least 1, but 0 was given"),
+            Refusal({"batch": "fresh", "initial_step": 0.1}, r"batch='fresh' was given"),
+            Refusal({"batch": "next"}, r"needs one to begin with: give initial"),
+            Refusal({"smoothing": 1.0}, r"smoothing .* but 1\.0 was given"),
+            Refusal({"change": (2.0, 3.0)}, r"change=\(2\.0, 3\.0\) was given"),
+            Refusal({"initial_step": 0.0}, r"initial .* but 0\.0 was given"),
+            Refusal({"weight_decay": -1.0}, r"weight_decay=-1\.0 was given"),
+        ),
+        learns={"lr": 0.1},
+        state_per_parameter={
+            "plain": (),
+            "heavy ball": ("exp_avg",),
+            "adam": ("exp_avg", "exp_avg_sq"),
+            "next batch": ("last_step",),
+        },
+        eps={"eps": 0.0},
+        late={"batch": "next"},
+    ),
+    "GeN": Method(
+        make=GeN,
+        variants={
+            "plain": {},
+            "every step": {"every": 1, "initial_step": 0.01},
+            "same batch": {"batch": "same", "every": 2, "initial_step": 0.01},
+        },
+        refusals=(
+            Refusal({"initial_step": 0.0}, r"initial .* but 0\.0 was given"),
+            Refusal({"betas": (1.0, 0.9)}, r"beta1=1\.0 was given"),
+            Refusal({"every": 0}, r"whole number of at least 1, but 0 was given"),
+            Refusal({"decoupled_weight_decay": -1.0}, r"decoupled_weight_decay=-1\.0 was given"),
+        ),
+        learns={"initial_step": 0.03},
+        state_per_parameter={"plain": ("exp_avg", "exp_avg_sq", "last_step")},
+        eps={"eps": 0.0},
+        curvature=False,
+        decays=("decoupled_weight_decay",),
     ),
 }
 

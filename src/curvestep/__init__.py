@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from curvestep.engine import record as record
     from curvestep.engine import register_rule as register_rule
     from curvestep.optim import ALIG as ALIG
+    from curvestep.optim import LQA as LQA
+    from curvestep.optim import GeN as GeN
     from curvestep.optim import RescaledAdam as RescaledAdam
     from curvestep.optim import RescaledRMSprop as RescaledRMSprop
     from curvestep.optim import RescaledSGD as RescaledSGD
@@ -33,6 +35,8 @@ __all__ = [
     "__version__",
     # optimizers, the schedules of their ℓ, and what a step reports
     "ALIG",
+    "GeN",
+    "LQA",
     "Outcome",
     "RescaledAdam",
     "RescaledRMSprop",
@@ -62,6 +66,8 @@ _HOMES = {
     "Outcome": "curvestep._records",
     "StepRecord": "curvestep._records",
     "ALIG": "curvestep.optim",
+    "GeN": "curvestep.optim",
+    "LQA": "curvestep.optim",
     "RescaledAdam": "curvestep.optim",
     "RescaledRMSprop": "curvestep.optim",
     "RescaledSGD": "curvestep.optim",

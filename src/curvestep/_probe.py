@@ -14,6 +14,7 @@ class Need(enum.Enum):
     SLOPE = "the slope of the loss along the direction"
     CURVATURE = "the curvature of the loss along the direction"
     LINE = "losses further along the direction, or along the last step"
+    LAST_STEP = "the last step, kept to be measured along"
     SECOND_GRADIENT = "the gradient at another point of the line"
     ABSOLUTE_CURVATURE = "the mean over the batch of the absolute curvature of each sample's loss along the direction"
 
@@ -21,6 +22,8 @@ class Need(enum.Enum):
 @dataclass(frozen=True)
 class LineSample:
     """J(θ − t d) on the recorded batch, with the random numbers of the recording and the L2 term.
+
+    Where the rule asked along the last step u, so that θ + u is where it began, it is J(θ − t u).
 
     Attributes:
         step: t.

@@ -15,6 +15,13 @@ class Outcome(enum.Enum):
         "along it (absolute slope)."
     )
     CLAMPED = "The step was longer than max_relative_step allows and was shortened to that length."
+    KEPT = "The step size of the last measurement was kept: none was due, or it found no minimum ahead."
+    LIMITED = "The minimum of the parabola lay outside what one measurement may change, and the nearest step was taken."
+    OPENS_DOWN = (
+        "The parabola through the losses opens downwards or is too flat to be told from a line, and the step that is "
+        "foreseen for this was taken."
+    )
+    CURVATURE_HELD = "The step was taken from the slope of this batch and the curvature that was measured last."
     OUT_OF_BAND = "The step size lay outside the Robbins–Monro band and was moved to its nearest end."
     GUARDED = (
         "The loss at the end of the step was above the bound that the measured curvature promises, and the step was "
@@ -52,6 +59,10 @@ _MOVED = frozenset(
         Outcome.TAKEN,
         Outcome.ABSOLUTE_SLOPE,
         Outcome.CLAMPED,
+        Outcome.CURVATURE_HELD,
+        Outcome.KEPT,
+        Outcome.LIMITED,
+        Outcome.OPENS_DOWN,
         Outcome.OUT_OF_BAND,
         Outcome.GUARDED,
         Outcome.CAPPED,

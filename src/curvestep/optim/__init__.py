@@ -5,6 +5,8 @@ from __future__ import annotations
 from curvestep.optim._recorded import AbstractRecordedOptimizer as AbstractRecordedOptimizer
 from curvestep.optim._shell import AbstractCurvestepOptimizer as AbstractCurvestepOptimizer
 from curvestep.optim.alig import ALIG as ALIG
+from curvestep.optim.gen import GeN as GeN
+from curvestep.optim.lqa import LQA as LQA
 from curvestep.optim.rescaled_adam import RescaledAdam as RescaledAdam
 from curvestep.optim.rescaled_rmsprop import RescaledRMSprop as RescaledRMSprop
 from curvestep.optim.rescaled_sgd import RescaledSGD as RescaledSGD
@@ -12,6 +14,8 @@ from curvestep.optim.step_tuned_sgd import StepTunedSGD as StepTunedSGD
 
 __all__ = [
     "ALIG",
+    "GeN",
+    "LQA",
     "AbstractCurvestepOptimizer",
     "AbstractRecordedOptimizer",
     "RescaledAdam",

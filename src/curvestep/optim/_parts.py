@@ -15,6 +15,9 @@ from curvestep._errors import CurvestepError
 from curvestep._numerics import squared_norm, working_dtype
 from curvestep.directions import Direction, State
 
+#: Name in ``optimizer.state[p]`` of the step that led to where the parameter is, decoupled decay left out.
+LAST_STEP = "last_step"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -89,6 +92,24 @@ def scaled_direction(part: Part, ell: float) -> list[Tensor]:
     if part.lr != ell:
         direction = _numerics.scale(direction, part.lr / ell)
     return [tensor.to(parameter.dtype) for tensor, parameter in zip(direction, part.parameters, strict=True)]
+
+
+def keep_last_steps(parts: Sequence[Part], directions: Sequence[list[Tensor]], step_size: float) -> None:
+    """Keep u = τ d in the state of every parameter that is about to move."""
+    for part, direction in zip(parts, directions, strict=True):
+        for state, displacement in zip(part.states, _numerics.scale(direction, step_size), strict=True):
+            state[LAST_STEP] = displacement.to(working_dtype(displacement.dtype))
+
+
+def last_steps(parts: Sequence[Part]) -> list[list[Tensor]]:
+    """Return the last u of every parameter; zeros for one that has not moved yet."""
+    return [
+        [
+            state[LAST_STEP].to(parameter.dtype) if LAST_STEP in state else torch.zeros_like(parameter.detach())
+            for state, parameter in zip(part.states, part.parameters, strict=True)
+        ]
+        for part in parts
+    ]
 
 
 def update(part: Part, direction: Sequence[Tensor], step_size: float, rescaling: float) -> None:

@@ -10,12 +10,21 @@ from typing import Any
 from torch import Tensor
 
 from curvestep._numerics import squared_norm, to_host
-from curvestep._probe import Probe
+from curvestep._probe import Need, Probe
 from curvestep._records import Outcome, StepRecord
 from curvestep.directions import Direction
 from curvestep.engine import Tape
 from curvestep.optim._measure import ON_TAPE, extend_line, measure
-from curvestep.optim._parts import Part, check_number, collect, penalty, scaled_direction, update
+from curvestep.optim._parts import (
+    Part,
+    check_number,
+    collect,
+    keep_last_steps,
+    last_steps,
+    penalty,
+    scaled_direction,
+    update,
+)
 from curvestep.optim._recorded import RULE_STATE, STEPS, AbstractRecordedOptimizer
 from curvestep.steprules import LineRequest, StepChoice, StepRule
 
@@ -71,10 +80,13 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
         while isinstance(choice, LineRequest):
             fixed = penalty([part for part in parts if part.lr == 0.0], loss)
             assert tape is not None, "A rule that asks for losses along a line has Need.LINE among its needs."
-            probe = extend_line(probe, choice.steps, tape, moving, directions, fixed, scale)
+            line = directions if choice.along == "direction" else last_steps(moving)
+            probe = extend_line(probe, choice.steps, tape, moving, line, fixed, scale)
             choice = rule.choose(probe, ell, state)
         if tape is not None:
             tape.release()  # before the update: its tensors are not needed any more, and parameters are about to change
+        if choice.outcome.moved and Need.LAST_STEP in rule.needs:
+            keep_last_steps(moving, directions, ell * choice.rescaling)
         if choice.advances:
             self._advance_states(parts, choice.state)
         if choice.outcome.moved:

@@ -11,16 +11,20 @@ from curvestep.steprules.curvature_rescaling import CurvatureRescaling as Curvat
 from curvestep.steprules.curvature_rescaling import CurvatureState as CurvatureState
 from curvestep.steprules.curvature_rescaling import Slope as Slope
 from curvestep.steprules.guard import Guard as Guard
+from curvestep.steprules.local_quadratic import Batch as Batch
+from curvestep.steprules.local_quadratic import LocalQuadratic as LocalQuadratic
 from curvestep.steprules.polyak import Polyak as Polyak
 from curvestep.steprules.step_tuned import StepTuned as StepTuned
 from curvestep.steprules.step_tuned import StepTunedState as StepTunedState
 
 __all__ = [
+    "Batch",
     "Constant",
     "CurvatureRescaling",
     "CurvatureState",
     "Guard",
     "LineRequest",
+    "LocalQuadratic",
     "Polyak",
     "RuleState",
     "Slope",

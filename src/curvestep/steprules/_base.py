@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome
@@ -39,9 +39,12 @@ class LineRequest:
     Attributes:
         steps: the t at which J(θ − t d) is wanted, in units of d; ``choose`` is called again with them in
             ``probe.line``.
+        along: "direction", or "last step" for J(θ − t u) with u the step that led to θ; a rule that asks for it has
+            ``Need.LAST_STEP`` among its needs.
     """
 
     steps: tuple[float, ...]
+    along: Literal["direction", "last step"] = "direction"
 
 
 class StepRule(Protocol):
