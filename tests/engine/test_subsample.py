@@ -221,3 +221,20 @@ def test_the_second_step_of_a_net_finds_the_cut_of_the_first(monkeypatch: pytest
     tape = tape_of(net, x, y)
     for count in (1, 3):
         check_part(tape.curvature(params, d, samples=count), tape.curvature(params, d), count)
+
+
+def test_what_depends_on_values_is_looked_at_every_time() -> None:
+    net = nn.Linear(4, 3).double()
+    params, x, y = list(net.parameters()), torch.randn(5, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1])
+    d = [torch.randn_like(p) for p in params]
+
+    def picked(order: Tensor) -> curvestep.Tape:
+        with curvestep.record() as tape:
+            (-torch.log_softmax(net(x), 1)[order, y]).mean().backward()
+        return tape
+
+    in_order = picked(torch.arange(5))
+    check_part(in_order.curvature(params, d, samples=2), in_order.curvature(params, d), 2)
+    shuffled = picked(torch.tensor([1, 0, 3, 2, 4]))  # the same shapes, but sample 0 now meets the target of sample 1
+    with pytest.warns(UserWarning, match="whole batch is measured"):
+        assert shuffled.curvature(params, d, samples=2).samples == 5

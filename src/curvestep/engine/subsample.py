@@ -22,19 +22,21 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
-from curvestep.engine.analysis import Plan
+from curvestep.engine.analysis import Plan, analyse, gauss_newton
+from curvestep.engine.curvature import Order
 from curvestep.engine.rules.alias import ALIAS_UPDATE, seen_from
 from curvestep.engine.rules.loss import MEAN, SUM
 from curvestep.engine.rules.table import Jet, Kind, Rule, Site, Spread, elementwise_axis, mul
 from curvestep.engine.samples import Marker, SampleAxis, first_samples
-from curvestep.engine.tape import Node, Value
+from curvestep.engine.tape import Node, Tape, Value
 
 aten = torch.ops.aten
 
@@ -69,111 +71,159 @@ class StepCut:
     """How one operation of a plan is cut.
 
     Attributes:
+        node: its place on the tape.
         inputs: for each input the axis along which it is narrowed, None where it is taken whole.
         outputs: the same for each output.
         pieces: narrowed versions to make of what this operation computed whole: (output, axis).
         whole: whether the operation runs as recorded.
+        bends: as in `Plan`.
+        clean: for each output whether it is clean, as in `Plan`.
+        summed: for each output whether it is a sum over the samples.
     """
 
+    node: int
     inputs: tuple[SampleAxis | None, ...]
     outputs: tuple[SampleAxis | None, ...]
     pieces: tuple[tuple[int, SampleAxis], ...]
     whole: bool
+    bends: bool
+    clean: tuple[bool, ...]
+    summed: tuple[bool, ...]
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How a plan is cut, whatever the number of samples: it depends on operations and shapes alone.
+    """How a tape is cut, whatever the number of samples: it depends on operations and shapes alone.
 
     Attributes:
-        steps: one a step of the plan; None where the step is not needed.
-        leaves: narrowed versions to make of leaves: (step and input that read the leaf, axis).
-        reason: why the plan cannot be cut; empty if it can.
+        batch: the number of samples; None where no axis was found.
+        reason: why the tape cannot be cut; empty if it can.
+        steps: the operations that are needed, in order.
+        leaves: narrowed versions to make of leaves: (place on the tape and input that read the leaf, axis).
+        separable, apart: as in `Plan`.
     """
 
-    steps: tuple[StepCut | None, ...]
-    leaves: tuple[tuple[int, int, SampleAxis], ...]
+    batch: int | None
     reason: str = ""
+    steps: tuple[StepCut, ...] = ()
+    leaves: tuple[tuple[int, int, SampleAxis], ...] = ()
+    separable: bool = False
+    apart: bool = False
 
 
 # -- how to cut -------------------------------------------------------------------------------------------------------
 
 
-def find_cut(plan: Plan, root: Value) -> Cut:
-    """How to cut the plan, or why that cannot be done; known shapes are not looked at twice."""
-    key = _structure(plan, root)
-    known = _CUTS.get(key)
-    if known is None:
-        try:
-            known = _derive(plan, root)
-            _verify(plan, root, known)
-        except NotCut as why:
-            known = Cut((), (), str(why))
-        _CUTS[key] = known
+def find_cut(tape: Tape, root: Value, moving: Iterable[Value], kind: Order) -> Cut:
+    """How to cut the tape, or why that cannot be done; a tape of known structure is not looked at twice."""
+    moving = set(moving)
+    key = _structure(tape, root, moving, kind)
+    known = None if key is None else _CUTS.get(key)
+    if known is not None:
+        _CUTS.move_to_end(key)
+        return known
+    plan = analyse(tape, root, moving)
+    if kind == "ggn":
+        plan = gauss_newton(plan, root, moving)
+    try:
+        found = _derive(plan, root, {node: i for i, node in enumerate(tape.nodes)})
+        _verify(tape, plan, found)
+    except NotCut as why:
+        found = Cut(plan.batch, str(why))
+    if key is not None:
+        _CUTS[key] = found
         if len(_CUTS) > _MOST_CUTS:
             _CUTS.popitem(last=False)
-    else:
-        _CUTS.move_to_end(key)
-    return known
+    return found
 
 
 _CUTS: OrderedDict[Any, Cut] = OrderedDict()
 _MOST_CUTS = 64
+_PLAIN = {int, float, bool, str, complex, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
+#: Operations whose axis rule reads values or strides, not only shapes.
+_READ_VALUES = {aten.index.Tensor, aten.as_strided.default, aten.as_strided_.default}
 
 
-def _structure(plan: Plan, root: Value) -> Any:
-    """All that a cut depends on, hashable and without tensors."""
+def _structure(tape: Tape, root: Value, moving: set[Value], kind: Order) -> Any:
+    """All that a cut depends on, hashable and without tensors; None where it depends on more."""
     number: dict[Value, int] = {}
-    axes = plan.axes
-    parts: list[Any] = [plan.batch, plan.separable]
+    parts: list[Any] = [tape.stated_batch_size, kind]
 
     def seen(value: Value) -> Any:
         known = number.get(value)
         if known is not None:
             return known
         number[value] = len(number)
-        return value.shape, value.dtype, value.needs_grad, axes.get(value), value in plan.clean
+        if value.origin is not None:
+            return value.shape, value.dtype, value.needs_grad
+        return value.shape, value.dtype, value.needs_grad, value in moving, type(value.data) is Parameter
 
     def plain(arg: Any) -> Any:
-        if isinstance(arg, Value):
+        kind = type(arg)
+        if kind is Value:
             return seen(arg)
-        return tuple([plain(a) for a in arg]) if isinstance(arg, (list, tuple)) else arg
+        if kind in _PLAIN:
+            return arg
+        if kind is list or kind is tuple:
+            return tuple([plain(a) for a in arg])
+        raise _Opaque
 
-    for node in plan.steps:
-        parts.append(node.op)
-        parts.append(tuple([plain(a) for a in node.args]))
-        if node.kwargs:
-            parts.append(tuple([(k, plain(v)) for k, v in node.kwargs.items()]))
-        parts.append(tuple([None if v is None else seen(v) for v in node.outputs]))
+    try:
+        for node in tape.nodes:
+            if node.op in _READ_VALUES:
+                return None
+            parts.append(node.op if node.rule is not None else (node.op, None))  # it may be given one later
+            parts += [plain(a) for a in node.args]
+            if node.kwargs:
+                parts += [(k, plain(v)) for k, v in node.kwargs.items()]
+            parts += [None if v is None else seen(v) for v in node.outputs]
+    except _Opaque:
+        return None
     parts.append(number.get(root))
     return tuple(parts)
 
 
-def _derive(plan: Plan, root: Value) -> Cut:
+class _Opaque(Exception):
+    """An argument of which only its own code knows what it does."""
+
+
+def _derive(plan: Plan, root: Value, place: dict[Node, int]) -> Cut:
     """Ask, from the loss back, how each value is needed; raise `NotCut` where samples cannot be told apart."""
+    if plan.batch is None:
+        raise NotCut("no sample axis was found; give record() the number of samples")
     if not plan.separable:
         raise NotCut("samples mix, or their axis is lost, on the way to the loss")
     wanted: dict[Value, set[SampleAxis | None]] = {root: {None}}
-    steps: list[StepCut | None] = [None] * len(plan.steps)
+    steps: list[StepCut] = []
     for index in range(len(plan.steps) - 1, -1, -1):
         node = plan.steps[index]
         found = _of_step(plan, node, wanted)
         if found is None:
             continue
-        steps[index] = found
-        for value, axis in zip(node.inputs, found.inputs, strict=True):
+        inputs, outputs, pieces, whole = found
+        clean = tuple([v in plan.clean for v in node.outputs])
+        summed = tuple([v is not None and plan.axes.get(v) is Marker.SUMMED for v in node.outputs])
+        steps.append(StepCut(place[node], inputs, outputs, pieces, whole, plan.bends[index], clean, summed))
+        for value, axis in zip(node.inputs, inputs, strict=True):
             wanted.setdefault(value, set()).add(axis)
+    steps.reverse()
     leaves: list[tuple[int, int, SampleAxis]] = []
     made = {v for node in plan.steps for v in node.outputs}
-    for index, found in enumerate(steps):
-        for slot, value in enumerate(plan.steps[index].inputs if found is not None else ()):
+    nodes = {index: node for node, index in place.items()}
+    for step in steps:
+        for slot, value in enumerate(nodes[step.node].inputs):
             if value.needs_grad and value not in made and value in wanted:
-                leaves += [(index, slot, axis) for axis in wanted.pop(value) if axis is not None]
-    return Cut(tuple(steps), tuple(leaves))
+                leaves += [(step.node, slot, axis) for axis in sorted_axes(wanted.pop(value))]
+    return Cut(plan.batch, "", tuple(steps), tuple(leaves), plan.separable, plan.apart)
 
 
-def _of_step(plan: Plan, node: Node, wanted: dict[Value, set[SampleAxis | None]]) -> StepCut | None:
+Found = tuple[
+    tuple["SampleAxis | None", ...], tuple["SampleAxis | None", ...], tuple[tuple[int, SampleAxis], ...], bool
+]  # inputs, outputs, pieces and whole of a StepCut
+
+
+def _of_step(plan: Plan, node: Node, wanted: dict[Value, set[SampleAxis | None]]) -> Found | None:
     """How one operation is cut, given how its outputs are wanted."""
     asked = [wanted.get(v, set()) if v is not None else set() for v in node.outputs]
     if not any(asked):
@@ -182,14 +232,14 @@ def _of_step(plan: Plan, node: Node, wanted: dict[Value, set[SampleAxis | None]]
     own = [axes.get(v, Marker.SHARED) if v is not None else Marker.SHARED for v in node.outputs]
     narrow = all(None not in a and a <= {o} for a, o in zip(asked, own, strict=True))
     if narrow:
-        return StepCut(_needs(plan, node, own, asked), _narrowed_outputs(node, own), (), whole=False)
+        return _needs(plan, node, own, asked), _narrowed_outputs(node, own), (), False
     sums = [a for a, o in zip(asked, own, strict=True) if a and o is Marker.SUMMED]
     if sums and any(isinstance(axes.get(v), SampleAxis) for v in node.inputs):
         _require_reduction(plan, node)
         inputs = tuple([_own_axis(axes.get(v)) for v in node.inputs])
-        return StepCut(inputs, (None,) * len(node.outputs), (), whole=False)
+        return inputs, (None,) * len(node.outputs), (), False
     pieces = tuple([(i, a) for i, each in enumerate(asked) for a in sorted_axes(each)])
-    return StepCut((None,) * len(node.inputs), (None,) * len(node.outputs), pieces, whole=True)
+    return (None,) * len(node.inputs), (None,) * len(node.outputs), pieces, True
 
 
 def sorted_axes(axes: set[SampleAxis | None]) -> list[SampleAxis]:
@@ -294,11 +344,10 @@ class _TwinSlot:
         self.scalar = False
 
 
-def cut_plan(plan: Plan, cut: Cut, count: int) -> Plan:
+def cut_plan(tape: Tape, cut: Cut, count: int) -> Plan:
     """The plan of the first `count` samples."""
-    batch = plan.batch
-    assert batch is not None and not cut.reason
-    return _Builder(plan, batch, count).run(cut)
+    assert cut.batch is not None and not cut.reason
+    return _Builder(cut.batch, count).run(tape.nodes, cut)
 
 
 def cut_shape(shape: Sequence[int], axis: SampleAxis, count: int) -> tuple[int, ...]:
@@ -307,58 +356,53 @@ def cut_shape(shape: Sequence[int], axis: SampleAxis, count: int) -> tuple[int, 
 
 
 class _Builder:
-    """Makes the twins of one plan."""
+    """Makes the twins of one tape."""
 
-    def __init__(self, plan: Plan, batch: int, count: int) -> None:
-        self.plan, self.batch, self.count = plan, batch, count
+    def __init__(self, batch: int, count: int) -> None:
+        self.batch, self.count = batch, count
         self.twins: dict[tuple[Value, SampleAxis], Value] = {}
         self.axes: dict[Value, Any] = {}
         self.clean: set[Value] = set()
         self.steps: list[Node] = []
         self.bends: list[bool] = []
 
-    def run(self, cut: Cut) -> Plan:
+    def run(self, nodes: Sequence[Node], cut: Cut) -> Plan:
         """Build the twins of all steps."""
-        plan = self.plan
         for index, slot, axis in cut.leaves:
-            self._piece(plan.steps[index].inputs[slot], axis)
-        for node, step, bent in zip(plan.steps, cut.steps, plan.bends, strict=True):
-            if step is None:
-                continue
-            self.bends.append(bent)
-            if step.whole:
-                self.steps.append(node)
-                for value in node.outputs:
-                    self._adopt(value)
-                for output, axis in step.pieces:
-                    value = node.outputs[output]
-                    assert value is not None
-                    self._piece(value, axis)
-            else:
+            self._piece(nodes[index].inputs[slot], axis)
+        for step in cut.steps:
+            node = nodes[step.node]
+            self.bends.append(step.bends)
+            if not step.whole:
                 self.steps.append(self.twin_node(node, step))
+                continue
+            self.steps.append(node)
+            for at, value in enumerate(node.outputs):
+                self._adopt(value, step, at)
+            for output, axis in step.pieces:
+                value = node.outputs[output]
+                assert value is not None
+                self._piece(value, axis)
         last_use = {value: i for i, node in enumerate(self.steps) for value in node.inputs}
         return Plan(
-            tuple(self.steps), last_use, self.count, self.axes, frozenset(self.clean), plan.separable, plan.apart,
+            tuple(self.steps), last_use, self.count, self.axes, frozenset(self.clean), cut.separable, cut.apart,
             tuple(self.bends),
         )  # fmt: skip
 
-    def _adopt(self, value: Value | None) -> None:
+    def _adopt(self, value: Value | None, step: StepCut, at: int) -> None:
         """Let a value without samples, or summed over them, keep its place in the plan."""
         if value is None:
             return
-        known = self.plan.axes.get(value)
-        self.axes[value] = Marker.SUMMED if known is Marker.SUMMED else Marker.SHARED
-        if known is Marker.SUMMED and value in self.plan.clean:
+        self.axes[value] = Marker.SUMMED if step.summed[at] else Marker.SHARED
+        if step.summed[at] and step.clean[at]:
             self.clean.add(value)
 
     def _piece(self, value: Value, axis: SampleAxis) -> None:
-        """Narrow the tangents of a value that is computed whole."""
+        """Narrow the tangents of a value that is computed whole; its terms met its cotangent, or are carried on."""
         twin = self.twin(value, axis)
-        twin.slot = None  # terms met the cotangent of the whole, or are carried through
-        self.clean.discard(twin)
-        self.bends.append(True)  # it is linear: what is carried goes through
-        self.steps.append(Node(PIECE, _PIECE_RULE, (value, axis, self.batch, self.count), {}, (value,), (twin,), True,
-                               False))  # fmt: skip
+        self.bends.append(True)
+        args = (value, axis, self.batch, self.count)
+        self.steps.append(Node(PIECE, _PIECE_RULE, args, {}, (value,), (twin,), True, False))
 
     def twin_node(self, node: Node, step: StepCut) -> Node:
         """The operation on the first samples."""
@@ -366,13 +410,13 @@ class _Builder:
             v: self.twin(v, a) for v, a in zip(node.inputs, step.inputs, strict=True) if a is not None
         }
         outputs: list[Value | None] = []
-        for value, axis in zip(node.outputs, step.outputs, strict=True):
+        for at, (value, axis) in enumerate(zip(node.outputs, step.outputs, strict=True)):
             if axis is None:
-                self._adopt(value)
+                self._adopt(value, step, at)
                 outputs.append(value)
             else:
                 assert value is not None
-                outputs.append(self.twin(value, axis, made=True))
+                outputs.append(self.twin(value, axis, made=True, clean=step.clean[at]))
         args = list(_swapped(a, swap) for a in node.args)
         rule = node.rule
         assert rule is not None
@@ -407,7 +451,7 @@ class _Builder:
         inputs = tuple([swap.get(v, v) for v in node.inputs])
         return Node(node.op, rule, tuple(args), keyed, inputs, tuple(outputs), node.live, node.mutates)
 
-    def twin(self, value: Value, axis: SampleAxis, *, made: bool = False) -> Value:
+    def twin(self, value: Value, axis: SampleAxis, *, made: bool = False, clean: bool = False) -> Value:
         """The first samples of a value; with its cotangent where its own operation is cut."""
         twin = self.twins.get((value, axis))
         if twin is not None:
@@ -415,14 +459,14 @@ class _Builder:
         twin = Value(cut_shape(value.shape, axis, self.count), value.dtype, None, value.index)
         twin.needs_grad = value.needs_grad
         if value.data is not None:
-            twin.data = self.narrow(value.data.detach(), axis)
+            twin.data = self.narrow(value.data, axis)
             twin.version = value.version
         slot = value.slot
         if slot is not None and made:
             found = slot.cotangent
             narrowed = None if found is None else self.narrow(found, axis)
             twin.slot = _TwinSlot(slot.kept, narrowed)  # type: ignore[assignment]
-        if made and value in self.plan.clean:
+        if clean:
             self.clean.add(twin)
         self.axes[twin] = axis
         self.twins[value, axis] = twin
@@ -478,13 +522,14 @@ _PIECE_RULE = Rule(Kind.LINEAR, _piece_jet, lambda s: s.arg(1))
 # -- the check --------------------------------------------------------------------------------------------------------
 
 
-def _verify(plan: Plan, root: Value, cut: Cut) -> None:
+def _verify(tape: Tape, plan: Plan, cut: Cut) -> None:
     """Run every cut operation's rule without data, on a number of samples that no size can be mistaken for."""
     assert plan.batch is not None
-    builder = _Dry(plan, plan.batch, _prime(plan))
-    for node, step in zip(plan.steps, cut.steps, strict=True):
-        if step is None or step.whole:
+    builder = _Dry(plan.batch, _prime(plan))
+    for step in cut.steps:
+        if step.whole:
             continue
+        node = tape.nodes[step.node]
         twin = builder.twin_node(node, step)
         tangents = {v: _dry(v) for v in twin.inputs if v.needs_grad}
         held = {v: _dry(v) for v in (*twin.inputs, *twin.outputs) if v is not None}

@@ -38,12 +38,11 @@ def curvature_sweep(
     with torch.no_grad(), _disable_current_modes():
         seeds = seeds_of(tape, params, direction)
         root = tape.root
-        plan = analyse(tape, root, seeds)
-        if kind == "ggn":
-            plan = gauss_newton(plan, root, seeds)
-        share = 1.0
-        if samples is not None:
-            plan, share = _part_of(plan, root, samples)
+        plan, share = (None, 1.0) if samples is None else _part_of(tape, root, seeds, samples, kind)
+        if plan is None:
+            plan = analyse(tape, root, seeds)
+            if kind == "ggn":
+                plan = gauss_newton(plan, root, seeds)
         ledger = Ledger(plan, root, form=form, per_sample=per_sample, share=share)
         first: dict[Value, Tensor] = dict(seeds)
         second: dict[Value, Tensor] = {}
@@ -64,25 +63,23 @@ def curvature_sweep(
         return ledger.close(first.get(root), second.get(root))
 
 
-def _part_of(plan: Plan, root: Value, samples: float) -> tuple[Plan, float]:
-    """The plan of the samples asked for and their share of the batch; all of them where that cannot be done."""
-    batch = plan.batch
-    if batch is None:
-        reason = "no sample axis was found; give record() the number of samples"
-    else:
-        count = math.ceil(samples * batch) if isinstance(samples, float) else samples
-        if count >= batch:
-            return plan, 1.0
-        cut = find_cut(plan, root)
+def _part_of(
+    tape: Tape, root: Value, seeds: dict[Value, Tensor], samples: float, kind: Order
+) -> tuple[Plan | None, float]:
+    """The plan of the samples asked for and their share of the batch; None where all of them are to be measured."""
+    cut = find_cut(tape, root, seeds, kind)
+    if cut.batch is not None:
+        count = math.ceil(samples * cut.batch) if isinstance(samples, float) else int(samples)
+        if count >= cut.batch:
+            return None, 1.0
         if not cut.reason:
-            return cut_plan(plan, cut, count), count / batch
-        reason = cut.reason
+            return cut_plan(tape, cut, count), count / cut.batch
     warnings.warn(
-        f"The curvature of a part of the batch was asked for, but that of the whole batch is measured: {reason}. The "
-        "result is right and costs a full pass; leave `samples` out to ask for that.",
+        "The curvature of a part of the batch was asked for, but that of the whole batch is measured: "
+        f"{cut.reason}. The result is right and costs a full pass; leave `samples` out to ask for that.",
         stacklevel=4,
     )
-    return plan, 1.0
+    return None, 1.0
 
 
 def first_tangents(
