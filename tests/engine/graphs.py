@@ -141,14 +141,14 @@ def physics_each(net: nn.Module, x: Tensor) -> Tensor:
     return (F.linear(bend, out.weight) + F.linear(u, out.weight, out.bias)).square().squeeze(1)
 
 
-def unfused(each: bool) -> Loss:
+def unfused(inner: Loss) -> Loss:
     """Recurrent steps as separate operations: the fused kernel keeps no gates."""
 
     def loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "TF32 acceleration")  # of a flag that torch itself puts back
             with torch.backends.mkldnn.flags(enabled=False):
-                return (entropy_each if each else entropy)(net, x, y)
+                return inner(net, x, y)
 
     return loss
 
@@ -246,7 +246,7 @@ GRAPHS = [
           lambda net, x, y: F.cross_entropy(called(net, x), y, reduction="none")),
     *[
         Graph(kind.__name__, functools.partial(nets.Recurrent, kind), [normal(3, 4, 3), integers(3)(3)],
-              unfused(False), unfused(True))
+              unfused(entropy), unfused(entropy_each))
         for kind in (nn.RNN, nn.LSTM, nn.GRU)
     ],
     classes("dropout", nets.WithDropout, normal(4, 4)),
@@ -280,7 +280,7 @@ GRAPHS = [
 
 def task_network(name: str) -> nn.Module:
     """The small network of a task; wide ones are cut, so that double backward sample by sample takes a second."""
-    from curvestep.bench.networks.specs import DenseSpec, GPTSpec, VGG11Spec
+    from curvestep.bench.networks.specs import DenseSpec, GPTSpec, LSTMSpec, ResNetSpec, VGG11Spec, ViTSpec
     from curvestep.bench.tasks import TASKS
 
     spec = TASKS[name].scales["small"].network
@@ -291,6 +291,12 @@ def task_network(name: str) -> nn.Module:
         spec = DenseSpec((first, *inner, last), spec.activation, spec.linear_at)
     elif isinstance(spec, VGG11Spec):
         spec = VGG11Spec(2, spec.classes, spec.beta)
+    elif isinstance(spec, ResNetSpec):
+        spec = ResNetSpec(2, spec.blocks, spec.classes, spec.stem_stride, spec.normalised)
+    elif isinstance(spec, ViTSpec):
+        spec = ViTSpec(14, spec.channels, 7, spec.blocks, 16, spec.heads, spec.classes)
+    elif isinstance(spec, LSTMSpec):
+        spec = LSTMSpec(11, 8, spec.layers)
     else:
         assert isinstance(spec, GPTSpec)
         spec = GPTSpec(11, 6, spec.blocks, 16, 4)
@@ -308,6 +314,13 @@ TASK_GRAPHS = [
     Graph("task mnist-autoencoder", functools.partial(task_network, "mnist-autoencoder"), [unit(3, 49), unit(3, 49)],
           squares, squares_each, smooth=False),
     task("cifar10-vgg11", normal(2, 3, 32, 32), smooth=False),
+    task("cifar10-vgg11-relu", normal(2, 3, 32, 32), smooth=False),
+    task("cifar10-resnet", normal(3, 3, 16, 16), smooth=False, whole="samples mix behind"),
+    task("cifar10-resnet-plain", normal(3, 3, 16, 16), smooth=False),
+    task("mnist-vit", normal(3, 1, 14, 14), scale=SMALL),
+    task("mnist-stream", normal(3, 49)),
     language("task shakespeare-gpt", functools.partial(task_network, "shakespeare-gpt"), length=6, vocabulary=11,
              scale=SMALL),
+    Graph("task shakespeare-lstm", functools.partial(task_network, "shakespeare-lstm"),
+          [integers(11)(3, 6), integers(11)(3, 6)], unfused(token_entropy), unfused(token_entropy_each)),
 ]  # fmt: skip
