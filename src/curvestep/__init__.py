@@ -9,6 +9,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from curvestep import nn as nn
     from curvestep import schedules as schedules
     from curvestep._errors import CurvestepError as CurvestepError
     from curvestep._errors import DirectionError as DirectionError
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from curvestep.engine import record as record
     from curvestep.engine import register_rule as register_rule
     from curvestep.optim import ALIG as ALIG
+    from curvestep.optim import EGDD as EGDD
     from curvestep.optim import LQA as LQA
+    from curvestep.optim import EGStepSize as EGStepSize
     from curvestep.optim import GeN as GeN
     from curvestep.optim import RescaledAdam as RescaledAdam
     from curvestep.optim import RescaledRMSprop as RescaledRMSprop
@@ -35,6 +38,8 @@ __all__ = [
     "__version__",
     # optimizers, the schedules of their ℓ, and what a step reports
     "ALIG",
+    "EGDD",
+    "EGStepSize",
     "GeN",
     "LQA",
     "Outcome",
@@ -44,6 +49,8 @@ __all__ = [
     "schedules",
     "StepRecord",
     "StepTunedSGD",
+    # modules that models are made with
+    "nn",
     # the curvature engine
     "Curvature",
     "record",
@@ -62,10 +69,13 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+_NAMESPACES = frozenset({"nn", "schedules"})
 _HOMES = {
     "Outcome": "curvestep._records",
     "StepRecord": "curvestep._records",
     "ALIG": "curvestep.optim",
+    "EGDD": "curvestep.optim",
+    "EGStepSize": "curvestep.optim",
     "GeN": "curvestep.optim",
     "LQA": "curvestep.optim",
     "RescaledAdam": "curvestep.optim",
@@ -88,8 +98,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Load a public name from the module that defines it, once."""
-    if name == "schedules":
-        return _import_module("curvestep.schedules")
+    if name in _NAMESPACES:
+        return _import_module(f"curvestep.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'curvestep' has no attribute {name!r}")
