@@ -60,11 +60,13 @@ def test_curvature_under_autocast_is_that_of_float32_to_the_precision_of_bfloat1
     whole, cast = _curvature(built, direction, cast=False), _curvature(built, direction, cast=True)
     assert whole.per_sample is not None and cast.per_sample is not None
     assert cast.per_sample_exact and cast.per_sample.dtype == torch.float32
-    # bfloat16 has 8 bits: 0.4 % a rounding, a few tens of roundings on each path, samples of either sign
+    # bfloat16 rounds by up to 0.4 %, and errors of single samples partly cancel in the mean. The largest errors over 31
+    # seeds and these four nets were 0.6 % (total), 2.1 % (one sample) and 0.16 % (slope) of these scales: twice that.
     scale = whole.per_sample.abs().mean().item()
-    assert abs(cast.total.item() - whole.total.item()) <= 0.05 * scale
-    assert (cast.per_sample - whole.per_sample).abs().max().item() <= 0.1 * whole.per_sample.abs().max().item()
-    assert cast.slope.item() == pytest.approx(whole.slope.item(), rel=0.1, abs=0.02 * scale)
+    assert abs(cast.total.item() - whole.total.item()) <= 0.012 * scale
+    assert (cast.per_sample - whole.per_sample).abs().max().item() <= 0.042 * whole.per_sample.abs().max().item()
+    products = [(p.grad * d).abs().sum() for p, d in zip(built[0].parameters(), direction, strict=True)]  # type: ignore[operator]
+    assert abs(cast.slope.item() - whole.slope.item()) <= 0.0032 * float(torch.stack(products).sum())
 
 
 @pytest.mark.parametrize("build", [_dense, _convolutional, _gpt, _recurrent])

@@ -88,11 +88,11 @@ def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "n
 
 @final
 class FunctionOp:
-    """A `torch.autograd.Function` as an operation of the tape: called, it runs the function's own `apply`."""
+    """A `torch.autograd.Function` as an operation of the tape: called, it runs the `apply` that had no rule."""
 
     def __init__(self, function: type[torch.autograd.Function]) -> None:
         self.function = function
-        self.apply = function.apply
+        self.apply: Any = function.apply  # a bound class method
         self.tags: tuple[Any, ...] = ()
 
     def __call__(self, *args: Any) -> Any:
@@ -114,12 +114,10 @@ def _register_function(function: type[torch.autograd.Function], formula: Callabl
     op = FunctionOp(function)
     rule: Rule = decomposition(formula, axis, tuple(range(_MOST_ARGUMENTS)))
 
-    unregistered: Any = function.apply
-
     def apply(cls: type[torch.autograd.Function], *args: Any) -> Any:
         recorder = open_recorder()
         if cls is not function or recorder is None:  # a subclass has a derivative of its own
-            return unregistered.__func__(cls, *args)
+            return op.apply.__func__(cls, *args)
         return recorder.run_as_one(op, rule, args)
 
     _FUNCTIONS.add(function)

@@ -16,7 +16,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 
@@ -107,8 +106,3 @@ def first_samples(tensor: Tensor, axis: SampleAxis, batch: int, count: int) -> T
         return tensor.narrow(axis.dim, 0, count * axis.inner)
     apart = tensor.unflatten(axis.dim, (axis.outer, batch, axis.inner)).narrow(axis.dim + 1, 0, count)
     return apart.flatten(axis.dim, axis.dim + 2)
-
-
-def sample_index(size: int, axis: SampleAxis, batch: int) -> Tensor:
-    """The sample to which each of the `size` positions along the axis belongs: shape (size,), int64."""
-    return torch.arange(size) // axis.inner % batch
