@@ -19,11 +19,12 @@ from torch.utils._python_dispatch import (
 )
 
 from curvestep._errors import RecordingError
+from curvestep.engine.geometry import Geometry, geometry_of
 from curvestep.engine.opaque import opaque
 from curvestep.engine.rules import lookup
 from curvestep.engine.rules.alias import ALIAS_UPDATE
 from curvestep.engine.rules.table import RULES, Rule
-from curvestep.engine.tape import Geometry, Node, Slot, Tape, Value
+from curvestep.engine.tape import Node, Slot, Tape, Value
 
 Memory = Literal["keep", "split"]
 SPLIT_SHARE = 0.1  # of the bytes of forward values: little beside them, yet the head of a net fits
@@ -298,7 +299,7 @@ class Recorder(TorchDispatchMode):
             tensor.register_hook(slot)
             return slot
         # A view written in place gets its gradient through its base, which may be read by other views too.
-        slot = Slot(self.tape.log, tensor, (_geometry(base), _geometry(tensor)))
+        slot = Slot(self.tape.log, tensor, (geometry_of(base), geometry_of(tensor)))
         base.register_hook(slot)
         return slot
 
@@ -338,7 +339,7 @@ class Recorder(TorchDispatchMode):
             if output is None:
                 continue
             log = self._writes.setdefault(_storage(tensor), [])
-            log.append((output, _geometry(tensor)))
+            log.append((output, geometry_of(tensor)))
             output.epoch = len(log)
 
     def _refresh(self, tensor: Tensor, value: Value) -> Value:
@@ -349,10 +350,10 @@ class Recorder(TorchDispatchMode):
         for written, geometry in log[value.epoch :]:
             # A write of constants into constants is noted too: the samples may come in by it (shifted target tokens).
             live = value.needs_grad or written.needs_grad
-            for constant, where in ((value, _geometry(tensor)), (written, geometry)) if live else ():
+            for constant, where in ((value, geometry_of(tensor)), (written, geometry)) if live else ():
                 if not constant.needs_grad and constant.data is None:  # a replay writes it again
                     constant.data = tensor.detach().as_strided(*where).clone()
-            args = (value, written, _geometry(tensor), geometry)
+            args = (value, written, geometry_of(tensor), geometry)
             node = Node(ALIAS_UPDATE, RULES[ALIAS_UPDATE], args, {}, (value, written), (), live, False)
             fresh = Value(tuple(tensor.shape), tensor.dtype, node, 0)
             fresh.needs_grad = tensor.requires_grad
@@ -400,7 +401,3 @@ def _reference(tensor: Tensor) -> Callable[[], Tensor | None]:
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
-
-
-def _geometry(tensor: Tensor) -> Geometry:
-    return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset())

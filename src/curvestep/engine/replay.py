@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from curvestep._errors import MissingRuleError
-from curvestep.engine.rules.alias import ALIAS_UPDATE, put
+from curvestep.engine.geometry import put
+from curvestep.engine.rules.alias import ALIAS_UPDATE
 from curvestep.engine.rules.table import Site, functional_twin
 
 if TYPE_CHECKING:

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from curvestep._errors import RecordingError
 from curvestep.engine.curvature import Curvature, Form, Order
+from curvestep.engine.geometry import Geometry, regather
 from curvestep.engine.opaque import Opaque, reentrant_checkpoint, refuse_opaque
 from curvestep.engine.rules.table import Rule
-
-Geometry = tuple[tuple[int, ...], tuple[int, ...], int]  # size, stride, storage offset
 
 
 class BackwardLog:
@@ -81,21 +80,6 @@ class Slot:
         if self.geometry is not None:
             grad = regather(grad, *self.geometry)
         self.cotangent = grad
-
-
-def regather(tensor: Tensor, source: Geometry, target: Geometry) -> Tensor:
-    """Read the elements of geometry `target` out of a tensor that fills geometry `source` of the same storage."""
-    buffer = flat_buffer(tensor, source, target)
-    buffer.as_strided(*source).copy_(tensor)
-    return buffer.as_strided(*target).clone()
-
-
-def flat_buffer(like: Tensor, *geometries: Geometry) -> Tensor:
-    """A zero buffer long enough to hold every geometry."""
-    reach = [
-        offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1 for size, stride, offset in geometries
-    ]
-    return like.new_zeros(max(reach))
 
 
 class Value:

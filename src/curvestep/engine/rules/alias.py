@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
-from torch import Tensor
-
+from curvestep.engine.geometry import Geometry, put
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
 from curvestep.engine.samples import Annotation, Marker, SampleAxis
-
-Geometry = tuple[tuple[int, ...], tuple[int, ...], int]  # size, stride, storage offset
 
 
 @final
@@ -21,20 +18,6 @@ class AliasUpdate:
 
 
 ALIAS_UPDATE = AliasUpdate()
-
-
-def put(old: Tensor | None, written: Tensor | None, target: Geometry, source: Geometry) -> Tensor | None:
-    """`old`, of geometry `target`, with `written`, of geometry `source`, put in; a missing tensor is zero."""
-    like = written if written is not None else old
-    if like is None:
-        return None
-    reach = max(o + sum((n - 1) * s for n, s in zip(size, st, strict=True)) + 1 for size, st, o in (target, source))
-    buffer = like.new_zeros(reach)
-    if old is not None:
-        buffer.as_strided(*target).copy_(old)
-    window = buffer.as_strided(*source)
-    window.zero_() if written is None else window.copy_(written)
-    return buffer.as_strided(*target).clone()
 
 
 def _jet(site: Site) -> Jet:
