@@ -5,6 +5,8 @@ from __future__ import annotations
 from curvestep.optim._recorded import AbstractRecordedOptimizer as AbstractRecordedOptimizer
 from curvestep.optim._shell import AbstractCurvestepOptimizer as AbstractCurvestepOptimizer
 from curvestep.optim.alig import ALIG as ALIG
+from curvestep.optim.eg_step_size import EGStepSize as EGStepSize
+from curvestep.optim.egdd import EGDD as EGDD
 from curvestep.optim.gen import GeN as GeN
 from curvestep.optim.lqa import LQA as LQA
 from curvestep.optim.rescaled_adam import RescaledAdam as RescaledAdam
@@ -14,6 +16,8 @@ from curvestep.optim.step_tuned_sgd import StepTunedSGD as StepTunedSGD
 
 __all__ = [
     "ALIG",
+    "EGDD",
+    "EGStepSize",
     "GeN",
     "LQA",
     "AbstractCurvestepOptimizer",

@@ -10,6 +10,7 @@ from curvestep.steprules.constant import Constant as Constant
 from curvestep.steprules.curvature_rescaling import CurvatureRescaling as CurvatureRescaling
 from curvestep.steprules.curvature_rescaling import CurvatureState as CurvatureState
 from curvestep.steprules.curvature_rescaling import Slope as Slope
+from curvestep.steprules.exponentiated_gradient import ExponentiatedScale as ExponentiatedScale
 from curvestep.steprules.guard import Guard as Guard
 from curvestep.steprules.local_quadratic import Batch as Batch
 from curvestep.steprules.local_quadratic import LocalQuadratic as LocalQuadratic
@@ -22,6 +23,7 @@ __all__ = [
     "Constant",
     "CurvatureRescaling",
     "CurvatureState",
+    "ExponentiatedScale",
     "Guard",
     "LineRequest",
     "LocalQuadratic",
