@@ -14,8 +14,8 @@ from curvestep.bench.runner import run
 from curvestep.bench.settings import Wish, run_config
 
 STEPS, EPOCHS = 40, 4
-# These rely on the loss alone, in which a penalty has no place.
-WITHOUT_PENALTY = {"alig", "alig-momentum"}
+# λ of the loss, where it is not 1e-7: ALI-G relies on the loss alone, in which a penalty has no place; GeN decouples it.
+PENALTIES = {"alig": None, "alig-momentum": None, "gen": 0.0}
 
 
 def build(
@@ -54,7 +54,7 @@ def test_rows_build(name: str) -> None:
     assert row.needs_lr or built.reporter is not None
     assert built.reporter is None or built.reporter is built.optimizer
     assert row.default_lr is None or not row.needs_lr
-    assert built.optimizer.param_groups[0].get("weight_decay") == (None if name in WITHOUT_PENALTY else 1e-7)
+    assert built.optimizer.param_groups[0].get("weight_decay") == PENALTIES.get(name, 1e-7)
 
 
 def test_a_default_rate_is_used_and_may_be_replaced() -> None:
@@ -74,6 +74,26 @@ def test_step_tuned_runs_and_reports_its_steps() -> None:
     for k, size in enumerate(sizes, start=1):
         # 1e-9 for the power, which the optimizer and this line may take in different orders
         assert 0.25 * (1 - 1e-9) <= size * k**0.501 <= 1.0 + 1e-9
+
+
+def test_the_parabola_rows_have_the_published_constants() -> None:
+    (lqa,) = build("lqa", None).optimizer.param_groups
+    assert (lqa["direction"], lqa["every"], lqa["batch"], lqa["lr"]) == ("gradient", 1, "same", 0.5)
+    (gen,) = build("gen", None).optimizer.param_groups
+    assert (gen["every"], gen["batch"], gen["initial_step"]) == (8, "next", 1e-4)
+    assert gen["decoupled_weight_decay"] == 1e-7
+
+
+@pytest.mark.parametrize("name", ["lqa", "red-adam-smoothed"])
+def test_new_rows_learn_the_digits(name: str) -> None:
+    record = run(run_config(Wish("digits-mlp", scale="small", epochs=5), name, None, 0))
+    assert record.last is not None and record.last.test_accuracy is not None
+    assert record.last.test_accuracy > 0.8  # chance is 0.1
+
+
+def test_the_smoothed_row_averages_its_slope() -> None:
+    slopes = [build(name, None).optimizer.param_groups[0]["slope"] for name in ("red-adam", "red-adam-smoothed")]
+    assert slopes == ["absolute", "smoothed"]
 
 
 def test_unknown_method_lists_the_known() -> None:

@@ -6,6 +6,7 @@ from curvestep.bench.errors import SettingError
 from curvestep.bench.methods.alig import ALIG, ALIG_MOMENTUM
 from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
 from curvestep.bench.methods.method import Method
+from curvestep.bench.methods.parabola import GEN, LQA
 from curvestep.bench.methods.rescaled import (
     HALF_ADAM,
     HALF_ADAM_GUARD,
@@ -13,6 +14,7 @@ from curvestep.bench.methods.rescaled import (
     RED_ADAM,
     RED_ADAM_GEOMETRIC,
     RED_ADAM_GUARD,
+    RED_ADAM_SMOOTHED,
     RED_RMSPROP,
     RED_SGD,
     RED_SGD_MOMENTUM,
@@ -27,12 +29,15 @@ METHODS: dict[str, Method] = {
         RED_ADAM,
         RED_ADAM_GEOMETRIC,
         RED_ADAM_GUARD,
+        RED_ADAM_SMOOTHED,
         RED_SGD_MOMENTUM,
         HALF_ADAM,
         HALF_ADAM_GUARD,
         RAN_SGD,
         ALIG,
         ALIG_MOMENTUM,
+        LQA,
+        GEN,
         STEP_TUNED,
         SGD,
         RMSPROP,

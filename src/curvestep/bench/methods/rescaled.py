@@ -68,6 +68,15 @@ def _red_adam_guard(request: BuildRequest) -> Built:
     return Built(optimizer, reporter=optimizer, step_scheduler=scheduler)
 
 
+def _red_adam_smoothed(request: BuildRequest) -> Built:
+    """Adam's direction, rescaled with the slope averaged over the steps with its sign; ℓ falls along a line."""
+    import curvestep
+
+    optimizer = curvestep.RescaledAdam(request.parameters, weight_decay=request.weight_decay, slope="smoothed")
+    scheduler = curvestep.schedules.linear(optimizer, request.steps, start=1.0, end=0.05)
+    return Built(optimizer, reporter=optimizer, step_scheduler=scheduler)
+
+
 def _half_adam(request: BuildRequest) -> Built:
     """Adam's direction, rescaled; ℓ stays at ½, whatever the length of the run."""
     import curvestep
@@ -95,5 +104,8 @@ RED_SGD_MOMENTUM = Method(
     "red-sgd-momentum", "gradient with momentum 0.9, curvature rescaling, ℓ from 0.1 to 0.05", False, _red_sgd_momentum
 )
 RED_ADAM_GUARD = Method("red-adam-guard", "red-adam, each step held to equation (9)", False, _red_adam_guard)
+RED_ADAM_SMOOTHED = Method(
+    "red-adam-smoothed", "red-adam with the slope averaged over the steps", False, _red_adam_smoothed
+)
 HALF_ADAM = Method("half-adam", "Adam direction, curvature rescaling, ℓ = ½ throughout", False, _half_adam)
 HALF_ADAM_GUARD = Method("half-adam-guard", "half-adam, each step held to equation (9)", False, _half_adam_guard)
