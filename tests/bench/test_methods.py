@@ -14,8 +14,9 @@ from curvestep.bench.runner import run
 from curvestep.bench.settings import Wish, run_config
 
 STEPS, EPOCHS = 40, 4
-# λ of the loss, where it is not 1e-7: ALI-G relies on the loss alone, in which a penalty has no place; GeN decouples it.
-PENALTIES = {"alig": None, "alig-momentum": None, "gen": 0.0}
+# λ of the loss, where it is not 1e-7: ALI-G relies on the loss alone, in which a penalty has no place; GeN decouples
+# it; EGDD has none.
+PENALTIES = {"alig": None, "alig-momentum": None, "gen": 0.0, "egdd": 0.0}
 
 
 def build(
@@ -94,6 +95,14 @@ def test_new_rows_learn_the_digits(name: str) -> None:
 def test_the_smoothed_row_averages_its_slope() -> None:
     slopes = [build(name, None).optimizer.param_groups[0]["slope"] for name in ("red-adam", "red-adam-smoothed")]
     assert slopes == ["absolute", "smoothed"]
+
+
+@pytest.mark.parametrize(("name", "lr"), [("eg-sgd", 0.1), ("eg-adam", 1e-3), ("egdd", 0.02)])
+def test_exponentiated_rows_learn_with_a_given_rate(name: str, lr: float) -> None:
+    record = run(run_config(Wish("digits-mlp", scale="small", epochs=10), name, lr, 0))
+    assert record.last is not None and record.last.test_accuracy is not None
+    assert record.last.test_accuracy > 0.8  # chance is 0.1
+    assert rates(build(name, decay=0.5))[-1] == pytest.approx(0.1 * 0.5 ** (EPOCHS - 1))
 
 
 def test_unknown_method_lists_the_known() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from curvestep.bench.errors import SettingError
 from curvestep.bench.methods.alig import ALIG, ALIG_MOMENTUM
 from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
+from curvestep.bench.methods.exponentiated import EG_ADAM, EG_SGD, EGDD
 from curvestep.bench.methods.method import Method
 from curvestep.bench.methods.parabola import GEN, LQA
 from curvestep.bench.methods.rescaled import (
@@ -42,6 +43,9 @@ METHODS: dict[str, Method] = {
         SGD,
         RMSPROP,
         ADAMW,
+        EG_SGD,
+        EG_ADAM,
+        EGDD,
     )
 }
 

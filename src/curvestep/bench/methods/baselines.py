@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from curvestep.bench.methods.method import BuildRequest, Built, Method
@@ -11,38 +12,35 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-def _sgd(request: BuildRequest) -> Built:
+def sgd(request: BuildRequest) -> Optimizer:
     """Plain gradient descent; λ inside the loss."""
     import torch
 
-    optimizer = torch.optim.SGD(request.parameters, lr=request.given_lr, weight_decay=request.weight_decay)
-    return _scheduled(optimizer, request)
+    return torch.optim.SGD(request.parameters, lr=request.given_lr, weight_decay=request.weight_decay)
 
 
-def _rmsprop(request: BuildRequest) -> Built:
+def rmsprop(request: BuildRequest) -> Optimizer:
     """RMSprop with bias correction, the benchmark's Algorithm 3 with r = 1; λ inside the loss."""
     import torch
 
     # Adam without momentum is that. torch.optim.RMSprop does not correct its average, which starts at zero, so that
     # its first steps would be longer by 1/√(1-β₂), 32 times.
 
-    optimizer = torch.optim.Adam(
+    return torch.optim.Adam(
         request.parameters, lr=request.given_lr, betas=(0.0, 0.999), eps=1e-8, weight_decay=request.weight_decay
     )
-    return _scheduled(optimizer, request)
 
 
-def _adamw(request: BuildRequest) -> Built:
+def adamw(request: BuildRequest) -> Optimizer:
     """AdamW; its weight decay λ is the decoupled one."""
     import torch
 
-    optimizer = torch.optim.AdamW(
+    return torch.optim.AdamW(
         request.parameters, lr=request.given_lr, betas=(0.9, 0.99), weight_decay=request.weight_decay
     )
-    return _scheduled(optimizer, request)
 
 
-def _scheduled(optimizer: Optimizer, request: BuildRequest) -> Built:
+def scheduled(optimizer: Optimizer, request: BuildRequest) -> Built:
     """The optimizer with the schedule that was asked for."""
     from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
@@ -74,6 +72,13 @@ def cosine_factor(step: int, warmup: int, steps: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
-SGD = Method("sgd", "torch's SGD, plain; needs --lr", True, _sgd)
-RMSPROP = Method("rmsprop", "RMSprop with bias correction (torch's Adam, β₁=0, β₂=0.999); needs --lr", True, _rmsprop)
-ADAMW = Method("adamw", "torch's AdamW, β=(0.9, 0.99); needs --lr", True, _adamw)
+def _with_schedule(make: Callable[[BuildRequest], Optimizer]) -> Callable[[BuildRequest], Built]:
+    """The builder of a row."""
+    return lambda request: scheduled(make(request), request)
+
+
+SGD = Method("sgd", "torch's SGD, plain; needs --lr", True, _with_schedule(sgd))
+RMSPROP = Method(
+    "rmsprop", "RMSprop with bias correction (torch's Adam, β₁=0, β₂=0.999); needs --lr", True, _with_schedule(rmsprop)
+)
+ADAMW = Method("adamw", "torch's AdamW, β=(0.9, 0.99); needs --lr", True, _with_schedule(adamw))
