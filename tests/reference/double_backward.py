@@ -50,7 +50,10 @@ class DoubleBackwardTape:
     def batch_size(self) -> int:
         return len(self.per_sample_losses)
 
-    def curvature(self, params: Sequence[Tensor], direction: Sequence[Tensor]) -> DoubleBackwardCurvature:
+    def curvature(
+        self, params: Sequence[Tensor], direction: Sequence[Tensor], *, samples: float | None, kind: str
+    ) -> DoubleBackwardCurvature:
+        assert samples is None and kind == "exact", "The reference measures every sample's own second derivative."
         self.require_backward()
         second, first = [], []
         with torch.enable_grad():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -12,11 +13,15 @@ from torch import Tensor
 from curvestep import _numerics
 from curvestep._numerics import dot, squared_norm, to_host
 from curvestep._probe import LineSample, Need, Probe
-from curvestep.engine import Tape
+from curvestep.engine import Order, Tape
 from curvestep.optim._parts import Part
 
 #: What is measured on the recording; everything else is known from the loss and the gradient.
 ON_TAPE = frozenset({Need.CURVATURE, Need.ABSOLUTE_CURVATURE, Need.LINE})
+
+#: Names in every parameter group of the options that say how the curvature is measured.
+SAMPLES = "curvature_samples"
+CURVATURE = "curvature"
 
 _NO_SAMPLES = (
     "The recording shows no axis along which samples are lined up, so the loss is taken as that of a single sample: "
@@ -31,8 +36,41 @@ _MIXED_SAMPLES = (
 )
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """How the curvature is measured.
+
+    Attributes:
+        samples: How many samples of the batch it is measured on: a number, a share of the batch, or None for all.
+        kind: The loss's own second derivative, or its generalised Gauss-Newton form.
+    """
+
+    samples: int | float | None = None
+    kind: Order = "exact"
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Measurement:
+        """Read the options of a parameter group; refuse what cannot be measured."""
+        samples, kind = options.get(SAMPLES), options.get(CURVATURE, "exact")
+        number = isinstance(samples, (int, float)) and not isinstance(samples, bool)
+        whole = isinstance(samples, int) and number and samples >= 1
+        share = isinstance(samples, float) and 0.0 < samples <= 1.0
+        if not (samples is None or whole or share):
+            msg = (
+                "curvature_samples is the number of samples on which the curvature is measured, a whole number of at "
+                "least 1, or their share of the batch in (0, 1], or None for all of them, but "
+                f"curvature_samples={samples!r} was given."
+            )
+            raise ValueError(msg)
+        if kind not in get_args(Order):
+            msg = f"curvature must be 'exact' or 'ggn', but curvature={kind!r} was given."
+            raise ValueError(msg)
+        return cls(samples, kind)
+
+
 def measure(
     needs: frozenset[Need],
+    how: Measurement,
     tape: Tape | None,
     parts: Sequence[Part],
     directions: Sequence[list[Tensor]],
@@ -49,7 +87,7 @@ def measure(
     wants_curvature = bool(needs & {Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
     if wants_curvature:
         assert tape is not None, "A step whose rule needs the curvature is taken on a tape."
-        found = tape.curvature(parameters, flat)
+        found = tape.curvature(parameters, flat, samples=how.samples, kind=how.kind)
         total, per_sample = found.total, found.per_sample
         if per_sample is None:
             warnings.warn(_NO_SAMPLES, stacklevel=4)

@@ -14,6 +14,7 @@ from curvestep import _numerics
 from curvestep._errors import CurvestepError
 from curvestep._numerics import squared_norm, working_dtype
 from curvestep.directions import Direction, State
+from curvestep.optim._average import AVERAGE
 
 #: Name in ``optimizer.state[p]`` of the step that led to where the parameter is, decoupled decay left out.
 LAST_STEP = "last_step"
@@ -62,9 +63,14 @@ def collect(
             widened = [p.detach().to(g.dtype) for p, g in zip(parameters, gradients, strict=True)]
             gradients = _numerics.add(gradients, widened, alpha=decay)
         # A state that does not exist yet is entered only once the step is known to go ahead.
-        held = [states[p] if p in states else direction.init(p.detach()) for p in parameters]
+        held = [_state_of(states.get(p, {}), direction, p) for p in parameters]
         parts.append(Part(group, direction, parameters, gradients, held))
     return parts
+
+
+def _state_of(held: State, direction: Direction, parameter: Tensor) -> State:
+    """Return a parameter's state; where it has none but perhaps an average, the direction's first one with it."""
+    return held if held.keys() - {AVERAGE} else {**direction.init(parameter.detach()), **held}
 
 
 def _dense_gradient(owner: str, parameter: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from torch.optim.optimizer import ParamsT, StateDict
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
 from curvestep.engine import Memory, Tape, record
+from curvestep.optim._average import AVERAGING, advance, check_gamma, exchanged
 
 #: Name in every parameter group of τ_i, the learning rate that the last step amounted to there.
 EFFECTIVE_LR = "effective_lr"
@@ -57,16 +59,18 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, ``lr`` among them."""
         self._tape: Tape | None = None
+        self._unrecorded = False
+        self._is_averaged = False
         self.last_step = None
         super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, RULE_STATE: {}})
 
     @abstractmethod
-    def _take(self, tape: Tape | None, loss: Tensor, scale: Tensor | None) -> StepRecord:
+    def _take(self, tape: Tape | None, loss: Tensor | None, scale: Tensor | None) -> StepRecord:
         """Carry out one step after a backward pass, and say what was done.
 
         Args:
             tape: The recording; it is released after the step at the latest. None only where ``_needs_tape`` is false.
-            loss: The recorded loss, without the factor of a GradScaler.
+            loss: The recorded loss, without the factor of a GradScaler. None only where ``_needs_loss`` is false.
             scale: That factor, which the gradients still carry, or None.
         """
 
@@ -88,6 +92,11 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         """Whether a step measures anything on the recording; if not, a closure is not recorded."""
         return True
 
+    @property
+    def _needs_loss(self) -> bool:
+        """Whether a step reads the loss; if not, and no tape is needed either, ``record()`` records nothing."""
+        return True
+
     def _group_step(self, group: dict[str, Any], step: StepRecord) -> float:
         """Return τ_i, the learning rate that the step amounted to in a group: its ℓ times r; 0 where none was taken."""
         return float(group["lr"]) * step.rescaling if step.outcome.moved and step.rescaling is not None else 0.0
@@ -98,7 +107,8 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     def record(self, batch_size: int | None = None, *, memory: Memory | float = "keep") -> Iterator[Tape]:
         """Record the forward and the backward pass inside the ``with`` block, for the next ``step()``.
 
-        A new recording replaces one that was not used and frees it.
+        A new recording replaces one that was not used and frees it. Before a step that measures nothing (a lazy rule
+        between two measurements) nothing is recorded: the tape is then an empty, released one.
 
         Args:
             batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
@@ -108,6 +118,13 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             The tape, as ``curvestep.record()`` gives it.
         """
         self._drop_tape()
+        self._refuse_averaged()
+        if not self._needs_tape and not self._needs_loss:
+            tape = Tape()
+            tape.release()
+            yield tape
+            self._unrecorded = True
+            return
         with record(batch_size, memory=memory) as tape:
             try:
                 yield tape
@@ -124,7 +141,8 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
                 once. Without it the last ``record()`` is used.
 
         Returns:
-            What the closure returned, or else the recorded loss as a 0-d tensor; without the L2 term.
+            What the closure returned, or else the recorded loss as a 0-d tensor; without the L2 term. None where there
+            is no closure and nothing was recorded because the step needs nothing of it.
 
         Raises:
             RecordingError: Nothing was recorded, or not exactly one backward pass.
@@ -144,7 +162,10 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
                 self._drop_tape()
                 with torch.enable_grad():
                     returned = closure()
+            self._refuse_averaged()
+            unrecorded, self._unrecorded = self._unrecorded, False
             tape, self._tape = self._tape, None
+            loss: Tensor | None
             if tape is not None:
                 try:
                     tape.require_backward()
@@ -155,11 +176,88 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             elif closure is not None:
                 loss = _returned_loss(returned)
                 self.last_step = self._take(None, loss, scale)
+            elif unrecorded:
+                loss = None
+                self.last_step = self._take(None, loss, scale)
             else:
                 raise RecordingError(_NOTHING_RECORDED)
+            if self.last_step.outcome.moved:
+                self._advance_average()
             for group in self.param_groups:
                 group[EFFECTIVE_LR] = self._group_step(group, self.last_step)
             return loss if returned is None else returned
+
+    # ------------------------------------------------------------------------------------------ averaged weights
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the model its averaged parameters for the time of the ``with`` block, for evaluation and saving.
+
+        With the option ``averaging`` = γ the optimizer keeps x̄_k = (1 − w_k) x̄_{k−1} + w_k θ_k, w_k = (γ+1)/(k+γ), over
+        the steps that moved the parameters. Inside the block θ is x̄; after it θ is what it was, bit for bit. Buffers
+        are left alone: running statistics of batch normalisation belong to other weights, and
+        ``curvestep.nn.refresh_batch_norm(model, batches)`` inside the block measures them anew.
+
+        Raises:
+            CurvestepError: The optimizer keeps no average, or a step is taken inside the block.
+
+        Cost:
+            A copy of the parameters while the block lasts.
+
+        Example:
+            >>> import torch, curvestep
+            >>> theta = torch.tensor([3.0, 4.0], requires_grad=True)
+            >>> optimizer = curvestep.Auto([theta])
+            >>> for _ in range(3):
+            ...     with optimizer.record():
+            ...         (0.5 * theta**2).sum().backward()
+            ...     _ = optimizer.step()
+            ...     optimizer.zero_grad()
+            >>> last = theta.clone()
+            >>> with optimizer.averaged():
+            ...     between = bool((theta > last).all())  # the average lags behind
+            >>> between, torch.equal(theta, last)
+            (True, True)
+        """
+        if self.param_groups[0].get(AVERAGING) is None:
+            msg = f"This {type(self).__name__} keeps no averaged weights: make it with averaging=8.0, or use Auto."
+            raise CurvestepError(msg)
+        self._refuse_averaged()
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        with exchanged(parameters, self.state):
+            self._is_averaged = True
+            try:
+                yield
+            finally:
+                self._is_averaged = False
+
+    def averaged_state_dict(self, model: torch.nn.Module) -> dict[str, Any]:
+        """Return ``model.state_dict()`` with averaged parameters: a copy, to save or to load into another model.
+
+        Args:
+            model: The model whose parameters are optimized; its buffers are taken as they are.
+
+        Raises:
+            CurvestepError: The optimizer keeps no average.
+        """
+        with self.averaged():
+            return copy.deepcopy(model.state_dict())
+
+    def _advance_average(self) -> None:
+        """Absorb the parameters as they are now into their average, where one is kept."""
+        gamma = self.param_groups[0].get(AVERAGING)
+        if gamma is not None:
+            parameters = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+            advance(parameters, self.state, self._steps(), gamma)
+
+    def _refuse_averaged(self) -> None:
+        """Refuse to train the averaged parameters."""
+        if self._is_averaged:
+            msg = (
+                "The parameters are the averaged ones inside 'with optimizer.averaged()': evaluate there, and record "
+                "and step outside of it."
+            )
+            raise CurvestepError(msg)
 
     def _rule_state(self) -> dict[str, Any]:
         """Return the rule's state, which is the same in every group."""
@@ -169,7 +267,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         """Return how many times the state was advanced."""
         return int(self.param_groups[0][STEPS])
 
-    def _stopped(self, outcome: Outcome, ell: float, loss: float) -> StepRecord:
+    def _stopped(self, outcome: Outcome, ell: float, loss: float | None) -> StepRecord:
         """Return the record of a step that ended before anything was measured along a direction."""
         return StepRecord(
             loss=loss,
@@ -187,6 +285,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
     def _drop_tape(self) -> None:
         """Free a recording that was not used."""
+        self._unrecorded = False
         if self._tape is not None:
             self._tape.release()
             self._tape = None
@@ -244,6 +343,9 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     def _check_group(self, options: dict[str, Any]) -> None:
         """Refuse options that are out of range, or that belong to the step rule and differ from the other groups'."""
         self._check_options(options)
+        gamma = options.get(AVERAGING)
+        if gamma is not None:
+            check_gamma(gamma)
         if self.param_groups:
             first = self.param_groups[0]
             for name in self._rule_options:
@@ -272,7 +374,8 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or loaded optimizer, giving options that it did not know their defaults."""
         super().__setstate__(state)
-        vars(self).setdefault("_tape", None)
+        for name, value in (("_tape", None), ("_unrecorded", False), ("_is_averaged", False)):
+            vars(self).setdefault(name, value)
         vars(self).setdefault("last_step", None)
         for group in self.param_groups:
             for name, value in self.defaults.items():

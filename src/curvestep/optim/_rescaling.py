@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from curvestep.steprules import CurvatureRescaling, Guard, Slope, StepRule
+from curvestep.steprules import CurvatureRescaling, Guard, Lazy, Slope, StepRule
 
 #: The options that describe the rule; they are the same in every group.
-RULE_OPTIONS = ("beta3", "max_relative_step", "floor", "band", "guard")
+RULE_OPTIONS = (
+    "beta3",
+    "max_relative_step",
+    "floor",
+    "band",
+    "guard",
+    "curvature",
+    "curvature_samples",
+    "curvature_every",
+    "averaging",
+)
 
 
 def rescaling_rule(group: dict[str, Any], slope: Slope) -> StepRule:
-    """Return Algorithm 1 with the options of a group, under a guard where the group asks for one."""
+    """Return Algorithm 1 with the options of a group, under a guard and lazily where the group asks for it."""
     rule = CurvatureRescaling(
         beta3=group["beta3"],
         slope=slope,
@@ -26,4 +36,5 @@ def rescaling_rule(group: dict[str, Any], slope: Slope) -> StepRule:
             f"must be a whole number, but guard={every!r} was given."
         )
         raise ValueError(msg)
-    return rule if every == 0 else Guard(rule, every)
+    guarded = rule if every == 0 else Guard(rule, every)
+    return guarded if group["curvature_every"] == 1 else Lazy(guarded, group["curvature_every"])

@@ -14,7 +14,7 @@ from curvestep._probe import Need, Probe
 from curvestep._records import Outcome, StepRecord
 from curvestep.directions import Direction
 from curvestep.engine import Tape
-from curvestep.optim._measure import ON_TAPE, extend_line, measure
+from curvestep.optim._measure import ON_TAPE, Measurement, extend_line, measure
 from curvestep.optim._parts import (
     Part,
     check_number,
@@ -26,7 +26,7 @@ from curvestep.optim._parts import (
     update,
 )
 from curvestep.optim._recorded import RULE_STATE, STEPS, AbstractRecordedOptimizer
-from curvestep.steprules import LineRequest, StepChoice, StepRule
+from curvestep.steprules import Lazy, LineRequest, StepChoice, StepRule
 
 
 class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
@@ -50,19 +50,31 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
     @property
     def _needs_tape(self) -> bool:
         """Whether the rule asks for curvature or for losses along a line."""
-        return bool(self._rule(self.param_groups).needs & ON_TAPE)
+        return bool(self._needs() & ON_TAPE)
 
-    def _take(self, tape: Tape | None, loss: Tensor, scale: Tensor | None) -> StepRecord:
+    @property
+    def _needs_loss(self) -> bool:
+        """Whether the rule reads the loss, or it is at hand anyway."""
+        return Need.LOSS in self._needs()
+
+    def _needs(self) -> frozenset[Need]:
+        """Return what the next step measures: all that the rule needs, or less where the rule is a lazy one."""
+        rule = self._rule(self.param_groups)
+        return rule.needs_at(self._rule_state()) if isinstance(rule, Lazy) else rule.needs
+
+    def _take(self, tape: Tape | None, loss: Tensor | None, scale: Tensor | None) -> StepRecord:
         """Carry out one step after a backward pass, and say what was done."""
         parts = collect(type(self).__name__, self.param_groups, self.state, self._direction, scale)
         moving = [part for part in parts if part.lr > 0.0]
         ell = max((part.lr for part in moving), default=0.0)
-        host_loss, gradient_norm_sq, parameter_norm_sq = to_host(
-            loss + penalty(parts, loss),
+        norms = [
             squared_norm([gradient for part in parts for gradient in part.gradients]),
             squared_norm([parameter for part in moving for parameter in part.parameters]),
-        )
-        if not math.isfinite(host_loss):
+        ]
+        known = [] if loss is None else [loss + penalty(parts, loss)]
+        gradient_norm_sq, parameter_norm_sq, *losses = to_host(*norms, *known)
+        host_loss = losses[0] if losses else None
+        if host_loss is not None and not math.isfinite(host_loss):
             return self._stopped(Outcome.NON_FINITE_LOSS, ell, loss=host_loss)
         if not math.isfinite(gradient_norm_sq):
             return self._stopped(Outcome.NON_FINITE_GRADIENT, ell, loss=host_loss)
@@ -75,11 +87,13 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
 
         directions = [scaled_direction(part, ell) for part in moving]
         rule, state = self._rule(self.param_groups), self._rule_state()
-        probe = measure(rule.needs, tape, moving, directions, host_loss, gradient_norm_sq, parameter_norm_sq, scale)
+        size = math.nan if host_loss is None else host_loss
+        how = Measurement.of(self.param_groups[0])
+        probe = measure(self._needs(), how, tape, moving, directions, size, gradient_norm_sq, parameter_norm_sq, scale)
         choice = rule.choose(probe, ell, state)
         while isinstance(choice, LineRequest):
+            assert tape is not None and loss is not None, "A rule that asks for losses along a line says so in needs."
             fixed = penalty([part for part in parts if part.lr == 0.0], loss)
-            assert tape is not None, "A rule that asks for losses along a line has Need.LINE among its needs."
             line = directions if choice.along == "direction" else last_steps(moving)
             probe = extend_line(probe, choice.steps, tape, moving, line, fixed, scale)
             choice = rule.choose(probe, ell, state)
@@ -111,6 +125,7 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
         check_number(options, "lr", "the level ℓ")
         check_number(options, "weight_decay", "the factor λ of the L2 term")
         check_number(options, "decoupled_weight_decay", "the factor of the decoupled weight decay")
+        Measurement.of(options)
         self._direction(options)
         self._rule([*self.param_groups, options])
 
@@ -122,7 +137,7 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
 def _record_of(probe: Probe, choice: StepChoice, ell: float, steps: int) -> StepRecord:
     """Return the record of a step whose direction was measured."""
     return StepRecord(
-        loss=probe.loss,
+        loss=None if math.isnan(probe.loss) else probe.loss,
         slope=probe.slope,
         curvature=probe.curvature,
         absolute_curvature=probe.absolute_curvature,

@@ -166,8 +166,9 @@ class ALIG(AbstractRecordedOptimizer):
         """Return τ_i."""
         return min(step.rescaling, float(group["lr"])) if step.outcome.moved and step.rescaling is not None else 0.0
 
-    def _take(self, tape: Tape | None, loss: Tensor, scale: Tensor | None) -> StepRecord:
+    def _take(self, tape: Tape | None, loss: Tensor | None, scale: Tensor | None) -> StepRecord:
         """Carry out one step after a backward pass, and say what was done."""
+        assert loss is not None, "Polyak's step is taken from the loss."
         if tape is not None:
             tape.release()
         parts = collect(type(self).__name__, self.param_groups, self.state, _momentum, scale)

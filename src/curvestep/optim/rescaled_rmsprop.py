@@ -8,6 +8,7 @@ from typing import Any, final
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Direction, RMSprop
+from curvestep.engine import Order
 from curvestep.optim._rescaling import RULE_OPTIONS, rescaling_rule
 from curvestep.optim._shell import AbstractCurvestepOptimizer
 from curvestep.steprules import StepRule
@@ -49,6 +50,13 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
         band: The (α, β, δ) of α ≤ τ k^δ ≤ β with ½ < δ < 1, in the unit of a learning rate, or None for no band.
         guard: On every `guard`-th step the loss is measured where the step would end, and the step shortened until the
             loss keeps to the bound that L̃ promises (`curvestep.steprules.Guard`); 0: never.
+        curvature: "exact", or "ggn" for the generalised Gauss-Newton form: the curvature of the loss alone, along the
+            first derivative of the network; never negative for convex losses, and one product a layer cheaper.
+        curvature_samples: On how many samples of the batch the curvature is measured: a number, a share in (0, 1], or
+            None for all.
+        curvature_every: From how many steps to the next it is measured (`curvestep.steprules.Lazy`); above 1 only with
+            a short `max_relative_step`.
+        averaging: γ, at least 0, of the averaged weights that `averaged()` gives; None: none are kept.
 
     Raises:
         ValueError: An argument is out of range.
@@ -95,6 +103,10 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
         floor: float = 0.0,
         band: tuple[float, float, float] | None = None,
         guard: int = 0,
+        curvature: Order = "exact",
+        curvature_samples: float | None = None,
+        curvature_every: int = 1,
+        averaging: float | None = None,
     ) -> None:
         options = {
             "lr": lr,
@@ -107,6 +119,10 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
             "floor": floor,
             "band": band,
             "guard": guard,
+            "curvature": curvature,
+            "curvature_samples": curvature_samples,
+            "curvature_every": curvature_every,
+            "averaging": averaging,
         }
         super().__init__(params, options)
 

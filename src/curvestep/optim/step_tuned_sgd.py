@@ -123,9 +123,9 @@ class StepTunedSGD(AbstractRecordedOptimizer):
         _averager(options)
         _rule(options)
 
-    def _take(self, tape: Tape | None, loss: Tensor, scale: Tensor | None) -> StepRecord:
+    def _take(self, tape: Tape | None, loss: Tensor | None, scale: Tensor | None) -> StepRecord:
         """Carry out both half-steps, and say what was done."""
-        assert tape is not None, "The second gradient is taken on a tape."
+        assert tape is not None and loss is not None, "The second gradient is taken on a tape."
         parts = collect(type(self).__name__, self.param_groups, self.state, _averager, scale)
         moving = [part for part in parts if part.lr > 0.0]
         alpha = max((part.lr for part in moving), default=0.0)

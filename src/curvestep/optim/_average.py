@@ -1,0 +1,72 @@
+"""An average of the parameters over a run, and the parameters of a model exchanged for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curvestep import _numerics
+from curvestep._numerics import working_dtype
+
+#: Name in ``optimizer.state[p]`` of the averaged parameter; float32 or wider.
+AVERAGE = "average"
+#: Name in every parameter group of γ, the option that turns the average on.
+AVERAGING = "averaging"
+
+
+def weight(step: int, gamma: float) -> float:
+    """Return w_k = (γ + 1) / (k + γ), so that x̄ ← (1 − w) x̄ + w x averages with weights ∝ k^γ for whole γ.
+
+    Args:
+        step: k, at least 1; w_1 = 1, which forgets the value before training.
+        gamma: γ, at least 0; 0 is the plain mean. The larger, the shorter the part of the run that counts.
+
+    Example:
+        >>> [round(weight(k, 8.0), 3) for k in (1, 10, 100)]
+        [1.0, 0.5, 0.083]
+    """
+    return (gamma + 1.0) / (step + gamma)
+
+
+def check_gamma(gamma: Any) -> None:
+    """Refuse a γ that is no finite number of at least 0."""
+    number = isinstance(gamma, (int, float)) and not isinstance(gamma, bool)
+    if not (number and math.isfinite(gamma) and gamma >= 0.0):
+        msg = (
+            "averaging is γ of the averaged weights and must be a finite number of at least 0, or None for no average, "
+            f"but averaging={gamma!r} was given."
+        )
+        raise ValueError(msg)
+
+
+@torch.no_grad()
+def advance(parameters: Sequence[Tensor], states: Any, step: int, gamma: float) -> None:
+    """Absorb the parameters into their averages, making those that do not exist yet."""
+    for parameter in parameters:
+        if AVERAGE not in states[parameter]:
+            kept = parameter.detach().to(working_dtype(parameter.dtype), copy=True)
+            states[parameter][AVERAGE] = kept.contiguous(memory_format=torch.preserve_format)
+    averages = [states[parameter][AVERAGE] for parameter in parameters]
+    present = [p.detach().to(a.dtype) for p, a in zip(parameters, averages, strict=True)]
+    _numerics.lerp_(averages, present, weight(step, gamma))
+
+
+@contextmanager
+def exchanged(parameters: Sequence[Tensor], states: Any) -> Iterator[None]:
+    """Put the averages into the parameters' own storage for the time of the block; bit for bit undone after it."""
+    held = [parameter for parameter in parameters if AVERAGE in states.get(parameter, {})]
+    own = [parameter.detach().clone() for parameter in held]
+    with torch.no_grad():
+        for parameter in held:
+            parameter.copy_(states[parameter][AVERAGE])
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, former in zip(held, own, strict=True):
+                parameter.copy_(former)
