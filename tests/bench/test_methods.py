@@ -92,6 +92,14 @@ def test_new_rows_learn_the_digits(name: str) -> None:
     assert record.last.test_accuracy > 0.8  # chance is 0.1
 
 
+@pytest.mark.parametrize("name", ["red-sgd", "red-adam"])
+def test_the_gauss_newton_rows_differ_in_their_curvature_alone(name: str) -> None:
+    (exact,), (ggn,) = (build(row, None).optimizer.param_groups for row in (name, f"{name}-ggn"))
+    assert {key for key in exact if key != "params" and exact[key] != ggn[key]} == {"curvature"}
+    assert ggn["curvature"] == "ggn"
+    assert rates(build(name, None)) == rates(build(f"{name}-ggn", None))
+
+
 def test_the_smoothed_row_averages_its_slope() -> None:
     slopes = [build(name, None).optimizer.param_groups[0]["slope"] for name in ("red-adam", "red-adam-smoothed")]
     assert slopes == ["absolute", "smoothed"]

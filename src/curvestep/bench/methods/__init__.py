@@ -14,10 +14,12 @@ from curvestep.bench.methods.rescaled import (
     RAN_SGD,
     RED_ADAM,
     RED_ADAM_GEOMETRIC,
+    RED_ADAM_GGN,
     RED_ADAM_GUARD,
     RED_ADAM_SMOOTHED,
     RED_RMSPROP,
     RED_SGD,
+    RED_SGD_GGN,
     RED_SGD_MOMENTUM,
 )
 from curvestep.bench.methods.step_tuned import STEP_TUNED
@@ -31,6 +33,8 @@ METHODS: dict[str, Method] = {
         RED_ADAM_GEOMETRIC,
         RED_ADAM_GUARD,
         RED_ADAM_SMOOTHED,
+        RED_SGD_GGN,
+        RED_ADAM_GGN,
         RED_SGD_MOMENTUM,
         HALF_ADAM,
         HALF_ADAM_GUARD,

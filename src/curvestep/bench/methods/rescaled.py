@@ -68,6 +68,23 @@ def _red_adam_guard(request: BuildRequest) -> Built:
     return Built(optimizer, reporter=optimizer, step_scheduler=scheduler)
 
 
+def _red_sgd_ggn(request: BuildRequest) -> Built:
+    """The gradient, rescaled by the Gauss-Newton form; ℓ falls once an epoch."""
+    import curvestep
+
+    optimizer = curvestep.RescaledSGD(request.parameters, weight_decay=request.weight_decay, curvature="ggn")
+    return Built(optimizer, reporter=optimizer, epoch_scheduler=curvestep.schedules.red(optimizer, request.epochs))
+
+
+def _red_adam_ggn(request: BuildRequest) -> Built:
+    """Adam's direction, rescaled by the Gauss-Newton form; ℓ falls along a line."""
+    import curvestep
+
+    optimizer = curvestep.RescaledAdam(request.parameters, weight_decay=request.weight_decay, curvature="ggn")
+    scheduler = curvestep.schedules.linear(optimizer, request.steps, start=1.0, end=0.05)
+    return Built(optimizer, reporter=optimizer, step_scheduler=scheduler)
+
+
 def _red_adam_smoothed(request: BuildRequest) -> Built:
     """Adam's direction, rescaled with the slope averaged over the steps with its sign; ℓ falls along a line."""
     import curvestep
@@ -104,6 +121,8 @@ RED_SGD_MOMENTUM = Method(
     "red-sgd-momentum", "gradient with momentum 0.9, curvature rescaling, ℓ from 0.1 to 0.05", False, _red_sgd_momentum
 )
 RED_ADAM_GUARD = Method("red-adam-guard", "red-adam, each step held to equation (9)", False, _red_adam_guard)
+RED_SGD_GGN = Method("red-sgd-ggn", "red-sgd with the Gauss-Newton form of the curvature", False, _red_sgd_ggn)
+RED_ADAM_GGN = Method("red-adam-ggn", "red-adam with the Gauss-Newton form of the curvature", False, _red_adam_ggn)
 RED_ADAM_SMOOTHED = Method(
     "red-adam-smoothed", "red-adam with the slope averaged over the steps", False, _red_adam_smoothed
 )
