@@ -23,7 +23,7 @@ TOLERANCE = 1e-6
 def test_a_hundred_steps_of_lqa_follow_the_algorithm() -> None:
     problem, other = make_problem(), make_problem()
     expected = local_quadratic.train_lqa(
-        flat(other.parameters()), lambda theta, k: loss_of(other, theta, k), STEPS, first=0.1, largest=4.0
+        flat(other.parameters()), lambda theta, k: loss_of(other, theta, k), STEPS, first=0.1, largest=2.0
     )
     optimizer = LQA(problem.net.parameters(), lr=0.5, initial_step=0.1)
     found = []

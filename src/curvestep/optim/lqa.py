@@ -94,7 +94,7 @@ class LQA(AbstractCurvestepOptimizer):
         every: int = 1,
         batch: Batch = "same",
         smoothing: float = 0.0,
-        change: tuple[float, float] = (0.01, 4.0),
+        change: tuple[float, float] = (0.01, 2.0),
         initial_step: float | None = None,
         weight_decay: float = 0.0,
         decoupled_weight_decay: float = 0.0,

@@ -89,7 +89,7 @@ class LocalQuadratic:
     - Direction of ascent, ⟨g, d⟩ ≤ 0 and b ≤ 0: r as it was (``KEPT``).
     - With ``every`` > 1 the steps in between take r as it was (``KEPT``).
     - The first step has no r: without ``initial`` the probe starts at ‖δ₀ d‖ = 10⁻³ max(‖θ‖, 1) and is moved by
-      factors of at most 4 until δ⋆ lies within a factor of 4 of it, at most 16 times.
+      factors of at most 4 until δ⋆ lies within a factor of 4 of it, at most 16 times; δ⋆ is then taken as it is.
 
     With ``batch="next"`` the parabola is that of the last step u = τ d on the batch after it: J(θ), J(θ + u) and
     J(θ + 2u), two replays, give the minimum on a batch that d has not seen. It sets r from this step on, so that it is
@@ -111,12 +111,12 @@ class LocalQuadratic:
         Two forward passes and one host synchronisation on a step that measures; a dozen of each on the first.
 
     Example:
-        J = 2 θ² at θ = 3 with d = g = 12: the probes at ±0.1 find the minimum at ¼, as any others would.
+        J = 2 θ² at θ = 3 with d = g = 12: the probes at ±0.2 find the minimum at ¼, as any others would.
 
         >>> from curvestep._probe import LineSample, Probe
-        >>> line = (LineSample(0.1, 2 * (3 - 1.2) ** 2), LineSample(-0.1, 2 * (3 + 1.2) ** 2))
+        >>> line = (LineSample(0.2, 2 * (3 - 2.4) ** 2), LineSample(-0.2, 2 * (3 + 2.4) ** 2))
         >>> probe = Probe(18.0, 144.0, None, None, 144.0, 9.0, line=line)
-        >>> rule = LocalQuadratic(initial=0.1)
+        >>> rule = LocalQuadratic(initial=0.2)
         >>> round(0.5 * rule.choose(probe, ell=0.5, state=rule.init()).rescaling, 12)
         0.25
 
@@ -139,7 +139,7 @@ class LocalQuadratic:
     every: int = 1
     batch: Batch = "same"
     smoothing: float = 0.0
-    change: tuple[float, float] = (0.01, 4.0)
+    change: tuple[float, float] = (0.01, 2.0)
     keep: bool = False
     initial: float | None = None
 
@@ -242,7 +242,7 @@ class LocalQuadratic:
             target, outcome = (former if self.keep else high), Outcome.OPENS_DOWN
         else:
             wanted = 2.0 * parabola.minimum * unit
-            target = min(max(wanted, low), high)
+            target = wanted if searching else min(max(wanted, low), high)
             outcome = Outcome.TAKEN if target == wanted else Outcome.LIMITED
         weight = 0.0 if searching else self.smoothing
         return weight * former + (1.0 - weight) * target, outcome
