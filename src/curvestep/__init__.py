@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from curvestep.optim import ALIG as ALIG
     from curvestep.optim import EGDD as EGDD
     from curvestep.optim import LQA as LQA
+    from curvestep.optim import Auto as Auto
     from curvestep.optim import EGStepSize as EGStepSize
     from curvestep.optim import GeN as GeN
     from curvestep.optim import RescaledAdam as RescaledAdam
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     # optimizers, the schedules of their ℓ, and what a step reports
     "ALIG",
+    "Auto",
     "EGDD",
     "EGStepSize",
     "GeN",
@@ -74,6 +76,7 @@ _HOMES = {
     "Outcome": "curvestep._records",
     "StepRecord": "curvestep._records",
     "ALIG": "curvestep.optim",
+    "Auto": "curvestep.optim",
     "EGDD": "curvestep.optim",
     "EGStepSize": "curvestep.optim",
     "GeN": "curvestep.optim",

@@ -9,7 +9,7 @@ from curvestep import RecordingError
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome
 from curvestep.optim import RescaledSGD
-from curvestep.steprules import CurvatureRescaling, Guard, Lazy, StepChoice
+from curvestep.steprules import CurvatureRescaling, Guard, Lazy, Slope, StepChoice
 
 
 def probe(curvature: float | None, slope: float = 4.0, norm_sq: float = 4.0) -> Probe:
@@ -31,28 +31,31 @@ def test_the_first_steps_and_then_every_nth_are_measured() -> None:
     assert measured == [True, True, False, False, True, False, False, True, False, False]
 
 
-def test_the_held_curvature_is_the_last_measured_one_and_does_not_enter_the_average() -> None:
-    rule = Lazy(CurvatureRescaling(beta3=0.5), every=4, first=2)
-    inner = CurvatureRescaling(beta3=0.5)
+@pytest.mark.parametrize("slope_form", ["signed", "smoothed"])
+def test_the_average_stands_in_for_the_measurement_and_stays(slope_form: Slope) -> None:
+    inner = CurvatureRescaling(beta3=0.5, slope=slope_form)
+    rule = Lazy(inner, every=4, first=2)
     state, own = rule.init(), inner.init()
     for curvature in (8.0, 2.0):
         expected, found = inner.choose(probe(curvature), 0.5, own), taken(rule.choose(probe(curvature), 0.5, state))
         assert (found.rescaling, found.lipschitz) == (expected.rescaling, expected.lipschitz)
         own, state = expected.state, found.state
-    held = found.lipschitz
-    assert held is not None
+    average = (0.5 * 2.0 / 2.0 + 0.5 * 2.0 / 4.0) / 0.75  # c = 8/4 and 2/4, corrected by 1 − ½²
     for slope, norm_sq in ((1.0, 4.0), (6.0, 9.0)):
+        # What is not measured is as if the average itself had been measured: the slope's average goes on.
+        expected = inner.choose(probe(average * norm_sq, slope, norm_sq), 0.5, own)
         found = taken(rule.choose(probe(None, slope, norm_sq), 0.5, state))
         assert found.outcome is Outcome.CURVATURE_HELD
-        assert found.rescaling == pytest.approx(2.0 * slope / (norm_sq * held), rel=1e-15)
-        state = found.state
-        assert {name: state[name] for name in own} == own
+        assert found.lipschitz == pytest.approx(average, rel=1e-14)
+        assert found.rescaling == pytest.approx(expected.rescaling, rel=1e-14)
+        own, state = expected.state, found.state
+        assert inner.average(state) == pytest.approx(average, rel=1e-14)
 
 
 def test_a_guard_looks_on_measured_steps_only() -> None:
     rule = Lazy(Guard(CurvatureRescaling()), every=2, first=1)
     assert not isinstance(rule.choose(probe(8.0), 0.5, rule.init()), StepChoice)  # it asks for the loss first
-    state = {**rule.init(), "lazy_count": 1, "held_lipschitz": 2.0}
+    state = {**rule.init(), "lazy_count": 1, "average": 0.2, "count": 1}
     assert isinstance(rule.choose(probe(None), 0.5, state), StepChoice)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from curvestep.optim._recorded import AbstractRecordedOptimizer as AbstractRecordedOptimizer
 from curvestep.optim._shell import AbstractCurvestepOptimizer as AbstractCurvestepOptimizer
 from curvestep.optim.alig import ALIG as ALIG
+from curvestep.optim.auto import Auto as Auto
 from curvestep.optim.eg_step_size import EGStepSize as EGStepSize
 from curvestep.optim.egdd import EGDD as EGDD
 from curvestep.optim.gen import GeN as GeN
@@ -16,6 +17,7 @@ from curvestep.optim.step_tuned_sgd import StepTunedSGD as StepTunedSGD
 
 __all__ = [
     "ALIG",
+    "Auto",
     "EGDD",
     "EGStepSize",
     "GeN",

@@ -206,11 +206,11 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
         Example:
             >>> import torch, curvestep
-            >>> theta = torch.tensor([3.0, 4.0], requires_grad=True)
+            >>> theta, samples = torch.tensor([3.0, 4.0], requires_grad=True), torch.zeros(8, 2)
             >>> optimizer = curvestep.Auto([theta])
             >>> for _ in range(3):
             ...     with optimizer.record():
-            ...         (0.5 * theta**2).sum().backward()
+            ...         ((theta - samples) ** 2).mean().backward()
             ...     _ = optimizer.step()
             ...     optimizer.zero_grad()
             >>> last = theta.clone()

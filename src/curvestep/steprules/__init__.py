@@ -12,11 +12,13 @@ from curvestep.steprules.curvature_rescaling import CurvatureState as CurvatureS
 from curvestep.steprules.curvature_rescaling import Slope as Slope
 from curvestep.steprules.exponentiated_gradient import ExponentiatedScale as ExponentiatedScale
 from curvestep.steprules.guard import Guard as Guard
+from curvestep.steprules.lazy import Lazy as Lazy
 from curvestep.steprules.local_quadratic import Batch as Batch
 from curvestep.steprules.local_quadratic import LocalQuadratic as LocalQuadratic
 from curvestep.steprules.polyak import Polyak as Polyak
 from curvestep.steprules.step_tuned import StepTuned as StepTuned
 from curvestep.steprules.step_tuned import StepTunedState as StepTunedState
+from curvestep.steprules.trust_region import TrustRegion as TrustRegion
 
 __all__ = [
     "Batch",
@@ -25,6 +27,7 @@ __all__ = [
     "CurvatureState",
     "ExponentiatedScale",
     "Guard",
+    "Lazy",
     "LineRequest",
     "LocalQuadratic",
     "Polyak",
@@ -34,4 +37,5 @@ __all__ = [
     "StepRule",
     "StepTuned",
     "StepTunedState",
+    "TrustRegion",
 ]

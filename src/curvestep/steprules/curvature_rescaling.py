@@ -166,6 +166,10 @@ class CurvatureRescaling:
         """Return ĉ = 0 and k = 0, and ŝ = 0 where the slope is smoothed."""
         return self._state(CurvatureState())
 
+    def average(self, state: RuleState) -> float:
+        """Return c̃ of a state that has measured something, the bias-corrected average."""
+        return float(state["average"]) / (1.0 - self.beta3 ** int(state["count"]))
+
     def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice:
         """Return r and the new average; see the class."""
         if probe.direction_norm_sq == 0.0:

@@ -11,30 +11,30 @@ from curvestep.steprules._base import LineRequest, RuleState, StepChoice
 from curvestep.steprules.curvature_rescaling import CurvatureRescaling
 from curvestep.steprules.guard import Guard
 
-#: Names in the rule's state: steps taken so far, and the L̃ that is held.
+#: Name in the rule's state of the number of steps so far.
 LAZY_COUNT = "lazy_count"
-HELD = "held_lipschitz"
 
 
 @final
 @dataclass(frozen=True)
 class Lazy:
-    """Curvature rescaling whose curvature is measured on every ``every``-th step and held in between.
+    """Curvature rescaling whose curvature is measured on every ``every``-th step; in between its average stands in.
 
-    On a measured step the rule inside does what it does. On any other L̃ is that of the last measured step,
+    On a measured step the rule inside does what it does. On any other the average of what was measured takes the place
+    of the measurement,
 
-        τ = ℓ r,    r = κ ⟨d, g⟩ / (‖d‖² L̃_held),
+        c = c̃,    so that    L̃ = c̃,    τ = ℓ r,    r = κ ⟨d, g⟩ / (‖d‖² c̃),
 
-    with the slope and the length of this step's direction; the rule's average does not move.
+    with the slope and the length of this step's direction; the average stays what it is.
 
-    This is safe only under a short ``max_relative_step``: without one a held L̃ that is too small sends the parameters
-    arbitrarily far before it is measured again.
+    This is safe only where steps are short, as under `curvestep.steprules.TrustRegion`: otherwise a stale average that
+    is too small sends the parameters arbitrarily far before the curvature is measured again.
 
-    ======  ==============================  ==========================================
-    symbol  name                            meaning
-    ======  ==============================  ==========================================
-    L̃_held  ``state["held_lipschitz"]``     L̃ of the last measured step
-    ======  ==============================  ==========================================
+    ======  ======================  ==================================================
+    symbol  name                    meaning
+    ======  ======================  ==================================================
+    c̃       ``state["average"]``    bias-corrected average of the measured curvatures
+    ======  ======================  ==================================================
 
     Args:
         rule: The rule that is asked.
@@ -86,29 +86,29 @@ class Lazy:
         return self.rule.needs if self._is_due(state) else frozenset({Need.SLOPE})
 
     def init(self) -> RuleState:
-        """Return the state of the rule inside, a count of 0 and no L̃."""
-        return {**self.rule.init(), LAZY_COUNT: 0, HELD: 0.0}
+        """Return the state of the rule inside and a count of 0."""
+        return {**self.rule.init(), LAZY_COUNT: 0}
 
     def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice | LineRequest:
-        """Return r from the measured or the held curvature; see the class."""
-        own = {name: value for name, value in state.items() if name not in (LAZY_COUNT, HELD)}
-        count, held = int(state[LAZY_COUNT]), float(state[HELD])
-        measures = self._is_due(state)
-        rule = self.rule
+        """Return r from the measured curvature or from the average; see the class."""
+        own = {name: value for name, value in state.items() if name != LAZY_COUNT}
+        rule, measures = self.rule, self._is_due(state)
         if not measures:
-            probe = replace(probe, absolute_curvature=held * probe.direction_norm_sq)
-            rule = rule.rule if isinstance(rule, Guard) else rule
-        choice = rule.choose(probe, ell, own)
+            rescaling = rule.rule if isinstance(rule, Guard) else rule
+            probe = replace(probe, absolute_curvature=rescaling.average(own) * probe.direction_norm_sq)
+            # The guard looks on measured steps alone: on the others there may be no recording to look at.
+            rule = rescaling
+        choice = rule.choose(probe, ell, {name: own[name] for name in rule.init()})
         if isinstance(choice, LineRequest):
             return choice
         if not choice.advances:
             return replace(choice, state=state)
-        if measures:
-            held = choice.lipschitz if choice.lipschitz is not None else held
-            return replace(choice, state={**choice.state, LAZY_COUNT: count + 1, HELD: held})
-        outcome = Outcome.CURVATURE_HELD if choice.outcome is Outcome.TAKEN else choice.outcome
-        lipschitz = held
-        return replace(choice, outcome=outcome, lipschitz=lipschitz, state={**own, LAZY_COUNT: count + 1, HELD: held})
+        held = not measures and choice.outcome is Outcome.TAKEN
+        return replace(
+            choice,
+            outcome=Outcome.CURVATURE_HELD if held else choice.outcome,
+            state={**own, **choice.state, LAZY_COUNT: int(state[LAZY_COUNT]) + 1},
+        )
 
     def _is_due(self, state: RuleState) -> bool:
         """Whether the step after ``state`` is a measured one."""
