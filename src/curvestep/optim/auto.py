@@ -17,7 +17,7 @@ from curvestep.steprules import CurvatureRescaling, Lazy, StepRule, TrustRegion
 _LEVEL = 0.5
 _BETA1, _BETA2, _EPS = 0.9, 0.99, 1e-8
 _EVERY, _SHARE = 8, 0.25
-_RADIUS, _WARMUP = 0.1, 50
+_RADIUS, _WARMUP = 0.15, 50
 _GAMMA = 8.0
 
 
@@ -29,7 +29,7 @@ class Auto(AbstractCurvestepOptimizer):
 
     - to the minimum of the parabola along d, τ ≤ ½ · 2 |⟨d, g⟩| / (‖d‖² L̃), L̃ the smoothed mean of |dᵀ∇²J_s d| / ‖d‖²
       over a quarter of the samples s of every eighth batch (`curvestep.steprules.CurvatureRescaling`, `Lazy`);
-    - the trust region, τ ≤ 0.1 σ min(1, k/50), σ the typical size that a weight had at the start
+    - the trust region, τ ≤ 0.15 σ min(1, k/50), σ the typical size that a weight had at the start
       (`curvestep.steprules.TrustRegion`).
 
     No schedule belongs to it: the weights to evaluate and to save are the averaged ones, x̄_k = (1 − w) x̄ + w θ_k with
@@ -64,7 +64,7 @@ class Auto(AbstractCurvestepOptimizer):
 
     Example:
         The first step is the shorter of the two. ½ mean_s (θ − x_s)² from θ = 2 has its minimum at 3, a step of 1
-        away; the trust region ends at 0.1 · 2 / 50.
+        away; the trust region ends at 0.15 · 2 / 50.
 
         >>> import torch, curvestep
         >>> x, theta = torch.tensor([1.0, 2.0, 6.0]), torch.full((1,), 2.0, requires_grad=True)
@@ -74,7 +74,7 @@ class Auto(AbstractCurvestepOptimizer):
         ...     loss.backward()
         >>> _ = optimizer.step()
         >>> round(theta.item() - 2.0, 5), optimizer.last_step.outcome.name
-        (0.004, 'TRUSTED')
+        (0.006, 'TRUSTED')
 
     Source:
         F. de Gournay and A. Gossard, "Adaptive scaling of the learning rate by second order automatic differentiation",

@@ -72,7 +72,7 @@ class TrustRegion:
     """
 
     rule: StepRule
-    radius: float = 0.1
+    radius: float = 0.15
     warmup: int = 50
 
     def __post_init__(self) -> None:

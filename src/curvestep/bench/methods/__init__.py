@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from curvestep.bench.errors import SettingError
 from curvestep.bench.methods.alig import ALIG, ALIG_MOMENTUM
+from curvestep.bench.methods.auto import AUTO, AUTO_UNCURVED, HALF_ADAM_AVERAGED
 from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
 from curvestep.bench.methods.exponentiated import EG_ADAM, EG_SGD, EGDD
 from curvestep.bench.methods.method import Method
@@ -27,6 +28,7 @@ from curvestep.bench.methods.step_tuned import STEP_TUNED
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
+        AUTO,
         RED_SGD,
         RED_RMSPROP,
         RED_ADAM,
@@ -38,6 +40,8 @@ METHODS: dict[str, Method] = {
         RED_SGD_MOMENTUM,
         HALF_ADAM,
         HALF_ADAM_GUARD,
+        HALF_ADAM_AVERAGED,
+        AUTO_UNCURVED,
         RAN_SGD,
         ALIG,
         ALIG_MOMENTUM,
