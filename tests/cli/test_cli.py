@@ -119,6 +119,24 @@ def test_torn_store_is_reported_in_one_line() -> None:
     )
 
 
+def test_overhead_leaves_rows_a_page_and_a_figure_and_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from curvestep.bench.networks.specs import DenseSpec
+    from curvestep.bench.overhead import subjects
+
+    small = subjects.SubjectSpec("small net", DenseSpec((6, 5, 10), "tanh"), 8, (6,), ("quick",))
+    monkeypatch.setattr(subjects, "SUBJECTS", (small,))
+    command = ("bench", "overhead", "--quick", "--ways", "lqa", "--seconds", "0.01", "--threads", "1", "--out", "kept")
+    result = invoke(*command)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == ["kept", "kept/overhead.md", "kept/figures/overhead.png"]
+    assert result.stderr.startswith("small net  LQA: ") and "(stored)" not in result.stderr
+    page = Path("kept/overhead.md").read_text()
+    assert "| LQA | two more losses | SGD |" in page
+    assert invoke(*command).stderr.endswith("(stored)\n")
+    succeed("bench", "overhead", "--render", "--out", "kept", "--page", "docs/cost.md")
+    assert Path("docs/cost.md").read_text() == page and Path("docs/figures/overhead.svg").exists()
+
+
 def test_divergence_is_shown() -> None:
     output = succeed("train", "digits-mlp", "--method", "sgd", "--lr", "1e4", "--weight-decay", "1", *SHORT)
     assert "diverged" in output
@@ -151,6 +169,9 @@ def test_lists() -> None:
         (("compare", "digits-mlp", "--methods", "sgd", "--lrs", "a,b"), "--lrs takes numbers separated by commas"),
         (("compare", "digits-mlp", "--methods", "sgd"), "sgd need learning rates; give some with --lrs"),
         (("report", "nowhere"), "There is no run store nowhere/runs.jsonl"),
+        (("bench", "overhead", "--render", "--out", "nowhere"), "There are no rows in nowhere; `curvestep bench"),
+        (("bench", "overhead", "--networks", "alexnet"), "No network of the overhead has 'alexnet' in its name"),
+        (("bench", "overhead", "--seconds", "0"), "--seconds is a number above 0, 0 was given"),
     ],
 )
 def test_refusals_are_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:

@@ -22,7 +22,7 @@ from curvestep.bench.record import RunRecord
 from curvestep.bench.settings import LR_GRID, Wish, comparison, run_config, with_rates
 from curvestep.bench.store import RunStore
 from curvestep.bench.tasks import TASKS
-from curvestep.cli import options
+from curvestep.cli import bench, options
 from curvestep.cli.doctor import doctor
 from curvestep.cli.watch import Silence, Watch
 from curvestep.report.figure import write_figures
@@ -254,6 +254,9 @@ def methods() -> None:
 
 
 app.command()(_refusing(doctor))
+_measurements = typer.Typer(help="What a step costs, and whether claims hold.", no_args_is_help=True)
+_measurements.command()(_refusing(bench.overhead))
+app.add_typer(_measurements, name="bench")
 
 
 def _execute(

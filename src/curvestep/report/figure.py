@@ -58,7 +58,7 @@ def write_figures(panels: Sequence[Panel], stem: Path, axes: Sequence[Axis] = ("
     stem.parent.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     # Equal stores give equal files: no date inside, and names of SVG elements from a fixed salt.
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for axis in axes:
             suffix = "" if axis == "epoch" else "-seconds"
             figure = draw(panels, axis)
@@ -72,7 +72,7 @@ def write_figures(panels: Sequence[Panel], stem: Path, axes: Sequence[Axis] = ("
     return tuple(written)
 
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "curvestep",
     "svg.fonttype": "path",
     "font.size": 9.0,

@@ -6,13 +6,13 @@ from typing import final
 
 from torch import Tensor, nn
 
-_STAGES = 3
 
+def resnet(
+    base_width: int, blocks: int, classes: int, stem_stride: int, *, normalised: bool, stages: int = 3
+) -> nn.Sequential:
+    """A 3×3 convolution, stages of basic blocks, the mean over the image, a linear layer; ReLU.
 
-def resnet(base_width: int, blocks: int, classes: int, stem_stride: int, *, normalised: bool) -> nn.Sequential:
-    """A 3×3 convolution, three stages of basic blocks, the mean over the image, a linear layer; ReLU.
-
-    The second and third stage halve the image and double the channels. Convolutions start from N(0, 2/fan_out); without
+    Each stage but the first halves the image and doubles the channels. Convolutions start from N(0, 2/fan_out); without
     normalisation the last convolution of each block starts at zero, so that the network starts as a shallow one, in
     which no signal grows with depth.
 
@@ -22,6 +22,7 @@ def resnet(base_width: int, blocks: int, classes: int, stem_stride: int, *, norm
         classes: number of classes.
         stem_stride: stride of the first convolution, 1 in the source.
         normalised: whether each convolution is followed by batch normalisation; those that are not have a bias.
+        stages: number of stages, 3 in the source's networks for 32×32 images.
 
     Returns:
         The network, (B, 3, 32, 32) to (B, classes).
@@ -34,7 +35,7 @@ def resnet(base_width: int, blocks: int, classes: int, stem_stride: int, *, norm
     """
     layers: list[nn.Module] = [*_convolution(3, base_width, 3, stem_stride, normalised), nn.ReLU()]
     channels = base_width
-    for stage in range(_STAGES):
+    for stage in range(stages):
         for block in range(blocks):
             width = base_width * 2**stage
             layers.append(BasicBlock(channels, width, 2 if stage and not block else 1, normalised=normalised))

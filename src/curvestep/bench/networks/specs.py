@@ -109,14 +109,15 @@ class GPTSpec:
 
 @dataclass(frozen=True)
 class ResNetSpec:
-    """A residual network of basic blocks in three stages, for 32×32 images.
+    """A residual network of basic blocks in three or more stages, for 32×32 images.
 
     Args:
-        base_width: channels of the first stage; the others have 2 and 4 times as many.
+        base_width: channels of the first stage; each further one has twice as many.
         blocks: basic blocks in a stage.
         classes: number of classes.
         stem_stride: stride of the first convolution; 2 makes everything behind it four times cheaper.
         normalised: whether each convolution is followed by batch normalisation.
+        stages: number of stages; 4 of 2 blocks from 64 channels are ResNet-18.
     """
 
     base_width: int
@@ -124,18 +125,26 @@ class ResNetSpec:
     classes: int
     stem_stride: int
     normalised: bool
+    stages: int = 3
 
     @property
     def text(self) -> str:
         """The network in a few words."""
         norm = "batch norm" if self.normalised else "no normalisation"
-        return f"ResNet, 3 stages of {self.blocks} blocks from {self.base_width} channels, {norm}, ReLU"
+        return f"ResNet, {self.stages} stages of {self.blocks} blocks from {self.base_width} channels, {norm}, ReLU"
 
     def build(self) -> nn.Module:
         """The network with random initial weights from torch's global generator."""
         from curvestep.bench.networks.resnet import resnet
 
-        return resnet(self.base_width, self.blocks, self.classes, self.stem_stride, normalised=self.normalised)
+        return resnet(
+            self.base_width,
+            self.blocks,
+            self.classes,
+            self.stem_stride,
+            normalised=self.normalised,
+            stages=self.stages,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""What ran, as torch's profiler saw it: multiply-adds of products, and the peak of allocated bytes."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+# Kernels whose products the profiler's shapes do not show.
+_HIDDEN = ("aten::mkldnn_rnn_layer", "aten::_cudnn_rnn", "aten::_thnn_fused_lstm_cell", "aten::_thnn_fused_gru_cell")
+_ATTENTION = (
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
+    "aten::_scaled_dot_product_flash_attention",
+    "aten::_scaled_dot_product_efficient_attention",
+    "aten::_scaled_dot_product_cudnn_attention",
+)
+_COUNTED = {
+    *("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::convolution", "aten::convolution_backward"),
+    *_ATTENTION,
+    *(f"{name}_backward" for name in _ATTENTION),
+}
+
+
+def multiply_adds(run: Callable[[], None]) -> int | None:
+    """Count the multiply-adds of matrix products, convolutions and fused attention in a run.
+
+    Args:
+        run: what to count.
+
+    Returns:
+        Their number, products with a vector left out; None where a kernel ran that hides its own.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or each profile says on the error stream that it began and ended
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as seen:
+        run()
+    results: Any = seen.profiler
+    events = list(results.kineto_results.events())
+    if any(event.name() in _HIDDEN for event in events):
+        return None
+    return sum(_size(event) for event in _innermost([event for event in events if event.name() in _COUNTED]))
+
+
+def _innermost(events: Sequence[Any]) -> Iterator[Any]:
+    """Those that no other lies inside of: a call that a dispatch mode or a transform hands on is seen at each level."""
+    threads: dict[int, list[Any]] = {}
+    for event in events:
+        threads.setdefault(event.start_thread_id(), []).append(event)
+    for own in threads.values():
+        own.sort(key=lambda event: (event.start_ns(), -event.duration_ns()))
+        for event, following in zip(own, [*own[1:], None], strict=True):
+            if following is None or following.start_ns() >= event.start_ns() + event.duration_ns():
+                yield event
+
+
+def _size(event: Any) -> int:
+    """Multiply-adds of one operation."""
+    name: str = event.name()
+    shapes: list[Sequence[int]] = event.shapes()
+    if name in ("aten::mm", "aten::bmm"):
+        return math.prod(shapes[0]) * shapes[1][-1]
+    if name in ("aten::addmm", "aten::baddbmm"):
+        return math.prod(shapes[1]) * shapes[2][-1]
+    if name == "aten::convolution":
+        _, _, _, stride, padding, dilation, transposed = event.concrete_inputs()[:7]
+        size = _convolved(shapes[0], shapes[1], stride, padding, dilation)
+        # every output takes (every input gives, if transposed) one multiply-add for each weight of its channel
+        outputs = shapes[0] if transposed else (shapes[0][0], shapes[1][0], *size)
+        return math.prod(outputs) * math.prod(shapes[1][1:])
+    if name == "aten::convolution_backward":
+        inputs = event.concrete_inputs()
+        transposed, mask = inputs[7], inputs[10]
+        rows = shapes[1] if transposed else shapes[0]
+        return math.prod(rows) * math.prod(shapes[2][1:]) * (bool(mask[0]) + bool(mask[1]))
+    forward = name.removesuffix("_backward")
+    assert forward in _ATTENTION
+    # forward QKᵀ, PV; backward, whose first argument is the cotangent, QKᵀ again and one each for V, P, Q, K
+    query, key = shapes[1:3] if forward != name else shapes[0:2]
+    return math.prod(query) * key[-2] * (5 if forward != name else 2)
+
+
+def _convolved(
+    inputs: Sequence[int], weight: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> list[int]:
+    """Spatial size of a convolution's output."""
+    sizes = []
+    for i, length in enumerate(inputs[2:]):
+        reach = dilation[i % len(dilation)] * (weight[2 + i] - 1) + 1
+        sizes.append((length + 2 * padding[i % len(padding)] - reach) // stride[i % len(stride)] + 1)
+    return sizes
+
+
+def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
+    """The most bytes allocated at once during a run, above what was held before it.
+
+    Args:
+        run: a step.
+        device: whose memory.
+
+    Returns:
+        Bytes.
+    """
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.synchronize(device)
+        held = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - held
+    from curvestep.bench.coverage import peak_bytes as on_the_host
+
+    return on_the_host(run)

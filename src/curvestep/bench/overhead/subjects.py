@@ -1,0 +1,174 @@
+"""The networks and batches on which the overhead is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, final
+
+from curvestep.bench.errors import SettingError
+from curvestep.bench.networks.specs import DenseSpec, GPTSpec, LSTMSpec, NetworkSpec, ResNetSpec, VGG11Spec, ViTSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+_TOKENS = 65
+Set = Literal["quick", "standard", "full", "cuda"]
+
+
+@final
+@dataclass(frozen=True)
+class SubjectSpec:
+    """A network with the size of its batch.
+
+    Args:
+        name: in tables.
+        network: its numbers.
+        batch: number of samples.
+        shape: of one sample; of a sequence of tokens its length alone.
+        sets: in which selections it is.
+        axis: what of it is varied to see how the cost grows.
+        value: the value of that.
+    """
+
+    name: str
+    network: NetworkSpec
+    batch: int
+    shape: tuple[int, ...]
+    sets: tuple[Set, ...]
+    axis: str = ""
+    value: int = 0
+
+    def build(self, device: torch.device) -> Subject:
+        """The network with one batch, the same numbers each time."""
+        import torch
+
+        torch.manual_seed(0)
+        network = self.network.build()
+        if isinstance(self.network, (GPTSpec, LSTMSpec)):
+            inputs = torch.randint(0, _TOKENS, (self.batch, *self.shape))
+            targets = torch.randint(0, _TOKENS, (self.batch, *self.shape))
+        else:
+            inputs = torch.randn(self.batch, *self.shape)
+            targets = torch.randint(0, 10, (self.batch,))
+        return Subject(network.to(device), inputs.to(device), targets.to(device))
+
+
+@final
+@dataclass(frozen=True)
+class Subject:
+    """A network with one batch.
+
+    Args:
+        network: in training mode.
+        inputs: the batch.
+        targets: class numbers, shaped like the logits without their last axis.
+    """
+
+    network: nn.Module
+    inputs: Tensor
+    targets: Tensor
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained."""
+        return list(self.network.parameters())
+
+    def loss(self) -> Tensor:
+        """Mean cross-entropy over all predictions."""
+        from curvestep.bench.measure import cross_entropy
+
+        return cross_entropy(self.network(self.inputs), self.targets)
+
+
+@contextlib.contextmanager
+def differentiable_kernels() -> Iterator[None]:
+    """Kernels that autograd can differentiate twice: the fused ones of attention and recurrence cannot be."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TF32 acceleration")  # of a flag that torch itself puts back
+        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
+def _gpt(sets: tuple[Set, ...], *, blocks: int, width: int, heads: int, length: int, batch: int) -> SubjectSpec:
+    spec = GPTSpec(_TOKENS, length, blocks, width, heads)
+    return SubjectSpec(f"GPT {blocks}×{width}, T{length}, B{batch}", spec, batch, (length,), sets)
+
+
+def _resnet18(sets: tuple[Set, ...], *, stem_stride: int, batch: int) -> SubjectSpec:
+    spec = ResNetSpec(64, 2, 10, stem_stride, normalised=True, stages=4)
+    return SubjectSpec(f"ResNet-18, batch norm, stem stride {stem_stride}, B{batch}", spec, batch, (3, 32, 32), sets)
+
+
+_VGG = VGG11Spec(64, 10, beta=5.0)
+_IMAGE = (3, 32, 32)
+
+SUBJECTS: tuple[SubjectSpec, ...] = (
+    SubjectSpec(
+        "MLP 784-300-100-10, B256", DenseSpec((784, 300, 100, 10), "tanh"), 256, (784,),
+        ("quick", "standard", "full", "cuda"),
+    ),
+    SubjectSpec("VGG11, softplus, B64", _VGG, 64, _IMAGE, ("standard", "full", "cuda")),
+    SubjectSpec("VGG11, softplus, B256", _VGG, 256, _IMAGE, ("full", "cuda")),
+    _resnet18(("standard", "full"), stem_stride=2, batch=32),
+    _resnet18(("cuda",), stem_stride=1, batch=256),
+    _gpt(("quick", "standard", "full", "cuda"), blocks=4, width=128, heads=4, length=64, batch=16),
+    _gpt(("cuda",), blocks=12, width=768, heads=12, length=1024, batch=8),
+    SubjectSpec(
+        "ViT 6×192, 49 patches, B32", ViTSpec(28, 1, 4, 6, 192, 6, 10), 32, (1, 28, 28), ("standard", "full", "cuda")
+    ),
+    SubjectSpec("LSTM 256, T64, B32", LSTMSpec(_TOKENS, 256, 1), 32, (64,), ("standard", "full", "cuda")),
+)  # fmt: skip
+
+
+def growth() -> tuple[SubjectSpec, ...]:
+    """GPTs around 4×128, T64, B16: one of width, depth, batch and length is varied at a time."""
+    found = []
+    for axis, values in (
+        ("width", (64, 128, 256, 512)),
+        ("depth", (2, 4, 8, 16)),
+        ("batch", (4, 16, 64)),
+        ("length", (32, 64, 128, 256)),
+    ):
+        for value in values:
+            numbers = {"width": 128, "depth": 4, "batch": 16, "length": 64, axis: value}
+            spec = _gpt(
+                (),
+                blocks=numbers["depth"],
+                width=numbers["width"],
+                heads=4,
+                length=numbers["length"],
+                batch=numbers["batch"],
+            )
+            found.append(replace(spec, name=f"GPT, {axis} {value}", axis=axis, value=value))
+    return tuple(found)
+
+
+def chosen(size: Set, names: str = "") -> tuple[SubjectSpec, ...]:
+    """The subjects of a selection.
+
+    Args:
+        size: which.
+        names: parts of names, separated by commas, which are looked for in all subjects; empty for the selection.
+
+    Returns:
+        The subjects in the order of the table.
+
+    Raises:
+        SettingError: if a part is in no name.
+    """
+    parts = [part.strip().casefold() for part in names.split(",") if part.strip()]
+    if not parts:
+        return tuple(spec for spec in SUBJECTS if size in spec.sets)
+    everything = (*SUBJECTS, *growth())
+    for part in parts:
+        if not any(part in spec.name.casefold() for spec in everything):
+            listed = "; ".join(spec.name for spec in SUBJECTS)
+            raise SettingError(f"No network of the overhead has {part!r} in its name; they are {listed}.")
+    return tuple(spec for spec in everything if any(part in spec.name.casefold() for part in parts))
