@@ -13,6 +13,7 @@ from curvestep.optim import (
     ALIG,
     LQA,
     AbstractRecordedOptimizer,
+    Auto,
     GeN,
     RescaledAdam,
     RescaledRMSprop,
@@ -46,12 +47,20 @@ class Method:
     scale_free: bool = True  # with the options in eps, multiplying the loss changes no step
     joint: tuple[str, ...] = ()  # options that act on all parameters together, those without a gradient included
 
+    takes_lr: bool = True  # the level can be given at construction, and not only in a group
+
     late: Options = field(default_factory=dict)  # options with which nothing is measured before there was a step
     decays: tuple[str, ...] = ("weight_decay", "decoupled_weight_decay")
 
     def measures_at_once(self, options: Options) -> bool:
         """Whether the first step already looks at the curvature."""
         return self.curvature and not any(options.get(name) == value for name, value in self.late.items())
+
+    def at_level(self, params: Any, options: Options, lr: float) -> AbstractRecordedOptimizer:
+        """The optimizer at a level."""
+        if self.takes_lr:
+            return self.make(params, **{**options, "lr": lr})
+        return self.make([{"params": list(params), "lr": lr}], **options)
 
     def without_decay(self, options: Options) -> Options:
         """The options with every weight decay at 0."""
@@ -73,9 +82,18 @@ _SHARED_VARIANTS: dict[str, Options] = {
     "band": {"band": (1e-3, 2.0, 0.75)},
     "guard": {"guard": 1},
     "lazy guard": {"guard": 3, "lr": 0.5},
+    "Gauss-Newton": {"curvature": "ggn", "lr": 0.5},
+    "half the samples": {"curvature_samples": 0.5, "lr": 0.5},
+    "held curvature": {"curvature_every": 3, "max_relative_step": 0.05},
+    "averaged": {"averaging": 8.0},
 }
 
 _SHARED_REFUSALS = (
+    Refusal({"curvature": "hessian"}, r"curvature='hessian' was given"),
+    Refusal({"curvature_samples": 0}, r"curvature_samples=0 was given"),
+    Refusal({"curvature_samples": 1.5}, r"curvature_samples=1\.5 was given"),
+    Refusal({"curvature_every": 0}, r"whole number of at least 1, but 0 was given"),
+    Refusal({"averaging": -1.0}, r"averaging=-1\.0 was given"),
     Refusal({"lr": -1.0}, r"lr is the level .* but lr=-1\.0 was given"),
     Refusal({"lr": float("nan")}, r"lr=nan was given"),
     Refusal({"lr": float("inf")}, r"lr=inf was given"),
@@ -99,6 +117,18 @@ def _step_tuned(params: Any, lr: float = 0.5, **options: Any) -> StepTunedSGD:
 
 
 METHODS: dict[str, Method] = {
+    "Auto": Method(
+        make=Auto,
+        variants={"plain": {}, "L2": {"weight_decay": 0.01}, "decoupled decay": {"decoupled_weight_decay": 0.01}},
+        refusals=(
+            Refusal({"weight_decay": -1e-4}, r"weight_decay=-0\.0001 was given"),
+            Refusal({"decoupled_weight_decay": float("inf")}, r"decoupled_weight_decay=inf was given"),
+        ),
+        learns={},
+        state_per_parameter={"plain": ("average", "exp_avg", "exp_avg_sq")},
+        scale_free=False,  # the ε of Adam's direction cannot be chosen
+        takes_lr=False,
+    ),
     "RescaledSGD": Method(
         make=RescaledSGD,
         variants={

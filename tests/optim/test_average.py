@@ -70,20 +70,23 @@ def test_averaging_does_not_change_the_steps_and_resumes_exactly() -> None:
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_a_parameter_without_gradient_is_averaged_too_and_can_start_later() -> None:
+def test_a_parameter_that_starts_later_has_been_what_it_was_until_then() -> None:
     used, unused = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
     optimizer = averager([used, unused])
-    noise = torch.linspace(-1.0, 1.0, 6).reshape(3, 2)
+    noise, values = torch.linspace(-1.0, 1.0, 6).reshape(3, 2), []
     for both in (False, False, True, True):
         optimizer.zero_grad()
         with optimizer.record():
             loss = ((used - 3.0 - noise) ** 2).mean() + (((unused - 5.0 - noise) ** 2).mean() if both else 0.0)
             loss.backward()
         optimizer.step()
+        values.append(unused.detach().clone())
     assert set(optimizer.state[unused]) == {"average", "step", "exp_avg", "exp_avg_sq"}
     with optimizer.averaged():
-        inside = unused.detach().clone()
-    assert torch.all((inside > 1.0) & (inside < unused))
+        expected = values[0]
+        for step, value in enumerate(values[1:], start=2):
+            expected = torch.lerp(expected, value, 9.0 / (step + 8.0))
+        torch.testing.assert_close(unused.detach(), expected, rtol=1e-6, atol=0.0)  # roundings of float32
 
 
 def test_the_state_dict_is_a_copy_of_averaged_parameters_and_present_buffers() -> None:

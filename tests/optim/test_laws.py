@@ -87,6 +87,7 @@ def test_training_lowers_the_loss_and_keeps_the_dtype(method: Method, options: O
     assert {parameter.dtype for parameter in problem.net.parameters()} == {dtype}
 
 
+@pytest.mark.filterwarnings("ignore:The curvature of a part of the batch")  # batch norm: all of it is measured
 @every_case
 def test_gradients_buffers_modes_and_random_numbers_are_left_alone(method: Method, options: Options) -> None:
     torch.manual_seed(0)
@@ -263,7 +264,7 @@ def test_multiplying_the_loss_changes_no_step(method: Method, factor: float) -> 
 @every_case
 def test_schedulers_of_torch_attach(method: Method, options: Options) -> None:
     problem = make_problem()
-    optimizer = method.make(problem.net.parameters(), **{**options, "lr": 1.0})
+    optimizer = method.at_level(problem.net.parameters(), options, 1.0)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
     found = []
     for batch in range(4):
@@ -389,7 +390,7 @@ def test_a_curvature_that_is_not_finite_is_skipped(method: Method, options: Opti
 @every_case
 def test_level_zero_moves_nothing_but_lets_the_averages_see_the_gradient(method: Method, options: Options) -> None:
     problem = make_problem()
-    optimizer = method.make(problem.net.parameters(), **{**options, "lr": 0.0})
+    optimizer = method.at_level(problem.net.parameters(), options, 0.0)
     before = problem.parameters()
     problem.train(optimizer, range(1))
     assert outcome_of(optimizer) is Outcome.ZERO_LR

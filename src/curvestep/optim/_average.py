@@ -45,14 +45,23 @@ def check_gamma(gamma: Any) -> None:
 
 
 @torch.no_grad()
-def advance(parameters: Sequence[Tensor], states: Any, step: int, gamma: float) -> None:
-    """Absorb the parameters into their averages, making those that do not exist yet."""
-    for parameter in parameters:
-        if AVERAGE not in states[parameter]:
-            kept = parameter.detach().to(working_dtype(parameter.dtype), copy=True)
-            states[parameter][AVERAGE] = kept.contiguous(memory_format=torch.preserve_format)
-    averages = [states[parameter][AVERAGE] for parameter in parameters]
-    present = [p.detach().to(a.dtype) for p, a in zip(parameters, averages, strict=True)]
+def starts(parameters: Sequence[Tensor], states: Any) -> dict[Tensor, Tensor]:
+    """Return copies of the parameters that have a gradient and no average yet: what they were until now."""
+    return {
+        parameter: parameter.detach().to(working_dtype(parameter.dtype), copy=True)
+        for parameter in parameters
+        if parameter.requires_grad and parameter.grad is not None and AVERAGE not in states.get(parameter, {})
+    }
+
+
+@torch.no_grad()
+def advance(parameters: Sequence[Tensor], states: Any, begun: dict[Tensor, Tensor], step: int, gamma: float) -> None:
+    """Absorb the parameters into their averages; one that never had a gradient has not moved and needs none."""
+    for parameter, start in begun.items():
+        states[parameter][AVERAGE] = start
+    held = [parameter for parameter in parameters if AVERAGE in states.get(parameter, {})]
+    averages = [states[parameter][AVERAGE] for parameter in held]
+    present = [p.detach().to(a.dtype) for p, a in zip(held, averages, strict=True)]
     _numerics.lerp_(averages, present, weight(step, gamma))
 
 

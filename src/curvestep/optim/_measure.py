@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -44,13 +45,16 @@ class Measurement:
     Attributes:
         samples: How many samples of the batch it is measured on: a number, a share of the batch, or None for all.
         kind: The loss's own second derivative, or its generalised Gauss-Newton form.
+        announced: Whether to say so where the batch cannot be cut and all of it is measured. A person who asked for a
+            part wants to know; one who chose nothing can do nothing about it.
     """
 
     samples: int | float | None = None
     kind: Order = "exact"
+    announced: bool = True
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> Measurement:
+    def of(cls, options: dict[str, Any], *, announced: bool = True) -> Measurement:
         """Read the options of a parameter group; refuse what cannot be measured."""
         samples, kind = options.get(SAMPLES), options.get(CURVATURE, "exact")
         number = isinstance(samples, (int, float)) and not isinstance(samples, bool)
@@ -66,7 +70,7 @@ class Measurement:
         if kind not in get_args(Order):
             msg = f"curvature must be 'exact' or 'ggn', but curvature={kind!r} was given."
             raise ValueError(msg)
-        return cls(samples, kind)
+        return cls(samples, kind, announced)
 
 
 def measure(
@@ -88,7 +92,10 @@ def measure(
     wants_curvature = bool(needs & {Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
     if wants_curvature:
         assert tape is not None, "A step whose rule needs the curvature is taken on a tape."
-        found = tape.curvature(parameters, flat, samples=how.samples, kind=how.kind)
+        with warnings.catch_warnings() if not how.announced else nullcontext():
+            if not how.announced:
+                warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
+            found = tape.curvature(parameters, flat, samples=how.samples, kind=how.kind)
         total, per_sample = found.total, found.per_sample
         if per_sample is None:
             warnings.warn(_NO_SAMPLES, stacklevel=4)

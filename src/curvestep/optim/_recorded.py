@@ -16,7 +16,7 @@ from torch.optim.optimizer import ParamsT, StateDict
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
 from curvestep.engine import Memory, Tape, record
-from curvestep.optim._average import AVERAGING, advance, check_gamma, exchanged
+from curvestep.optim._average import AVERAGING, advance, check_gamma, exchanged, starts
 
 #: Name in every parameter group of τ_i, the learning rate that the last step amounted to there.
 EFFECTIVE_LR = "effective_lr"
@@ -163,6 +163,8 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
                 with torch.enable_grad():
                     returned = closure()
             self._refuse_averaged()
+            gamma = self.param_groups[0].get(AVERAGING)
+            begun = {} if gamma is None else starts(self._parameters(), self.state)
             unrecorded, self._unrecorded = self._unrecorded, False
             tape, self._tape = self._tape, None
             loss: Tensor | None
@@ -181,8 +183,8 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
                 self.last_step = self._take(None, loss, scale)
             else:
                 raise RecordingError(_NOTHING_RECORDED)
-            if self.last_step.outcome.moved:
-                self._advance_average()
+            if gamma is not None and self.last_step.outcome.moved:
+                advance(self._parameters(), self.state, begun, self._steps(), gamma)
             for group in self.param_groups:
                 group[EFFECTIVE_LR] = self._group_step(group, self.last_step)
             return loss if returned is None else returned
@@ -223,8 +225,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             msg = f"This {type(self).__name__} keeps no averaged weights: make it with averaging=8.0, or use Auto."
             raise CurvestepError(msg)
         self._refuse_averaged()
-        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        with exchanged(parameters, self.state):
+        with exchanged(self._parameters(), self.state):
             self._is_averaged = True
             try:
                 yield
@@ -243,12 +244,9 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         with self.averaged():
             return copy.deepcopy(model.state_dict())
 
-    def _advance_average(self) -> None:
-        """Absorb the parameters as they are now into their average, where one is kept."""
-        gamma = self.param_groups[0].get(AVERAGING)
-        if gamma is not None:
-            parameters = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
-            advance(parameters, self.state, self._steps(), gamma)
+    def _parameters(self) -> list[Tensor]:
+        """Return all parameters, group by group."""
+        return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _refuse_averaged(self) -> None:
         """Refuse to train the averaged parameters."""

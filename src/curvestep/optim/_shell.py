@@ -37,6 +37,9 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
     slope and curvature, rule, states, parameters; whatever refuses before the states leaves everything as it was.
     """
 
+    #: Whether to warn where a part of the batch was to be measured and all of it had to be.
+    _announces_whole_batch = True
+
     @abstractmethod
     def _direction(self, group: dict[str, Any]) -> Direction:
         """Return the direction that a group's options describe."""
@@ -88,7 +91,7 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
         directions = [scaled_direction(part, ell) for part in moving]
         rule, state = self._rule(self.param_groups), self._rule_state()
         size = math.nan if host_loss is None else host_loss
-        how = Measurement.of(self.param_groups[0])
+        how = Measurement.of(self.param_groups[0], announced=self._announces_whole_batch)
         probe = measure(self._needs(), how, tape, moving, directions, size, gradient_norm_sq, parameter_norm_sq, scale)
         choice = rule.choose(probe, ell, state)
         while isinstance(choice, LineRequest):

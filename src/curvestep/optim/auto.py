@@ -85,6 +85,8 @@ class Auto(AbstractCurvestepOptimizer):
         From the source's advice: momentum, a constant ℓ = ½, averaged weights instead of a decay, a trust region.
     """
 
+    _announces_whole_batch = False
+
     def __init__(self, params: ParamsT, *, weight_decay: float = 0.0, decoupled_weight_decay: float = 0.0) -> None:
         options = {
             "lr": _LEVEL,
