@@ -137,6 +137,19 @@ def test_overhead_leaves_rows_a_page_and_a_figure_and_resumes(monkeypatch: pytes
     assert Path("docs/cost.md").read_text() == page and Path("docs/figures/overhead.svg").exists()
 
 
+def test_claims_are_judged_from_the_store() -> None:
+    from curvestep.bench.claims import plan
+    from curvestep.bench.claims.looks import Look, LookStore
+
+    looks = [Look(e.task, seed, 2, 1.0, 0.0, 0.01, 1.0, 1.0, "TAKEN") for e in plan.LINE for seed in range(3)]
+    LookStore(Path("kept")).append(looks)
+    output = succeed("bench", "claims", "--render", "--out", "kept", "--page", "docs/claims.md")
+    first, second, third, last = output.splitlines()
+    assert first == "LQA takes nearly the greatest decrease along the gradient at each step: held"
+    assert second.endswith(": not measured yet") and third.endswith(": not measured yet")
+    assert last == "docs/claims.md" and "**held.**" in Path(last).read_text()
+
+
 def test_divergence_is_shown() -> None:
     output = succeed("train", "digits-mlp", "--method", "sgd", "--lr", "1e4", "--weight-decay", "1", *SHORT)
     assert "diverged" in output
@@ -154,7 +167,7 @@ def test_lists() -> None:
     ("arguments", "sentence"),
     [
         (("train", "mnist", "--method", "sgd"), "There is no task 'mnist'; the tasks are digits-mlp, mnist-lenet"),
-        (("train", "digits-mlp", "--method", "sgdd"), "There is no method 'sgdd'; the methods are red-sgd"),
+        (("train", "digits-mlp", "--method", "sgdd"), "There is no method 'sgdd'; the methods are auto"),
         (
             ("train", "digits-mlp", "--method", "red-sgd", "--device", "tpu"),
             "There is no device 'tpu' here; the devices are cpu",
@@ -171,6 +184,10 @@ def test_lists() -> None:
         (("report", "nowhere"), "There is no run store nowhere/runs.jsonl"),
         (("bench", "overhead", "--render", "--out", "nowhere"), "There are no rows in nowhere; `curvestep bench"),
         (("bench", "overhead", "--networks", "alexnet"), "No network of the overhead has 'alexnet' in its name"),
+        (
+            ("bench", "claims", "--only", "fame"),
+            "There is no claim 'fame'; the claims are line, interpolation, recovery",
+        ),
         (("bench", "overhead", "--seconds", "0"), "--seconds is a number above 0, 0 was given"),
     ],
 )

@@ -256,6 +256,7 @@ def methods() -> None:
 app.command()(_refusing(doctor))
 _measurements = typer.Typer(help="What a step costs, and whether claims hold.", no_args_is_help=True)
 _measurements.command()(_refusing(bench.overhead))
+_measurements.command()(_refusing(bench.claims))
 app.add_typer(_measurements, name="bench")
 
 

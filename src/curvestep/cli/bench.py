@@ -11,11 +11,14 @@ from rich.console import Console
 from curvestep.bench.errors import SettingError, StoreError
 from curvestep.bench.overhead.row import RowStore
 from curvestep.cli import options
+from curvestep.cli.watch import Watch
 
 if TYPE_CHECKING:
+    from curvestep.bench.claims.looks import LookStore
     from curvestep.bench.overhead.row import Row
 
 _OVERHEAD = Path("benchmarks/overhead")
+_CLAIMS = Path("benchmarks/claims")
 
 
 class _Lines:
@@ -85,3 +88,62 @@ def overhead(
     console = Console()
     for path in (out, document, *written[::2]):
         console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def claims(
+    only: Annotated[str, typer.Option(help="Only these: line, interpolation, recovery, separated by commas.")] = "",
+    render: Annotated[bool, typer.Option("--render", help="Run nothing; write the page.")] = False,
+    data_dir: options.DataDir = None,
+    threads: options.Threads = 1,
+    jobs: Annotated[int, typer.Option(help="Runs at a time.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder of the stores.")] = _CLAIMS,
+    page: Annotated[Path | None, typer.Option(help="The page to write. [default: claims.md in --out]")] = None,
+) -> None:
+    """Run the sources' claims again and say which hold; what is in the store is not repeated."""
+    from curvestep.bench.claims import plan
+    from curvestep.bench.claims.looks import LookStore
+    from curvestep.bench.store import RunStore
+    from curvestep.report import claims as report
+
+    names = [name.strip() for name in only.split(",") if name.strip()] or list(plan.NAMES)
+    for name in names:
+        if name not in plan.NAMES:
+            raise SettingError(f"There is no claim {name!r}; the claims are {', '.join(plan.NAMES)}.")
+    looks, runs = LookStore(out), RunStore.at(out)
+    if not render:
+        if "line" in names:
+            _lines(looks, data_dir, threads)
+        configs = plan.interpolation_configs() if "interpolation" in names else ()
+        configs += plan.recovery_configs() if "recovery" in names else ()
+        if configs:
+            from curvestep.bench.execute import execute
+
+            with Watch(Console(stderr=True, soft_wrap=True), len(configs), live_steps=jobs == 1) as watch:
+                execute(configs, runs, watch, data_dir=data_dir, threads=threads, jobs=jobs)
+    found = report.verdicts(looks.read(), runs.read())
+    document = page if page is not None else out / "claims.md"
+    document.parent.mkdir(parents=True, exist_ok=True)
+    document.write_text(report.page(found), encoding="utf-8")
+    console = Console()
+    for verdict in found:
+        console.print(f"{verdict.claim}: {verdict.word}", highlight=False, soft_wrap=True)
+    console.print(str(document), highlight=False, soft_wrap=True)
+
+
+def _lines(store: LookStore, data_dir: Path | None, threads: int | None) -> None:
+    """The line searches beside LQA's steps."""
+    import torch
+
+    from curvestep.bench.claims import plan
+    from curvestep.bench.claims.line import measure_line
+
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        for each in plan.LINE:
+            for seed in range(plan.SEEDS):
+                measure_line(each, seed, store, data_dir, errors.print)
+    finally:
+        torch.set_num_threads(before)

@@ -139,6 +139,11 @@ def _exact(products: Products) -> float | None:
     return products.ratio
 
 
+def _default(products: Products) -> float | None:
+    """A pass over a quarter of the samples, on every eighth step."""
+    return None if products.ratio is None else 1.0 + 0.25 / 8.0 * (products.ratio - 1.0)
+
+
 def _quarter(products: Products) -> float | None:
     """Forward, backward and a pass over a quarter of the samples."""
     return None if products.ratio is None else 1.0 + 0.25 * (products.ratio - 1.0)
@@ -162,7 +167,7 @@ _QUARTER = "exact, per sample, ¼ of them"
 
 WAYS: tuple[Way, ...] = (
     # Measures on every eighth step, and on each of the first ten.
-    Way("Auto (default)", "exact, now and then", "AdamW", _named("Auto", period=8, warmup=16)),
+    Way("Auto (default)", "exact, now and then", "AdamW", _named("Auto", period=8, warmup=16), _default),
     Way("RescaledAdam", _PER_SAMPLE, "AdamW", _named("RescaledAdam"), _exact),
     Way("RescaledAdam, ¼ of the samples", _QUARTER, "AdamW", _named("RescaledAdam", curvature_samples=0.25), _quarter),
     Way("RescaledSGD", _PER_SAMPLE, "SGD", _named("RescaledSGD"), _exact),
