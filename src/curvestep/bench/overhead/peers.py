@@ -30,7 +30,7 @@ def double_backward(subject: Subject) -> Callable[[], None]:
     parameters = subject.parameters
 
     def step() -> None:
-        with differentiable_kernels():
+        with differentiable_kernels(subject):
             gradients = torch.autograd.grad(subject.loss(), parameters, create_graph=True)
             direction = [gradient.detach() for gradient in gradients]
             products = torch.autograd.grad(gradients, parameters, grad_outputs=direction)
@@ -41,7 +41,7 @@ def double_backward(subject: Subject) -> Callable[[], None]:
 
 def jvp_of_grad(subject: Subject) -> Callable[[], None]:
     """The gradient, then forward mode over reverse mode along it; nothing can be reused of the first."""
-    network, parameters = subject.network, subject.parameters
+    network, parameters = _without_running_statistics(subject), subject.parameters
     names = [name for name, _ in network.named_parameters()]
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
 
@@ -52,7 +52,7 @@ def jvp_of_grad(subject: Subject) -> Callable[[], None]:
     gradient_of = torch.func.grad(loss, argnums=tuple(range(len(names))))
 
     def step() -> None:
-        with differentiable_kernels():
+        with differentiable_kernels(subject):
             direction = torch.autograd.grad(subject.loss(), parameters)
             values = tuple(p.detach() for p in parameters)
             products = torch.func.jvp(gradient_of, values, direction)[1]
@@ -74,9 +74,9 @@ def curvlinops(subject: Subject) -> Callable[[], None]:
     """The Hessian of the batch as curvlinops' linear operator, made once."""
     library = _optional("curvlinops")
     parameters = subject.parameters
-    with differentiable_kernels():
+    with differentiable_kernels(subject):
         hessian = library.HessianLinearOperator(
-            nn.Sequential(subject.network, _Rows()),
+            nn.Sequential(_without_running_statistics(subject), _Rows()),
             nn.CrossEntropyLoss(),
             parameters,
             [(subject.inputs, subject.targets.flatten())],
@@ -84,7 +84,7 @@ def curvlinops(subject: Subject) -> Callable[[], None]:
         )
 
     def step() -> None:
-        with differentiable_kernels():
+        with differentiable_kernels(subject):
             direction = torch.autograd.grad(subject.loss(), parameters)
             products = hessian @ list(direction)
         _update(parameters, direction, products)
@@ -98,7 +98,7 @@ def backpack_ggn(subject: Subject) -> Callable[[], None]:
     parameters = subject.parameters
 
     def step() -> None:
-        with differentiable_kernels():
+        with differentiable_kernels(subject):
             logits = subject.network(subject.inputs).flatten(0, -2)
             loss = F.cross_entropy(logits, subject.targets.flatten())
             direction = torch.autograd.grad(loss, parameters, create_graph=True)
@@ -107,6 +107,11 @@ def backpack_ggn(subject: Subject) -> Callable[[], None]:
         _update(parameters, direction, products)
 
     return step
+
+
+def _without_running_statistics(subject: Subject) -> nn.Module:
+    """The network, its batch normalisation no longer counting: transforms refuse what is written in place."""
+    return torch.func.replace_all_batch_norm_modules_(subject.network)
 
 
 def _optional(module: str, name: str | None = None) -> Any:

@@ -85,15 +85,20 @@ class Subject:
 
 
 @contextlib.contextmanager
-def differentiable_kernels() -> Iterator[None]:
+def differentiable_kernels(subject: Subject) -> Iterator[None]:
     """Kernels that autograd can differentiate twice: the fused ones of attention and recurrence cannot be."""
     import torch
+    from torch import nn
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "TF32 acceleration")  # of a flag that torch itself puts back
-        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
-            yield
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(module, nn.RNNBase) for module in subject.network.modules()):
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", "TF32 acceleration")  # of a flag that torch itself puts back
+            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield
 
 
 def _gpt(sets: tuple[Set, ...], *, blocks: int, width: int, heads: int, length: int, batch: int) -> SubjectSpec:
