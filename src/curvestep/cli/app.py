@@ -18,6 +18,7 @@ from curvestep._errors import CurvestepError
 from curvestep.bench.config import DEFAULT_WEIGHT_DECAY, RunConfig
 from curvestep.bench.errors import BenchWarning, SettingError, StoreError
 from curvestep.bench.methods import METHODS
+from curvestep.bench.methods.method import Method
 from curvestep.bench.record import RunRecord
 from curvestep.bench.settings import LR_GRID, Wish, comparison, run_config, with_rates
 from curvestep.bench.store import RunStore
@@ -249,8 +250,15 @@ def methods() -> None:
     """List the methods."""
     table = Table("method", "learning rate", "what it does")
     for method in METHODS.values():
-        table.add_row(method.name, "needed" if method.needs_lr else "none", method.description)
+        table.add_row(method.name, _rate_of(method), method.description)
     _console().print(table)
+
+
+def _rate_of(method: Method) -> str:
+    """What a method wants of a learning rate."""
+    if method.needs_lr:
+        return "needed"
+    return "none" if method.default_lr is None else f"{method.default_lr:g}, or --lr"
 
 
 app.command()(_refusing(doctor))
