@@ -25,6 +25,7 @@ def test_page() -> None:
     assert "| width | 64 | 128 |\n|---|--:|--:|\n| RescaledAdam | 1.25 | 1.50 |" in text
     assert "| LQA | two more losses | SGD | 1.20 | 1.10 – 1.30 | – | – | – |" in text
     assert text.count("### net") == 2
+    assert "| time | net |\n|---|--:|\n| RescaledSGD | 1.50 |\n| double backward | – |\n" in text
 
 
 def test_figures_are_the_same_for_the_same_rows(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ def page(rows: Sequence[Row], environments: Mapping[str, Mapping[str, Any]], fig
         )
         if figures:
             out.append(f"![ratios of times]({figures}/{figure_name(index)}.png)\n")
+        if any(not row.axis for row in own):
+            out.append(_summary([row for row in own if not row.axis]))
         for subject in dict.fromkeys(row.subject for row in own if not row.axis):
             out.append(_table(subject, [row for row in own if row.subject == subject]))
         grown = [row for row in own if row.axis]
@@ -63,6 +65,16 @@ def page(rows: Sequence[Row], environments: Mapping[str, Mapping[str, Any]], fig
 def figure_name(index: int) -> str:
     """Name of the figure of the machine with this number, without its ending."""
     return "overhead" if index == 0 else f"overhead-{index + 1}"
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    """Ratios of times of all ways on all networks."""
+    subjects = list(dict.fromkeys(row.subject for row in rows))
+    found = {(row.method, row.subject): row.median for row in rows}
+    lines = [f"| time | {' | '.join(subjects)} |", f"|---|{'--:|' * len(subjects)}"]
+    for method in dict.fromkeys(row.method for row in rows):
+        lines.append(f"| {method} | {' | '.join(_two(found.get((method, subject))) for subject in subjects)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _table(subject: str, rows: Sequence[Row]) -> str:
@@ -162,7 +174,7 @@ def _figure(rows: Sequence[Row]) -> Any:
         axes.axvline(1.0, color=_INK, linewidth=0.8)
         axes.set_title(subject, loc="left", fontsize=9)
         axes.set_yticks(range(len(methods)), labels=methods)
-        axes.set_xlim(left=0.8)
+        axes.set_xlim(left=min(0.8, *(0.95 * row.low for row in found.values() if row.low is not None)))
     for axes in cells[len(subjects) :]:
         axes.set_visible(False)
     cells[0].invert_yaxis()  # shared by all
