@@ -16,7 +16,6 @@ class Need(enum.Enum):
     LINE = "losses further along the direction, or along the last step"
     LAST_STEP = "the last step, kept to be measured along"
     SECOND_GRADIENT = "the gradient at another point of the line"
-    WEIGHT_SIZE = "the typical size of a weight"
     ABSOLUTE_CURVATURE = "the mean over the batch of the absolute curvature of each sample's loss along the direction"
 
 
@@ -53,8 +52,6 @@ class Probe:
         line: what was measured further along the line, in the order in which the rule asked for it.
         resolution: relative rounding of the losses: the distance of 1 to the next number in the coarsest dtype among
             the loss's and the parameters'. Losses that differ by less are the same.
-        weight_size: geometric mean over the weight matrices (parameters of two axes or more that are not zero) of the
-            root mean square of their entries; over all parameters where there is no such matrix, 1 where all are zero.
     """
 
     loss: float
@@ -66,4 +63,3 @@ class Probe:
     gradient_norm_sq: float = math.nan
     line: tuple[LineSample, ...] = ()
     resolution: float = 2.0**-52
-    weight_size: float = math.nan

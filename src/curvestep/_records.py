@@ -21,7 +21,7 @@ class Outcome(enum.Enum):
         "The parabola through the losses opens downwards or is too flat to be told from a line, and the step that is "
         "foreseen for this was taken."
     )
-    TRUSTED = "The step was longer than the trust region and was shortened to its radius."
+    UNDER_CEILING = "The step was above the ceiling of this step's number and was lowered to it."
     CURVATURE_HELD = "The step was taken from the slope of this batch and the curvature that was measured last."
     OUT_OF_BAND = "The step size lay outside the Robbins–Monro band and was moved to its nearest end."
     GUARDED = (
@@ -61,7 +61,7 @@ _MOVED = frozenset(
         Outcome.ABSOLUTE_SLOPE,
         Outcome.CLAMPED,
         Outcome.CURVATURE_HELD,
-        Outcome.TRUSTED,
+        Outcome.UNDER_CEILING,
         Outcome.KEPT,
         Outcome.LIMITED,
         Outcome.OPENS_DOWN,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -120,7 +119,6 @@ def measure(
         direction_norm_sq=direction_norm_sq,
         parameter_norm_sq=parameter_norm_sq,
         gradient_norm_sq=gradient_norm_sq,
-        weight_size=_weight_size(parameters) if Need.WEIGHT_SIZE in needs else Probe.weight_size,
         resolution=_resolution(tape, parameters) if tape is not None and Need.LINE in needs else Probe.resolution,
     )
 
@@ -132,18 +130,6 @@ def _resolution(tape: Tape, parameters: Sequence[Tensor]) -> float:
         value.dtype for node in tape.nodes for value in node.outputs if value is not None and value.needs_grad
     )
     return max(torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point)
-
-
-def _weight_size(parameters: Sequence[Tensor]) -> float:
-    """Return the geometric mean over the weight matrices of the root mean square of their entries."""
-    means = to_host(*[squared_norm([parameter]) / parameter.numel() for parameter in parameters])
-    sizes = [
-        (math.sqrt(mean), parameter.dim() >= 2)
-        for mean, parameter in zip(means, parameters, strict=True)
-        if mean > 0.0 and math.isfinite(mean)
-    ]
-    counted = [size for size, is_matrix in sizes if is_matrix] or [size for size, _ in sizes]
-    return math.exp(math.fsum(math.log(size) for size in counted) / len(counted)) if counted else 1.0
 
 
 def extend_line(

@@ -6,6 +6,7 @@ from curvestep.steprules._base import LineRequest as LineRequest
 from curvestep.steprules._base import RuleState as RuleState
 from curvestep.steprules._base import StepChoice as StepChoice
 from curvestep.steprules._base import StepRule as StepRule
+from curvestep.steprules.ceiling import Ceiling as Ceiling
 from curvestep.steprules.constant import Constant as Constant
 from curvestep.steprules.curvature_rescaling import CurvatureRescaling as CurvatureRescaling
 from curvestep.steprules.curvature_rescaling import CurvatureState as CurvatureState
@@ -18,7 +19,6 @@ from curvestep.steprules.local_quadratic import LocalQuadratic as LocalQuadratic
 from curvestep.steprules.polyak import Polyak as Polyak
 from curvestep.steprules.step_tuned import StepTuned as StepTuned
 from curvestep.steprules.step_tuned import StepTunedState as StepTunedState
-from curvestep.steprules.trust_region import TrustRegion as TrustRegion
 
 __all__ = [
     "Batch",
@@ -37,5 +37,5 @@ __all__ = [
     "StepRule",
     "StepTuned",
     "StepTunedState",
-    "TrustRegion",
+    "Ceiling",
 ]

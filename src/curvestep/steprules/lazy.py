@@ -27,7 +27,7 @@ class Lazy:
 
     with the slope and the length of this step's direction; the average stays what it is.
 
-    This is safe only where steps are short, as under `curvestep.steprules.TrustRegion`: otherwise a stale average that
+    This is safe only where steps are short, as under `curvestep.steprules.Ceiling`: otherwise a stale average that
     is too small sends the parameters arbitrarily far before the curvature is measured again.
 
     ======  ======================  ==================================================

@@ -14,7 +14,7 @@ def _auto(request: BuildRequest) -> Built:
 
 
 def _auto_uncurved(request: BuildRequest) -> Built:
-    """The same with a level that the curvature never holds: the trust region and the average alone."""
+    """The same with a level that the curvature never holds: the ceiling and the average alone."""
     import curvestep
 
     optimizer = curvestep.Auto(request.parameters, weight_decay=request.weight_decay)
@@ -24,7 +24,7 @@ def _auto_uncurved(request: BuildRequest) -> Built:
 
 
 def _half_adam_averaged(request: BuildRequest) -> Built:
-    """Constant ℓ = ½ with averaged weights and a quarter of each batch measured, and no trust region."""
+    """Constant ℓ = ½ with averaged weights and a quarter of each batch measured, and no ceiling."""
     import curvestep
 
     optimizer = curvestep.RescaledAdam(
@@ -35,11 +35,11 @@ def _half_adam_averaged(request: BuildRequest) -> Built:
 
 AUTO = Method("auto", "curvestep.Auto: no learning rate, no horizon; averaged weights", False, _auto)
 AUTO_UNCURVED = Method(
-    "auto-uncurved", "auto without its curvature: trust region and averaged weights alone", False, _auto_uncurved
+    "auto-uncurved", "auto without its curvature: ceiling and averaged weights alone", False, _auto_uncurved
 )
 HALF_ADAM_AVERAGED = Method(
     "half-adam-averaged",
-    "Adam direction, ℓ = ½ throughout, averaged weights, no trust region",
+    "Adam direction, ℓ = ½ throughout, averaged weights, no ceiling",
     False,
     _half_adam_averaged,
 )
