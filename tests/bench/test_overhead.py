@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from curvestep.bench.errors import SettingError, StoreError
 from curvestep.bench.networks.specs import DenseSpec, GPTSpec
 from curvestep.bench.overhead import measure as measuring
-from curvestep.bench.overhead.executed import multiply_adds, peak_bytes
+from curvestep.bench.overhead.executed import Executed, execute
 from curvestep.bench.overhead.measure import Clock, measure, measure_all
 from curvestep.bench.overhead.peers import NotApplicable
 from curvestep.bench.overhead.row import ROWS, Row, RowStore
@@ -64,22 +64,22 @@ def way(name: str) -> Way:
 )
 def test_multiply_adds(run: Any, expected: int) -> None:
     with torch.no_grad():
-        assert multiply_adds(run) == expected
+        assert execute(run, CPU).products == expected
 
 
 def test_the_backward_multiplies_twice_where_both_factors_want_it() -> None:
     net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Conv2d(3, 4, 3))
     x = torch.ones(2, 2, 6, 6)
     forward = 2 * 3 * 16 * 2 * 9, 2 * 4 * 4 * 3 * 9
-    assert multiply_adds(lambda: net(x).sum().backward()) == 2 * forward[0] + 3 * forward[1]
+    assert execute(lambda: net(x).sum().backward(), CPU).products == 2 * forward[0] + 3 * forward[1]
 
 
 def test_hidden_products_are_not_passed_off_as_counted() -> None:
-    assert multiply_adds(lambda: nn.LSTM(3, 4)(torch.ones(5, 2, 3))) is None
+    assert execute(lambda: nn.LSTM(3, 4)(torch.ones(5, 2, 3)), CPU).products is None
 
 
 def test_the_peak_is_that_of_the_run() -> None:
-    assert peak_bytes(lambda: [torch.ones(1000), torch.ones(500)], CPU) == 6000  # type: ignore[arg-type]
+    assert execute(lambda: [torch.ones(1000), torch.ones(500)], CPU).peak == 6000
 
 
 # -- ways -------------------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_the_peak_is_that_of_the_run() -> None:
 @pytest.mark.parametrize("spec", [SMALL, TEXT], ids=lambda spec: spec.name)
 @pytest.mark.parametrize("name", ["RescaledAdam", "RescaledSGD", "LQA", "GeN"])
 def test_what_ran_is_what_was_predicted(spec: SubjectSpec, name: str) -> None:
-    row = measure(spec, way(name), "here", CLOCK)
+    row = measure(spec, way(name), "here", CLOCK, {})
     assert row.skipped == "" and row.pairs == 3
     assert row.products == pytest.approx(row.predicted, rel=1e-12)
     assert row.products is not None and row.products > 1.0
@@ -99,7 +99,7 @@ def test_what_ran_is_what_was_predicted(spec: SubjectSpec, name: str) -> None:
 
 @pytest.mark.parametrize("name", [way.name for way in WAYS])
 def test_every_way_is_measured_or_says_why_not(name: str) -> None:
-    row = measure(SMALL, way(name), "here", CLOCK)
+    row = measure(SMALL, way(name), "here", CLOCK, {})
     assert (row.median is not None) == (row.skipped == "")
     # What needs no other library applies to a dense network.
     assert row.skipped == "" or "is not installed" in row.skipped, row.skipped
@@ -139,7 +139,7 @@ def test_a_period_holds_all_that_repeats() -> None:
         prepared = each.prepare(subject)
         for _ in range(prepared.warmup):
             prepared.step()
-        counts = [multiply_adds(prepared.step) for _ in range(2 * prepared.period)]
+        counts = [execute(prepared.step, CPU).products for _ in range(2 * prepared.period)]
         assert counts[: prepared.period] == counts[prepared.period :], each.name
         assert len(set(counts)) == 2, f"{each.name} measures on some steps and not on others"
 
@@ -151,7 +151,7 @@ def test_a_failure_is_a_row_with_its_reason() -> None:
 
         return Prepared(step)
 
-    row = measure(SMALL, Way("broken", "-", "SGD", broken), "here", CLOCK)
+    row = measure(SMALL, Way("broken", "-", "SGD", broken), "here", CLOCK, {})
     assert row.skipped == "RuntimeError: no double backward here" and row.median is None and row.pairs == 0
 
 
@@ -168,8 +168,8 @@ def test_parameters_are_put_back_before_each_repetition() -> None:
 
         return Prepared(step, warmup=1)
 
-    measure(SMALL, Way("moving", "-", "SGD", prepare), "here", CLOCK)
-    assert len(set(seen)) == 1 and len(seen) >= 6
+    measure(SMALL, Way("moving", "-", "SGD", prepare), "here", CLOCK, {})
+    assert len(set(seen)) == 1 and len(seen) == 1 + 3 + 1  # warm-up, pairs, and the one that is watched
 
 
 # -- selections -------------------------------------------------------------------------------------------------------
@@ -209,7 +209,9 @@ def test_growth_varies_one_size_at_a_time() -> None:
 def test_rows_in_the_store_are_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
-    def counted(spec: SubjectSpec, each: Way, machine: str, clock: Clock) -> Row:
+    def counted(
+        spec: SubjectSpec, each: Way, machine: str, clock: Clock, plains: dict[tuple[str, str], Executed]
+    ) -> Row:
         calls.append(each.name)
         return Row(machine, spec.name, each.name, each.gives, each.baseline, 3, 1.0, 1.5, 2.0)
 

@@ -39,7 +39,7 @@ def overhead(
     growth: Annotated[bool, typer.Option("--growth", help="Width, depth, batch and length of a GPT, instead.")] = False,
     networks: Annotated[str, typer.Option(help="Only these: parts of names, separated by commas.")] = "",
     ways: Annotated[str, typer.Option(help="Only these: parts of names, separated by commas.")] = "",
-    seconds: Annotated[float | None, typer.Option(help="For the pairs of a row; three at least. [default: 4]")] = None,
+    seconds: Annotated[float | None, typer.Option(help="For the pairs of a row; three at least. [default: 3]")] = None,
     afresh: Annotated[bool, typer.Option("--afresh", help="Measure rows again that are in the store.")] = False,
     render: Annotated[bool, typer.Option("--render", help="Measure nothing; write page and figures.")] = False,
     device: options.Device = "cpu",
@@ -72,7 +72,7 @@ def overhead(
             store,
             _Lines(),
             device=found,
-            seconds=seconds if seconds is not None else 1.0 if quick else 4.0,
+            seconds=seconds if seconds is not None else 1.0 if quick else 3.0,
             threads=threads,
             afresh=afresh,
         )

@@ -6,7 +6,8 @@ import gc
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 
@@ -25,23 +26,62 @@ _COUNTED = {
 }
 
 
-def multiply_adds(run: Callable[[], None]) -> int | None:
-    """Count the multiply-adds of matrix products, convolutions and fused attention in a run.
+@final
+@dataclass(frozen=True)
+class Executed:
+    """What a run did.
 
     Args:
-        run: what to count.
+        peak: the most bytes allocated at once, above what was held before.
+        products: multiply-adds of matrix products, convolutions and fused attention, products with a vector left out;
+            None where a kernel ran that hides its own.
+    """
+
+    peak: int
+    products: int | None
+
+
+def execute(run: Callable[[], object], device: torch.device) -> Executed:
+    """Run once under torch's profiler, which sees every operation and tensor, those inside fused passes too.
+
+    Args:
+        run: a step.
+        device: whose memory counts.
 
     Returns:
-        Their number, products with a vector left out; None where a kernel ran that hides its own.
+        What was done.
     """
+    gc.collect()
+    held = 0
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        held = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or each profile says on the error stream that it began and ended
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as seen:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True, profile_memory=True
+    ) as seen:
         run()
     results: Any = seen.profiler
     events = list(results.kineto_results.events())
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        peak = torch.cuda.max_memory_allocated(device) - held
+    else:
+        peak = _peak([(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"])
     if any(event.name() in _HIDDEN for event in events):
-        return None
-    return sum(_size(event) for event in _innermost([event for event in events if event.name() in _COUNTED]))
+        return Executed(peak, None)
+    counted = [event for event in events if event.name() in _COUNTED]
+    return Executed(peak, sum(_size(event) for event in _innermost(counted)))
+
+
+def _peak(changes: list[tuple[int, int]]) -> int:
+    """The highest sum on the way."""
+    held = peak = 0
+    for _, change in sorted(changes, key=lambda each: each[0]):
+        held += change
+        peak = max(peak, held)
+    return peak
 
 
 def _innermost(events: Sequence[Any]) -> Iterator[Any]:
@@ -91,26 +131,3 @@ def _convolved(
         reach = dilation[i % len(dilation)] * (weight[2 + i] - 1) + 1
         sizes.append((length + 2 * padding[i % len(padding)] - reach) // stride[i % len(stride)] + 1)
     return sizes
-
-
-def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
-    """The most bytes allocated at once during a run, above what was held before it.
-
-    Args:
-        run: a step.
-        device: whose memory.
-
-    Returns:
-        Bytes.
-    """
-    if device.type == "cuda":
-        gc.collect()
-        torch.cuda.synchronize(device)
-        held = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        run()
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - held
-    from curvestep.bench.coverage import peak_bytes as on_the_host
-
-    return on_the_host(run)

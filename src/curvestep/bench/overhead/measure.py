@@ -16,7 +16,7 @@ from torch import Tensor
 import curvestep
 from curvestep.bench.allocator import keep_freed_memory
 from curvestep.bench.environment import environment, revision
-from curvestep.bench.overhead.executed import multiply_adds, peak_bytes
+from curvestep.bench.overhead.executed import Executed, execute
 from curvestep.bench.overhead.peers import NotApplicable
 from curvestep.bench.overhead.row import Row, RowStore
 from curvestep.bench.overhead.ways import Prepared, Way, plain
@@ -89,7 +89,7 @@ class Clock:
         return plain_times, times
 
 
-def measure(spec: SubjectSpec, way: Way, machine: str, clock: Clock) -> Row:
+def measure(spec: SubjectSpec, way: Way, machine: str, clock: Clock, plains: dict[tuple[str, str], Executed]) -> Row:
     """One row.
 
     Args:
@@ -97,6 +97,7 @@ def measure(spec: SubjectSpec, way: Way, machine: str, clock: Clock) -> Row:
         way: of taking a step.
         machine: as in the row.
         clock: how it is timed.
+        plains: what plain steps do, by network and optimizer; added to.
 
     Returns:
         The row; where the way does not apply, one that says why.
@@ -127,8 +128,7 @@ def measure(spec: SubjectSpec, way: Way, machine: str, clock: Clock) -> Row:
         except (RuntimeError, NotImplementedError, AttributeError, ValueError) as error:
             return Row(**said, skipped=f"{type(error).__name__}: {_first_line(error)}")
         again()
-        for _ in range(2):
-            first()
+        first()
         gc.collect()
         plain_times, times = clock.pairs(first, prepared, again)
         ratios = [b / a for a, b in zip(plain_times, times, strict=True)]
@@ -138,14 +138,15 @@ def measure(spec: SubjectSpec, way: Way, machine: str, clock: Clock) -> Row:
             for _ in range(prepared.period):
                 prepared.step()
 
-        peaks: list[int] = []
-        products: list[int | None] = []
-        for run in (first, block):
-            again()  # gradients that are still held would be freed inside, and hide as much of the peak
-            peaks.append(peak_bytes(run, clock.device))
+        again()  # gradients that are still held would be freed inside, and hide as much of the peak
+        done = execute(block, clock.device)
+        plainly = plains.get((spec.name, way.baseline))
+        if plainly is None:
             again()
-            products.append(multiply_adds(run))
-        plainly, done = products
+            plainly = plains[spec.name, way.baseline] = execute(first, clock.device)
+        products = None
+        if done.products is not None and plainly.products:
+            products = done.products / (prepared.period * plainly.products)
         predicted = way.predicted(products_of(subject)) if way.predicted is not None else None
     return Row(
         **said,
@@ -153,8 +154,8 @@ def measure(spec: SubjectSpec, way: Way, machine: str, clock: Clock) -> Row:
         low=low,
         median=median,
         high=high,
-        memory=peaks[1] / peaks[0],
-        products=done / (prepared.period * plainly) if done is not None and plainly else None,
+        memory=done.peak / plainly.peak,
+        products=products,
         predicted=predicted,
         plain_seconds=statistics.median(plain_times),
     )
@@ -229,11 +230,12 @@ def measure_all(
         machine = machine_name(here)
         present = {} if afresh else {row.key: row for row in store.read()}
         chosen = list(ways)
+        plains: dict[tuple[str, str], Executed] = {}
         for spec in specs:
             for way in chosen:
                 held = present.get((machine, spec.name, way.name))
                 if held is None:
-                    row = measure(spec, way, machine, Clock(device, seconds))
+                    row = measure(spec, way, machine, Clock(device, seconds), plains)
                     store.append(row, here)
                     listener.found(row, stored=False)
                 else:

@@ -126,7 +126,7 @@ SUBJECTS: tuple[SubjectSpec, ...] = (
     _gpt(("quick", "standard", "full", "cuda"), blocks=4, width=128, heads=4, length=64, batch=16),
     _gpt(("cuda",), blocks=12, width=768, heads=12, length=1024, batch=8),
     SubjectSpec(
-        "ViT 6×192, 49 patches, B32", ViTSpec(28, 1, 4, 6, 192, 6, 10), 32, (1, 28, 28), ("standard", "full", "cuda")
+        "ViT 6×192, 49 patches, B16", ViTSpec(28, 1, 4, 6, 192, 6, 10), 16, (1, 28, 28), ("standard", "full", "cuda")
     ),
     SubjectSpec("LSTM 256, T64, B32", LSTMSpec(_TOKENS, 256, 1), 32, (64,), ("standard", "full", "cuda")),
 )  # fmt: skip

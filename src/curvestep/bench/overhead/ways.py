@@ -29,12 +29,12 @@ class Prepared:
     Args:
         step: forward, backward, measurement and update.
         period: after how many steps the cost repeats; so many are timed together.
-        warmup: steps after which it does.
+        warmup: steps after which it does; two see what is made at first, and what is found again.
     """
 
     step: Callable[[], None]
     period: int = 1
-    warmup: int = 3
+    warmup: int = 2
 
 
 @final
@@ -86,7 +86,7 @@ def _by_closure(optimizer: Optimizer, subject: Subject) -> Callable[[], None]:
 # -- curvestep's ------------------------------------------------------------------------------------------------------
 
 
-def _named(name: str, /, *, period: int = 1, warmup: int = 3, **options: Any) -> Callable[[Subject], Prepared]:
+def _named(name: str, /, *, period: int = 1, warmup: int = 2, **options: Any) -> Callable[[Subject], Prepared]:
     """One of curvestep's optimizers."""
 
     def prepare(subject: Subject) -> Prepared:
@@ -167,7 +167,7 @@ _QUARTER = "exact, per sample, ¼ of them"
 
 WAYS: tuple[Way, ...] = (
     # Measures on every eighth step, and on each of the first ten.
-    Way("Auto (default)", "exact, now and then", "AdamW", _named("Auto", period=8, warmup=16), _default),
+    Way("Auto (default)", "exact, now and then", "AdamW", _named("Auto", period=8, warmup=10), _default),
     Way("RescaledAdam", _PER_SAMPLE, "AdamW", _named("RescaledAdam"), _exact),
     Way("RescaledAdam, ¼ of the samples", _QUARTER, "AdamW", _named("RescaledAdam", curvature_samples=0.25), _quarter),
     Way("RescaledSGD", _PER_SAMPLE, "SGD", _named("RescaledSGD"), _exact),
@@ -176,7 +176,7 @@ WAYS: tuple[Way, ...] = (
     Way("RescaledSGD, Gauss-Newton", "GGN, per sample", "SGD", _named("RescaledSGD", curvature="ggn")),
     Way("RescaledSGD, ¼ of the samples", _QUARTER, "SGD", _named("RescaledSGD", curvature_samples=0.25), _quarter),
     Way("LQA", "two more losses", "SGD", _named("LQA"), _parabola(2.0)),
-    Way("GeN", "two more losses every 8 steps", "AdamW", _named("GeN", period=8, warmup=8), _parabola(0.25)),
+    Way("GeN", "two more losses every 8 steps", "AdamW", _named("GeN", period=8), _parabola(0.25)),
     Way("double backward", _BATCH, "SGD", lambda subject: Prepared(peers.double_backward(subject))),
     Way("torch.func, jvp of grad", _BATCH, "SGD", lambda subject: Prepared(peers.jvp_of_grad(subject))),
     Way("curvlinops", _BATCH, "SGD", lambda subject: Prepared(peers.curvlinops(subject))),
