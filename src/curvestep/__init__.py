@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from curvestep._records import Outcome as Outcome
     from curvestep._records import StepRecord as StepRecord
     from curvestep.diagnostics import Diagnosis as Diagnosis
+    from curvestep.diagnostics import LayerCurvature as LayerCurvature
     from curvestep.diagnostics import doctor as doctor
+    from curvestep.diagnostics import layer_curvature as layer_curvature
     from curvestep.engine import Curvature as Curvature
     from curvestep.engine import Tape as Tape
     from curvestep.engine import record as record
@@ -58,9 +60,11 @@ __all__ = [
     "record",
     "register_rule",
     "Tape",
-    # looking at a model before it is trained
+    # looking at a model before it is trained, and layer by layer
     "Diagnosis",
     "doctor",
+    "layer_curvature",
+    "LayerCurvature",
     # refusals
     "CurvestepError",
     "DirectionError",
@@ -87,6 +91,8 @@ _HOMES = {
     "StepTunedSGD": "curvestep.optim",
     "Diagnosis": "curvestep.diagnostics",
     "doctor": "curvestep.diagnostics",
+    "layer_curvature": "curvestep.diagnostics",
+    "LayerCurvature": "curvestep.diagnostics",
     "Curvature": "curvestep.engine",
     "Tape": "curvestep.engine",
     "record": "curvestep.engine",

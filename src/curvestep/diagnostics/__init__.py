@@ -4,3 +4,5 @@ from __future__ import annotations
 
 from curvestep.diagnostics.diagnosis import Diagnosis as Diagnosis
 from curvestep.diagnostics.examination import doctor as doctor
+from curvestep.diagnostics.layers import LayerCurvature as LayerCurvature
+from curvestep.diagnostics.layers import layer_curvature as layer_curvature
