@@ -47,6 +47,7 @@ class Method:
     scale_free: bool = True  # with the options in eps, multiplying the loss changes no step
     joint: tuple[str, ...] = ()  # options that act on all parameters together, those without a gradient included
 
+    patience: int = 1  # how many times the usual number of steps it takes to learn the noisy problem
     takes_lr: bool = True  # the level can be given at construction, and not only in a group
 
     late: Options = field(default_factory=dict)  # options with which nothing is measured before there was a step
@@ -128,6 +129,7 @@ METHODS: dict[str, Method] = {
         state_per_parameter={"plain": ("average", "exp_avg", "exp_avg_sq")},
         scale_free=False,  # the ε of Adam's direction cannot be chosen
         takes_lr=False,
+        patience=5,  # the ceiling rises over the first hundred steps
     ),
     "RescaledSGD": Method(
         make=RescaledSGD,

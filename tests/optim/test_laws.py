@@ -80,7 +80,7 @@ def test_training_lowers_the_loss_and_keeps_the_dtype(method: Method, options: O
     dtype = torch.float32
     problem = make_problem(dtype)
     optimizer = method.make(problem.net.parameters(), **{**options, **method.learns})
-    problem.train(optimizer, range(40))
+    problem.train(optimizer, range(40 * method.patience))
     with torch.no_grad():
         start, end = (sum(p.loss(batch).item() for batch in range(5)) for p in (make_problem(dtype), problem))
     assert end < 0.8 * start
@@ -408,7 +408,7 @@ def test_16_bit_parameters_train_with_state_and_sums_in_float32(
 ) -> None:
     problem = make_problem(dtype)
     optimizer = method.make(problem.net.parameters(), **{**options, **method.learns})
-    problem.train(optimizer, range(20))
+    problem.train(optimizer, range(20 * method.patience))
     with torch.no_grad():
         start, end = (sum(p.loss(batch).item() for batch in range(5)) for p in (make_problem(dtype), problem))
     assert end < 0.9 * start
