@@ -12,6 +12,7 @@ import curvestep
 from curvestep.bench.allocator import keep_freed_memory
 from curvestep.bench.claims.looks import Look, LookStore
 from curvestep.bench.claims.plan import LinePlan
+from curvestep.bench.environment import revision
 from curvestep.bench.measure import LOSSES
 from curvestep.bench.task import LoadRequest
 from curvestep.bench.tasks import get_task
@@ -60,6 +61,7 @@ def measure_line(
     optimizer = curvestep.LQA(parameters)
     batches = (batch for epoch in range(plan.steps) for batch in feed.epoch(epoch))
     looks: list[Look] = []
+    at_revision = revision()
     for number, batch in zip(range(1, plan.steps + 1), batches, strict=False):
 
         def loss() -> torch.Tensor:
@@ -86,7 +88,11 @@ def measure_line(
         assert taken is not None
         with torch.no_grad():
             reached = loss().item()
-        looks.append(Look(plan.task, seed, number, first, least, reached, step, taken.step_size, taken.outcome.name))
+        looks.append(
+            Look(
+                plan.task, seed, number, first, least, reached, step, taken.step_size, taken.outcome.name, at_revision
+            )  # fmt: skip
+        )
     store.append(looks)
     told(f"{name}: {len(looks)} line searches")
 

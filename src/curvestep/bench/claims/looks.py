@@ -28,6 +28,7 @@ class Look:
         best_step: where the least loss was found, in units of the gradient.
         step_size: LQA's step.
         outcome: of LQA's step, by name.
+        revision: git revision of the library, where it was noted.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Look:
     best_step: float
     step_size: float | None
     outcome: str
+    revision: str | None = None
 
     @property
     def share(self) -> float:
