@@ -1,3 +1,3 @@
-"""The regimes that the source of curvature rescaling leaves open: each experiment leaves rows, and a page its verdict."""
+"""The regimes that the source of curvature rescaling leaves open, an experiment a file; a page says what came of them."""
 
 from __future__ import annotations
