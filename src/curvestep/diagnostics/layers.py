@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, final, get_args
 
+import torch
 from torch import Tensor
 
 from curvestep._errors import DirectionError
@@ -70,7 +71,7 @@ def layer_curvature(
             gradient are passed over, with their tensor in `direction`.
         direction: one tensor for each pair, in their order, of the parameter's shape, dtype and device; any scale.
         by: "tensor" for each parameter on its own, "module" for all parameters directly in one module together.
-        kind: "exact", or "ggn" for the generalised Gauss-Newton form.
+        kind: "exact", or "ggn" for the layers' blocks of the generalised Gauss-Newton form of the whole network.
 
     Returns:
         One `LayerCurvature` a layer, in the order of their first parameters. A parameter that the loss does not depend
@@ -83,7 +84,7 @@ def layer_curvature(
         ValueError: `by` or `kind` is none of those named.
 
     Cost:
-        A tangent pass a layer, each about half a gradient; one host synchronisation.
+        A tangent pass a layer, each half a gradient at most: it begins where the layer is; one host synchronisation.
 
     Example:
         J = ½ (a² + 4 b²) from (3, 1) along its gradient (3, 4): each coordinate alone goes to 0, a by a step of 1 and b
@@ -123,9 +124,16 @@ def layer_curvature(
     if not groups:
         return ()
     scalars: list[Tensor] = []
+    everything = [p for group in groups.values() for p, _ in group]
     for group in groups.values():
         parameters, own = [p for p, _ in group], [d for _, d in group]
-        found = tape.curvature(parameters, own, kind=kind)
+        if kind == "exact":
+            found = tape.curvature(parameters, own)
+        else:
+            # Where the network ends and the loss begins is decided by all that may move, not by this layer.
+            given = {id(p): d for p, d in group}
+            whole = [given[id(p)] if id(p) in given else torch.zeros_like(p) for p in everything]
+            found = tape.curvature(everything, whole, kind=kind)
         samples = found.total if found.per_sample is None else found.per_sample
         scalars += [found.slope, found.total, samples.abs().mean(), squared_norm(own)]
     numbers = to_host(*scalars)
