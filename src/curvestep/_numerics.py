@@ -17,14 +17,30 @@ from torch import Tensor
 Tensors = Sequence[Tensor]
 
 
+_SIXTEEN_BITS = (torch.float16, torch.bfloat16)
+
+
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype in which state is kept and sums are formed: float32 for the 16-bit types, else ``dtype``."""
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+    return torch.float32 if dtype in _SIXTEEN_BITS else dtype
+
+
+# A call of ``Tensor.to`` that has nothing to do still costs a microsecond, and a step makes hundreds of them.
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32 if it has a 16-bit dtype, else the same object."""
+    return tensor.to(torch.float32) if tensor.dtype in _SIXTEEN_BITS else tensor
+
+
+def as_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the tensor in a dtype, the same object where it has it."""
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)
 
 
 def in_working_dtype(tensors: Tensors) -> list[Tensor]:
     """Return the tensors with 16-bit ones widened to float32; the others are the same objects, not copies."""
-    return [tensor.to(working_dtype(tensor.dtype)) for tensor in tensors]
+    return [widened(tensor) for tensor in tensors]
 
 
 def add(left: Tensors, right: Tensors, alpha: float = 1.0) -> list[Tensor]:
@@ -92,10 +108,7 @@ def dot(left: Tensors, right: Tensors) -> Tensor:
 
     Sums are formed in float32 for 16-bit tensors and in the tensors' own dtype otherwise.
     """
-    products = [
-        torch.dot(a.reshape(-1), b.reshape(-1))
-        for a, b in zip(in_working_dtype(left), in_working_dtype(right), strict=True)
-    ]
+    products = [torch.dot(widened(a).reshape(-1), widened(b).reshape(-1)) for a, b in zip(left, right, strict=True)]
     return _sum_scalars(products)
 
 
@@ -130,7 +143,7 @@ def _sum_scalars(scalars: list[Tensor]) -> Tensor:
     if not scalars:
         return torch.zeros(())
     device = scalars[0].device
-    return torch.stack([scalar.to(device) for scalar in scalars]).sum()
+    return torch.stack([scalar if scalar.device == device else scalar.to(device) for scalar in scalars]).sum()
 
 
 def _norms(tensors: Tensors) -> list[Tensor]:

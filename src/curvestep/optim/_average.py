@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from curvestep import _numerics
-from curvestep._numerics import working_dtype
+from curvestep._numerics import as_dtype, working_dtype
 
 #: Name in ``optimizer.state[p]`` of the averaged parameter; float32 or wider.
 AVERAGE = "average"
@@ -61,7 +61,7 @@ def advance(parameters: Sequence[Tensor], states: Any, begun: dict[Tensor, Tenso
         states[parameter][AVERAGE] = start
     held = [parameter for parameter in parameters if AVERAGE in states.get(parameter, {})]
     averages = [states[parameter][AVERAGE] for parameter in held]
-    present = [p.detach().to(a.dtype) for p, a in zip(held, averages, strict=True)]
+    present = [as_dtype(p.detach(), a.dtype) for p, a in zip(held, averages, strict=True)]
     _numerics.lerp_(averages, present, weight(step, gamma))
 
 

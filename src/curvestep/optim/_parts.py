@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curvestep import _numerics
 from curvestep._errors import CurvestepError
-from curvestep._numerics import squared_norm, working_dtype
+from curvestep._numerics import as_dtype, squared_norm, working_dtype
 from curvestep.directions import Direction, State
 from curvestep.optim._average import AVERAGE
 
@@ -83,7 +83,7 @@ def _dense_gradient(owner: str, parameter: Tensor) -> Tensor:
             f"layout {gradient.layout}: build the embedding with sparse=False."
         )
         raise CurvestepError(msg)
-    return gradient.detach().to(working_dtype(parameter.dtype))
+    return as_dtype(gradient.detach(), working_dtype(parameter.dtype))
 
 
 def penalty(parts: Sequence[Part], loss: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def scaled_direction(part: Part, ell: float) -> list[Tensor]:
     direction = part.direction.propose(part.gradients, part.states)
     if part.lr != ell:
         direction = _numerics.scale(direction, part.lr / ell)
-    return [tensor.to(parameter.dtype) for tensor, parameter in zip(direction, part.parameters, strict=True)]
+    return [as_dtype(tensor, parameter.dtype) for tensor, parameter in zip(direction, part.parameters, strict=True)]
 
 
 def keep_last_steps(parts: Sequence[Part], directions: Sequence[list[Tensor]], step_size: float) -> None:
