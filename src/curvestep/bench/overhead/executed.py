@@ -41,45 +41,64 @@ class Executed:
     products: int | None
 
 
-def execute(run: Callable[[], object], device: torch.device) -> Executed:
-    """Run once under torch's profiler, which sees every operation and tensor, those inside fused passes too.
+def execute(run: Callable[[], object], device: torch.device, before: Callable[[], None] | None = None) -> Executed:
+    """Run twice under torch's profiler, which sees every operation and tensor, those inside fused passes too.
+
+    Twice, because where shapes are noted, tensors of transforms live longer than they do without.
 
     Args:
         run: a step.
         device: whose memory counts.
+        before: called before each.
 
     Returns:
         What was done.
     """
-    gc.collect()
-    held = 0
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        held = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
+    if before is not None:
+        before()
+    peak = _peak_on_accelerator(run, device) if device.type == "cuda" else _peak_on_host(run)
+    if before is not None:
+        before()
+    return Executed(peak, multiply_adds(run))
+
+
+def multiply_adds(run: Callable[[], object]) -> int | None:
+    """Run once and count, as in `Executed.products`."""
+    events = _profiled(run, record_shapes=True)
+    if any(event.name() in _HIDDEN for event in events):
+        return None
+    return sum(_size(event) for event in _innermost([event for event in events if event.name() in _COUNTED]))
+
+
+def _profiled(run: Callable[[], object], *, record_shapes: bool = False, profile_memory: bool = False) -> list[Any]:
+    """What the profiler saw."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or each profile says on the error stream that it began and ended
     with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True, profile_memory=True
+        activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=record_shapes, profile_memory=profile_memory
     ) as seen:
         run()
     results: Any = seen.profiler
-    events = list(results.kineto_results.events())
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        peak = torch.cuda.max_memory_allocated(device) - held
-    else:
-        peak = _peak([(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"])
-    if any(event.name() in _HIDDEN for event in events):
-        return Executed(peak, None)
-    counted = [event for event in events if event.name() in _COUNTED]
-    return Executed(peak, sum(_size(event) for event in _innermost(counted)))
+    return list(results.kineto_results.events())
 
 
-def _peak(changes: list[tuple[int, int]]) -> int:
-    """The highest sum on the way."""
+def _peak_on_accelerator(run: Callable[[], object], device: torch.device) -> int:
+    """The peak as the allocator of the accelerator counts it."""
+    gc.collect()
+    torch.cuda.synchronize(device)
+    held = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - held
+
+
+def _peak_on_host(run: Callable[[], object]) -> int:
+    """The highest sum of what was allocated and freed on the way."""
+    gc.collect()
+    events = _profiled(run, profile_memory=True)
     held = peak = 0
-    for _, change in sorted(changes, key=lambda each: each[0]):
-        held += change
+    for event in sorted((event for event in events if event.name() == "[memory]"), key=lambda each: each.start_ns()):
+        held += event.nbytes()
         peak = max(peak, held)
     return peak
 

@@ -138,12 +138,11 @@ def measure(spec: SubjectSpec, way: Way, machine: str, clock: Clock, plains: dic
             for _ in range(prepared.period):
                 prepared.step()
 
-        again()  # gradients that are still held would be freed inside, and hide as much of the peak
-        done = execute(block, clock.device)
+        # Put back before each: gradients that are still held would be freed inside, and hide as much of the peak.
+        done = execute(block, clock.device, again)
         plainly = plains.get((spec.name, way.baseline))
         if plainly is None:
-            again()
-            plainly = plains[spec.name, way.baseline] = execute(first, clock.device)
+            plainly = plains[spec.name, way.baseline] = execute(first, clock.device, again)
         products = None
         if done.products is not None and plainly.products:
             products = done.products / (prepared.period * plainly.products)
