@@ -226,3 +226,14 @@ def test_the_loss_and_the_batch_size_are_on_the_tape() -> None:
         loss.backward()
     assert torch.equal(tape.loss, loss.detach()) and not tape.loss.requires_grad
     assert tape.batch_size == 7
+
+
+def test_the_marks_that_an_optimizer_leaves_for_the_profiler_are_no_operations() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    with curvestep.record() as tape:
+        optimizer.zero_grad()
+        with torch.profiler.record_function("a part of the model"):
+            loss = (weight * torch.ones(4, 3)).square().mean()
+        loss.backward()
+    assert not [node.name for node in tape.nodes if "profiler" in node.name]

@@ -138,6 +138,15 @@ def _share(memory: Memory | float) -> float | None:
     raise ValueError(f"memory must be 'keep', 'split' or a share of at least 0, but memory={memory!r} was given.")
 
 
+#: What torch.optim puts around ``step`` and ``zero_grad`` for the profiler: no operations on data.
+_MARKS = frozenset(
+    getattr(operation, overload)
+    for name in ("_record_function_enter", "_record_function_enter_new", "_record_function_exit")
+    for operation in [getattr(torch.ops.profiler, name)]
+    for overload in operation.overloads()
+)
+
+
 @final
 class Recorder(TorchDispatchMode):
     """Writes each dispatched operation to the tape and puts a hook on each output whose cotangent a rule needs."""
@@ -170,6 +179,8 @@ class Recorder(TorchDispatchMode):
         # Backward's own operations are not part of the forward, but those of a gradient that is itself differentiated
         # (create_graph=True, as in physics-informed nets) are: autograd runs them with gradients enabled.
         if _graph_task() != -1 and not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        if func in _MARKS:
             return func(*args, **kwargs)
         self._settle()
         known = facts(func)

@@ -21,7 +21,7 @@ aten = torch.ops.aten
 _VIEWS = {aten.view.default, aten._unsafe_view.default, aten._reshape_alias.default}
 
 
-def replay(tape: Tape, leaves: dict[Value, Tensor], *, watched: bool = False) -> dict[Value, Tensor]:
+def replay(tape: Tape, leaves: dict[Value, Tensor], *, watched: bool = False, keep: bool = True) -> dict[Value, Tensor]:
     """Run the operations between the live leaves and the root again.
 
     Args:
@@ -29,17 +29,23 @@ def replay(tape: Tape, leaves: dict[Value, Tensor], *, watched: bool = False) ->
         leaves: present values of leaves; the others keep theirs.
         watched: whether autograd watches, so that operations whose saved statistics it takes for constants are run
             by their formula.
+        keep: whether everything that was computed is wanted; otherwise what no later operation reads is dropped.
 
     Returns:
-        The present value of everything that was computed, and of the given leaves.
+        The present value of everything that was computed, or of the root, and of the given leaves.
     """
     present = dict(leaves)
-    for node in tape.plan.steps:
+    last_use, root = tape.plan.last_use, tape.root
+    for index, node in enumerate(tape.plan.steps):
         site = Site(node, {}, {}, present)
         outs = rerun(node, site, watched)
         for value, out in zip(node.outputs, outs, strict=False):
-            if value is not None:
+            if value is not None and (keep or value in last_use or value is root):
                 present[value] = out
+        if not keep:
+            for value in node.inputs:
+                if last_use.get(value) == index:
+                    present.pop(value, None)
     return present
 
 
@@ -90,7 +96,7 @@ def loss_along(tape: Tape, params: Sequence[Tensor], direction: Sequence[Tensor]
                 entry = tape.leaves.get(id(p))
                 if entry is not None:
                     moved[entry[1]] = p.detach() + t * d
-            losses.append(replay(tape, moved)[root].reshape(()))
+            losses.append(replay(tape, moved, keep=False)[root].reshape(()))
     return torch.stack(losses) if losses else torch.zeros(0)
 
 
