@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,18 +11,22 @@ from torch.nn import functional as F
 
 import curvestep
 
+
 # One sum of a few hundred products in float64, in another order than double backward's.
-CLOSE = {"rel": 1e-9, "abs": 1e-12}
+def close(value: float) -> object:
+    return pytest.approx(value, rel=1e-9, abs=1e-12)
 
 
-def made() -> tuple[nn.Module, Tensor, Tensor, list[Tensor]]:
+def made() -> tuple[nn.Sequential, Tensor, Tensor, list[Tensor]]:
     """A net with nested modules and a frozen weight, a batch, and a direction for every parameter."""
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Sequential(nn.Linear(6, 5), nn.GELU()), nn.Linear(5, 3))
     model[3].weight.requires_grad_(False)
     return model, torch.randn(7, 4), torch.randint(3, (7,)), [torch.randn_like(p) for p in model.parameters()]
 
 
-def second_derivatives(losses: Tensor, parameters: list[Tensor], direction: list[Tensor]) -> tuple[float, list[float]]:
+def second_derivatives(
+    losses: Tensor, parameters: Sequence[Tensor], direction: Sequence[Tensor]
+) -> tuple[float, list[float]]:
     """⟨∇J, d⟩ for the mean of the losses, and dᵀ∇²J_s d of each, by double backward."""
     found = []
     for loss in losses:
@@ -51,10 +57,10 @@ def test_each_layer_is_its_block_of_the_hessian(by: str, float64: torch.dtype) -
         parameters, parts = [p for p, _ in own], [d for _, d in own]
         slope, curvatures = second_derivatives(F.cross_entropy(model(x), y, reduction="none"), parameters, parts)
         absolute = sum(map(abs, curvatures)) / len(curvatures)
-        assert layer.slope == pytest.approx(slope, **CLOSE)
-        assert layer.curvature == pytest.approx(sum(curvatures) / len(curvatures), **CLOSE)
-        assert layer.absolute_curvature == pytest.approx(absolute, **CLOSE)
-        assert layer.direction_norm_sq == pytest.approx(sum(d.square().sum().item() for d in parts), **CLOSE)
+        assert layer.slope == close(slope)
+        assert layer.curvature == close(sum(curvatures) / len(curvatures))
+        assert layer.absolute_curvature == close(absolute)
+        assert layer.direction_norm_sq == close(sum(d.square().sum().item() for d in parts))
         assert layer.step == pytest.approx(slope / absolute, rel=1e-8)  # two of the tolerances above
 
 
@@ -72,7 +78,7 @@ def test_the_step_of_a_layer_is_that_of_the_optimizer_with_this_layer_alone(floa
         F.cross_entropy(model(x), y).backward()
     optimizer.step()
     assert optimizer.last_step is not None
-    assert layer.step == pytest.approx(optimizer.last_step.step_size, **CLOSE)
+    assert layer.step == close(optimizer.last_step.step_size)
 
 
 def test_the_tape_and_the_gradients_stay_as_they_were(float64: torch.dtype) -> None:
@@ -103,10 +109,10 @@ def test_gauss_newton_form_is_never_negative(float64: torch.dtype) -> None:
         curvestep.layer_curvature(tape, model.named_parameters(), direction, kind=kind)  # pyright: ignore
         for kind in ("exact", "ggn")
     )
-    assert all(layer.curvature == pytest.approx(layer.absolute_curvature, **CLOSE) for layer in form)
+    assert all(layer.curvature == close(layer.absolute_curvature) for layer in form)
     assert any(a.curvature != b.curvature for a, b in zip(exact, form, strict=True))
     # the logits are linear in the last bias
-    assert form[-1].curvature == pytest.approx(exact[-1].curvature, **CLOSE)
+    assert form[-1].curvature == close(exact[-1].curvature)
 
 
 def test_refusals() -> None:

@@ -25,6 +25,7 @@ from curvestep.bench.store import RunStore
 from curvestep.bench.tasks import TASKS
 from curvestep.cli import bench, options
 from curvestep.cli.doctor import doctor
+from curvestep.cli.regimes import regimes
 from curvestep.cli.watch import Silence, Watch
 from curvestep.report.figure import write_figures
 from curvestep.report.series import Axis, panels
@@ -262,9 +263,10 @@ def _rate_of(method: Method) -> str:
 
 
 app.command()(_refusing(doctor))
-_measurements = typer.Typer(help="What a step costs, and whether claims hold.", no_args_is_help=True)
+_measurements = typer.Typer(help="What a step costs, whether claims hold, what the source leaves open.", no_args_is_help=True)
 _measurements.command()(_refusing(bench.overhead))
 _measurements.command()(_refusing(bench.claims))
+_measurements.command()(_refusing(regimes))
 app.add_typer(_measurements, name="bench")
 
 

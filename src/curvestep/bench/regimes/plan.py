@@ -1,4 +1,4 @@
-"""Which runs each experiment consists of, and when it counts as held; fixed before any was made. Imports no torch."""
+"""Which runs each experiment consists of; fixed before any was made. Imports no torch."""
 
 from __future__ import annotations
 
@@ -156,14 +156,16 @@ class MomentumCase:
     seed: int
 
 
+_STEPS: dict[Problem, tuple[Step, ...]] = {
+    "digits": ("absolute", "signed", "smoothed", "span", "layers"),
+    "gpt": ("absolute", "signed", "smoothed"),
+}
+_WAYS: tuple[Way, ...] = ("adam", "sgd")
 MOMENTUM = tuple(
     MomentumCase(problem, way, step, ell, seed)
     for seed in SEEDS
-    for problem, steps in (
-        ("digits", ("absolute", "signed", "smoothed", "span", "layers")),
-        ("gpt", ("absolute", "signed", "smoothed")),
-    )
-    for way in ("adam", "sgd")
+    for problem, steps in _STEPS.items()
+    for way in _WAYS
     for step in steps
     for ell in LEVELS
 )
