@@ -221,8 +221,8 @@ def demo(
     jobs: Annotated[int, typer.Option(help="Runs at a time; their seconds disturb each other.")] = 1,
     out: options.Out = _DEMO_OUT,
 ) -> None:
-    """Two methods without a learning rate next to two with three each, on scikit-learn's digits; under a minute."""
-    rows: list[tuple[str, float | None]] = [("red-sgd", None), ("red-adam", None)]
+    """Three methods without a learning rate next to two with three each, on scikit-learn's digits; under a minute."""
+    rows: list[tuple[str, float | None]] = [("auto", None), ("red-sgd", None), ("red-adam", None)]
     rows += [(name, lr) for name, rates in _DEMO_RATES.items() for lr in rates]
     configs = comparison(Wish("digits-mlp"), rows, seeds)
     store = RunStore.at(out)
@@ -263,7 +263,7 @@ def _rate_of(method: Method) -> str:
 
 
 app.command()(_refusing(doctor))
-_measurements = typer.Typer(help="What a step costs, whether claims hold, what the source leaves open.", no_args_is_help=True)
+_measurements = typer.Typer(help="What a step costs, whether claims hold, what is open.", no_args_is_help=True)
 _measurements.command()(_refusing(bench.overhead))
 _measurements.command()(_refusing(bench.claims))
 _measurements.command()(_refusing(regimes))
