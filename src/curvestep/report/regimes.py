@@ -13,6 +13,7 @@ from curvestep.bench.regimes.row import CONVERGED, Row, case_key
 from curvestep.report.claims import Verdict
 
 _CLASSES = 10
+_BLOWN = 10.0
 
 
 def verdicts(rows: Sequence[Row]) -> tuple[Verdict, ...]:
@@ -134,9 +135,15 @@ def relu_verdict(rows: Sequence[Row]) -> Verdict:
         if form == "floor":
             below_floor += sum((row.numbers["least_lipschitz"] or 0.0) <= plan.LARGE_DECAY * 1.001 for row in group)
     half_of_all = len(own or ()) // 2
+    blown = [row for row in own or () if row.last is None or row.first is None or row.last > _BLOWN * row.first]
+    parts = {name: [row for row in blown if row.case["activation"] == name] for name in away}
+    where = sorted({f"{row.case['net']}, {forms[row.case['form']]}" for row in blown})
+    places = f" ({'; '.join(where)})" if where else ""
     remark = (
-        f"Of {half_of_all} runs each, {away['relu']} ran away with ReLU and {away['softplus']} with softplus; the loss "
-        f"is the lower one with ReLU in {lower} of {len(groups)} lines. The floor was reached in {below_floor} of "
+        f"Of {half_of_all} runs each, {away['relu']} ran away with ReLU and {away['softplus']} with softplus; "
+        f"{len(parts['relu'])} and {len(parts['softplus'])} of them ended above ten times the first loss or not finite"
+        f"{places}, the others rose and came back, or ended about where they began. The loss is the lower one with "
+        f"ReLU in {lower} of {len(groups)} lines. The floor was reached in {below_floor} of "
         f"{sum(row.case['form'] == 'floor' for row in own or ())} runs that had it."
     )
     return Verdict(
