@@ -154,3 +154,33 @@ def test_a_full_batch_loss_without_data_has_no_split() -> None:
     q = tape.curvature([w], [torch.ones_like(w)])
     assert tape.batch_size is None and q.per_sample is None and not q.per_sample_exact
     assert torch.allclose(q.total, 12 * w.square().sum(), rtol=1e-13)
+
+
+@pytest.mark.parametrize("length", [4, 5])
+def test_as_many_positions_as_samples_are_still_positions(length: int) -> None:
+    # A curved operation on the table of positions alone: its term belongs to all samples, not to the one whose number
+    # the position has.
+    torch.manual_seed(0)
+    table, inner, words, head = (
+        torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((6, 3), (3, 3), (7, 3), (3, 7))
+    )
+    params = [table, inner, words, head]
+    tokens, targets = torch.randint(0, 7, (4, length)), torch.randint(0, 7, (4, length))
+
+    def loss_of(rows: slice) -> torch.Tensor:
+        positions = torch.tanh(table[torch.arange(length)] @ inner)
+        logits = torch.tanh(words[tokens[rows]] + positions) @ head
+        return F.cross_entropy(logits.flatten(0, 1), targets[rows].flatten())
+
+    with curvestep.record() as tape:
+        loss_of(slice(None)).backward()
+    direction = [torch.randn_like(p) for p in params]
+    found = tape.curvature(params, direction)
+    expected = []
+    for sample in range(4):
+        gradients = torch.autograd.grad(loss_of(slice(sample, sample + 1)), params, create_graph=True)
+        slope = torch.stack([(g * d).sum() for g, d in zip(gradients, direction, strict=True)]).sum()
+        second = torch.autograd.grad(slope, params)
+        expected.append(torch.stack([(h * d).sum() for h, d in zip(second, direction, strict=True)]).sum())
+    assert found.per_sample_exact and found.per_sample is not None
+    torch.testing.assert_close(found.per_sample, torch.stack(expected), rtol=1e-12, atol=1e-12)  # roundings

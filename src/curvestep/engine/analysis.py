@@ -140,6 +140,13 @@ _READS = {
 }  # fmt: skip
 
 
+#: Operations that make tensors from nothing and always the same ones.
+_TABLES = {
+    aten.arange.default, aten.arange.start, aten.arange.start_step, aten.linspace.default, aten.zeros.default,
+    aten.ones.default, aten.full.default, aten.eye.default,
+}  # fmt: skip
+
+
 def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
     """Read the number of samples off the first axis of the tensor that `find_source` finds, None without one."""
     found = find_source(nodes, reached)
@@ -210,14 +217,18 @@ def annotate(tape: Tape, reached: set[Value], batch: int) -> dict[Value, Annotat
     axes: dict[Value, Annotation] = {}
     # Samples come first, unless their number was stated and the data that meets a parameter says otherwise. A mask of
     # truth values says nothing: it is often shared.
-    found = None if tape.stated_batch_size is None else find_source(tape.nodes, reached)
+    source = find_source(tape.nodes, reached)
+    found = None if tape.stated_batch_size is None else source
+    # A table of positions may happen to have as many rows as there are samples; it counts as data only where nothing
+    # else does. What is taken for shared is carried until it meets the samples, which is right either way.
+    tables = source is not None and _is_data(source[0])
     anywhere = found is not None and batch not in (1, found[0].shape[0]) and found[0].dtype != torch.bool
     for _, value in tape.leaves.values():
         sizes = value.shape if anywhere and value.dtype != torch.bool else value.shape[:1]
         data = value not in reached and batch in sizes and not _is_weight(value)
         axes[value] = SampleAxis(sizes.index(batch)) if data else Marker.SHARED
     for node in tape.nodes:
-        found = _outputs_of(node, axes, batch)
+        found = [Marker.SHARED] * len(node.outputs) if tables and node.op in _TABLES else _outputs_of(node, axes, batch)
         for value, annotation in zip(node.outputs, found, strict=True):
             if value is None:
                 continue

@@ -107,6 +107,8 @@ def _index_axis(s: AxisSite) -> Annotation:
     landed: set[Annotation] = set()
     for i in used:
         known = s.of(indices[i])
+        if known is Marker.SHARED and isinstance(source, SampleAxis) and source.dim == i:
+            known = _counted(s, indices[i])
         if isinstance(known, SampleAxis):
             landed.add(SampleAxis(start + width - len(indices[i].shape) + known.dim, known.outer, known.inner))
         elif known is not Marker.SHARED:
@@ -121,6 +123,13 @@ def _index_axis(s: AxisSite) -> Annotation:
 
 _VIEWS = {aten.unsqueeze.default, aten.view.default, aten.expand.default, aten.alias.default, aten.slice.Tensor}
 _COUNTS = {aten.arange.default, aten.arange.start, aten.arange.start_step}
+
+
+def _counted(s: AxisSite, index: Value) -> Annotation:
+    """The sample axis of an index that counts the samples and is taken for shared, as a table of positions is."""
+    dims = [dim for dim, size in enumerate(index.shape) if size == s.batch]
+    axis = SampleAxis(dims[0]) if len(dims) == 1 else None
+    return axis if axis is not None and _enumerates(s, index, axis) else Marker.SHARED
 
 
 def _enumerates(s: AxisSite, index: Value, known: Annotation) -> bool:
