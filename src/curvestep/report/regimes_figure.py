@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, as in the other figures.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
 _HIGHEST = 10.0  # losses above it, and those that are not finite, are drawn there
+_HIGHEST_TWIN = 4.0
 
 
 def write_figure(rows: Sequence[Row], stem: Path) -> tuple[Path, ...]:
@@ -76,7 +77,7 @@ def _batches(axes: Axes, rows: Sequence[Row], method: str) -> None:
 def _twins(axes: Axes, rows: Sequence[Row]) -> None:
     """The loss with ReLU beside that of the twin with softplus."""
     own = [row for row in rows if row.experiment == "relu"]
-    loss = {tuple(row.case.values()): _drawn(row) for row in own}
+    loss = {tuple(row.case.values()): _drawn(row, _HIGHEST_TWIN) for row in own}
     for marker, net in zip("os", ("vgg", "resnet"), strict=True):
         for colour, form in zip(_COLOURS, ("exact", "ggn", "floor"), strict=False):
             points: list[tuple[float, float]] = []
@@ -85,15 +86,14 @@ def _twins(axes: Axes, rows: Sequence[Row]) -> None:
                 other = loss.get(tuple(case.values()))
                 if row.case["activation"] == "softplus" and other is not None:
                     if (row.case["net"], row.case["form"]) == (net, form):
-                        points.append((_drawn(row), other))
+                        points.append((_drawn(row, _HIGHEST_TWIN), other))
             if points:
                 x, y = zip(*points, strict=True)
                 axes.plot(x, y, marker, color=colour, label=f"{net}, {form}", markersize=5, alpha=0.8)
     ends = [value for value in loss.values()] or [1.0, 2.0]
     axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color="#888888", linewidth=0.8)
-    axes.set(xscale="log", yscale="log")
     axes.set_ylabel("loss with ReLU")
-    _finish(axes, "ReLU and softplus: training loss (10: more, or not finite)", "loss with softplus")
+    _finish(axes, "ReLU and softplus: training loss (4: more, or not finite)", "loss with softplus")
 
 
 def _momentum(axes: Axes, rows: Sequence[Row], problem: str, way: str) -> None:
@@ -125,9 +125,9 @@ def _line(axes: Axes, rows: Sequence[Row], over: str, colour: str, label: str) -
     axes.set_yscale("log")
 
 
-def _drawn(row: Row) -> float:
+def _drawn(row: Row, highest: float = _HIGHEST) -> float:
     """The loss at the end, or the highest that is drawn."""
-    return _HIGHEST if row.last is None else max(min(row.last, _HIGHEST), 1e-8)
+    return highest if row.last is None else max(min(row.last, highest), 1e-8)
 
 
 def _finish(axes: Any, title: str, label: str) -> None:
