@@ -154,12 +154,12 @@ class Guard:
 
 def _secant(probe: Probe, step: float, loss: float) -> float:
     """Return L', the mean curvature between 0 and the step."""
-    return 2.0 * (loss - probe.loss + step * probe.slope) / (step**2 * probe.direction_norm_sq)
+    return 2.0 * (loss - probe.loss + step * probe.slope) / (step * step * probe.direction_norm_sq)
 
 
 def _keeps_to_the_bound(probe: Probe, step: float, loss: float, lipschitz: float) -> bool:
     """Whether J(θ − τ d) ≤ J − τ s + τ²/2 L ‖d‖², up to the rounding of the losses."""
     if not math.isfinite(loss):
         return False
-    bound = probe.loss - step * probe.slope + 0.5 * step**2 * lipschitz * probe.direction_norm_sq
+    bound = probe.loss - step * probe.slope + 0.5 * step * step * lipschitz * probe.direction_norm_sq
     return loss <= bound + _ROUNDINGS * probe.resolution * max(abs(probe.loss), abs(loss))

@@ -57,6 +57,9 @@ def _targets(net: nn.Module, targets: Tensor) -> Tensor:
 
 def _stepper(case: BatchCase, net: nn.Module, steps: int) -> OptimizerStepper:
     """The optimizer and its ℓ; the schedules are those of the methods with these names, step by step."""
+    if case.method == "auto":
+        auto = curvestep.Auto(net.parameters())
+        return OptimizerStepper(auto, auto, None)
     beta3 = LONG_AVERAGE if case.remedy in ("average", "both") else _BETA3
     if case.method == "red-sgd":
         optimizer = curvestep.RescaledSGD(net.parameters(), beta3=beta3)

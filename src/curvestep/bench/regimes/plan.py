@@ -42,7 +42,7 @@ OVERSHOOT = tuple(
 
 Net = Literal["vgg", "resnet"]
 Activation = Literal["relu", "softplus"]
-AdamMethod = Literal["red-adam", "half-adam"]
+AdamMethod = Literal["red-adam", "half-adam", "auto"]
 Form = Literal["exact", "ggn", "floor"]
 
 RELU_STEPS = 200
@@ -61,7 +61,7 @@ class ReluCase:
     Args:
         net: VGG11 or a residual network of three blocks, both from 8 channels and without normalisation.
         activation: which.
-        method: Adam's direction, with ℓ falling from 1 to 0.05 along a line or ℓ = ½ throughout.
+        method: Adam's direction, with ℓ falling from 1 to 0.05 along a line or ℓ = ½ throughout; or `curvestep.Auto`.
         form: the exact curvature, its Gauss-Newton form, or the exact one with the floor λ.
         seed: initial weights and order of the batches.
     """
@@ -80,13 +80,18 @@ RELU = tuple(
     for method in ("red-adam", "half-adam")
     for form in ("exact", "ggn", "floor")
     for activation in ("relu", "softplus")
+) + tuple(
+    ReluCase(net, activation, "auto", "exact", seed)
+    for seed in SEEDS
+    for net in ("vgg", "resnet")
+    for activation in ("relu", "softplus")
 )
 
 
 # -- small batches ----------------------------------------------------------------------------------------------------
 
 Remedy = Literal["plain", "memory", "average", "both"]
-BatchMethod = Literal["red-sgd", "red-adam"]
+BatchMethod = Literal["red-sgd", "red-adam", "auto"]
 
 SIZES = (256, 32, 8, 4)
 SAMPLES_SEEN = 8_192
@@ -100,7 +105,8 @@ class BatchCase:
     """The digits with small batches; every run sees as many samples.
 
     Args:
-        method: the gradient with ℓ from 1 to ½, or Adam's direction with ℓ from 1 to 0.05 along a line.
+        method: the gradient with ℓ from 1 to ½, Adam's direction with ℓ from 1 to 0.05 along a line, or
+            `curvestep.Auto`.
         size: samples in a batch; there are 10 classes.
         remedy: nothing, a memory of 256 features before the last layer, the curvature averaged with β₃ = 0.99 instead
             of 0.9, or both.
@@ -119,7 +125,7 @@ BATCHES = tuple(
     for method in ("red-sgd", "red-adam")
     for size in SIZES
     for remedy in ("plain", "memory", "average", "both")
-)
+) + tuple(BatchCase("auto", size, remedy, seed) for seed in SEEDS for size in SIZES for remedy in ("plain", "memory"))
 
 
 # -- momentum ---------------------------------------------------------------------------------------------------------

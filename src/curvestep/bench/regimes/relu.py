@@ -65,6 +65,9 @@ def _soften(module: nn.Module) -> None:
 
 def _stepper(case: ReluCase, net: nn.Module) -> OptimizerStepper:
     """The optimizer and its ℓ."""
+    if case.method == "auto":
+        auto = curvestep.Auto(net.parameters(), weight_decay=SMALL_DECAY)
+        return OptimizerStepper(auto, auto, None)
     falls = case.method == "red-adam"
     decay = LARGE_DECAY if case.form == "floor" else SMALL_DECAY
     optimizer = curvestep.RescaledAdam(
