@@ -1,4 +1,4 @@
-"""Put the tables of the committed run stores into README.md, and draw its figures: `make readme`.
+"""Put the tables of the committed run stores into the pages that quote them, and draw their figures: `make readme`.
 
 A test compares the committed page with what this would write, so no number in it can differ from the stores.
 """
@@ -12,11 +12,16 @@ from curvestep.bench.store import RunStore
 from curvestep.report.figure import write_figures
 from curvestep.report.series import panels
 from curvestep.report.table import markdown_table
+from curvestep.report.versus import versus_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "README.md"
 FIGURES = ROOT / "docs" / "figures"
+PAGES = (PAGE, ROOT / "docs" / "auto.md", ROOT / "docs" / "all-methods.md")
 _SLOT = re.compile(r"<!-- table (?P<store>\S+) -->\n.*?<!-- end -->", re.DOTALL)
+_VERSUS = re.compile(
+    r"<!-- versus (?P<method>\S+) (?P<rival>\S+) (?P<outcome>\S+) (?P<stores>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL
+)
 
 
 def filled(text: str) -> str:
@@ -27,7 +32,12 @@ def filled(text: str) -> str:
         body = "\n".join(markdown_table(panel).split("\n", 2)[2].strip() for panel in found)
         return f"<!-- table {slot['store']} -->\n{body}\n<!-- end -->"
 
-    return _SLOT.sub(table, text)
+    def versus(slot: re.Match[str]) -> str:
+        problems = {Path(name).name: RunStore.at(ROOT / name).read() for name in slot["stores"].split()}
+        head = slot[0].split("\n", 1)[0]
+        return f"{head}\n{versus_table(problems, slot['method'], slot['rival'], slot['outcome'])}\n<!-- end -->"
+
+    return _VERSUS.sub(versus, _SLOT.sub(table, text))
 
 
 def stores(text: str) -> list[str]:
@@ -35,13 +45,19 @@ def stores(text: str) -> list[str]:
     return [slot["store"] for slot in _SLOT.finditer(text)]
 
 
+def figure_name(store: str) -> str:
+    """The figure of a store: `benchmarks/all/mnist-lenet` → `all-mnist-lenet`."""
+    return "-".join(Path(store).parts[1:])
+
+
 def main() -> None:
-    """Write the page and draw one pair of figures a store."""
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(filled(text), encoding="utf-8")
+    """Write the pages and draw one pair of figures a store."""
     FIGURES.mkdir(parents=True, exist_ok=True)
-    for store in stores(text):
-        write_figures(panels(RunStore.at(ROOT / store).read()), FIGURES / Path(store).name)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(filled(text), encoding="utf-8")
+        for store in stores(text):
+            write_figures(panels(RunStore.at(ROOT / store).read()), FIGURES / figure_name(store))
 
 
 if __name__ == "__main__":

@@ -181,8 +181,8 @@ def collapse_verdict(rows: Sequence[Row]) -> Verdict:
     }
     return Verdict(
         "Training collapses where a batch is smaller than the number of classes",
-        "Held if with both rescaled methods, without a remedy, the loss is higher with batches of 4 than with batches of 32. "
-        f"Digits, {_CLASSES} classes, {plan.SAMPLES_SEEN:,} samples seen in every run, so that batches of 4 have "
+        "Held if with both rescaled methods, without a remedy, the loss is higher with batches of 4 than with batches "
+        f"of 32. Digits, {_CLASSES} classes, {plan.SAMPLES_SEEN:,} samples seen in every run, so that batches of 4 have "
         "eight times as many steps.",
         all(found.values()) if own else None,
         "\n".join(lines),
@@ -214,8 +214,8 @@ def repair_verdict(rows: Sequence[Row]) -> Verdict:
                 held += repaired
     return Verdict(
         "The memory of features repairs it",
-        "Held if with both rescaled methods the loss with the memory, with batches of 8 and of 4, is at most that of batches of "
-        "32 without.",
+        "Held if with both rescaled methods the loss with the memory, with batches of 8 and of 4, is at most that of "
+        "batches of 32 without.",
         all(held) if own else None,
         "\n".join(lines),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -20,11 +21,13 @@ class Score:
         label: the method with its learning rate.
         train: losses on the fixed part of the training data, one a seed; infinite where a run diverged.
         held_out: losses on the test data, likewise.
+        outcomes: how the steps of all seeds ended → how many.
     """
 
     label: str
     train: tuple[float, ...]
     held_out: tuple[float, ...]
+    outcomes: Mapping[str, int]
 
     @property
     def mean_train(self) -> float:
@@ -56,25 +59,28 @@ def scores(runs: Sequence[RunRecord]) -> dict[str, list[Score]]:
             label,
             tuple(math.inf if end is None or end.train_eval_loss is None else end.train_eval_loss for end in ends),
             tuple(math.inf if end is None or end.test_loss is None else end.test_loss for end in ends),
+            sum((Counter(run.outcomes) for run in group), Counter()),
         )
         found.setdefault(group[0].config.method, []).append(score)
     return {method: sorted(rows, key=lambda row: row.mean_train) for method, rows in found.items()}
 
 
-def versus_table(problems: Mapping[str, Sequence[RunRecord]], method: str, rival: str) -> str:
+def versus_table(problems: Mapping[str, Sequence[RunRecord]], method: str, rival: str, outcome: str) -> str:
     """The table: a line a problem, the rival at the rate that has the lowest training loss.
 
     Args:
         problems: name → runs of both methods.
         method: what is judged.
         rival: what it is judged against.
+        outcome: name of an outcome of the method's steps whose share is shown.
 
     Returns:
-        Markdown: means (min–max) over the seeds, "≤" where the method's mean is at or below the rival's, and the count.
+        Markdown: means (min–max) over the seeds, in which losses the method's mean is at or below the rival's, the
+        share of steps with the outcome, and the count.
     """
     lines = [
-        f"| problem | best {rival} | training loss | held-out | {method}: training loss | held-out | ≤ |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+        f"| problem | best {rival} | training loss | held-out | {method}: training loss | held-out | ≤ | {outcome} |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: |",
     ]
     both = 0
     for name, runs in problems.items():
@@ -91,6 +97,7 @@ def versus_table(problems: Mapping[str, Sequence[RunRecord]], method: str, rival
             _spread(own.train),
             _spread(own.held_out),
             said[lower[0], lower[1]],
+            f"{100.0 * own.outcomes.get(outcome, 0) / max(1, sum(own.outcomes.values())):.0f} %",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", f"At or below the best {rival} in both losses on {both} of {len(problems)}."]
