@@ -182,8 +182,8 @@ def collapse_verdict(rows: Sequence[Row]) -> Verdict:
     return Verdict(
         "Training collapses where a batch is smaller than the number of classes",
         "Held if with both rescaled methods, without a remedy, the loss is higher with batches of 4 than with batches "
-        f"of 32. Digits, {_CLASSES} classes, {plan.SAMPLES_SEEN:,} samples seen in every run, so that batches of 4 have "
-        "eight times as many steps.",
+        f"of 32. Digits, {_CLASSES} classes, {plan.SAMPLES_SEEN:,} samples seen in every run, so that batches of 4 "
+        "have eight times as many steps.",
         all(found.values()) if own else None,
         "\n".join(lines),
         _by_method(found, "collapses", "does not collapse") if own else "",
