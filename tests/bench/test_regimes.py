@@ -229,7 +229,7 @@ def test_ran_away() -> None:
 
 def test_cases_are_different_runs() -> None:
     keys = [case_key(name, case) for name, cases in CASES.items() for case in cases]
-    assert len(set(keys)) == len(keys) == 9 + 48 + 64 + 96
+    assert len(set(keys)) == len(keys) == 9 + 56 + 80 + 96
 
 
 def test_floor_of_the_rule_is_what_the_relu_runs_ask_for() -> None:

@@ -39,9 +39,9 @@ def test_a_rate_may_be_given_where_there_is_a_default() -> None:
     ("changes", "method", "lr", "sentence"),
     [
         ({"task": "mnist"}, "sgd", 0.1, "no task 'mnist'; the tasks are digits-mlp, mnist-lenet"),
-        ({}, "sgdd", 0.1, "no method 'sgdd'; the methods are red-sgd"),
+        ({}, "sgdd", 0.1, "no method 'sgdd'; the methods are auto"),
         ({"scale": "huge"}, "sgd", 0.1, "no scale 'huge'; it has paper, small"),
-        ({}, "sgd", None, "sgd needs a learning rate, give one with --lr; red-sgd, .* need none"),
+        ({}, "sgd", None, "sgd needs a learning rate, give one with --lr; auto, .* need none"),
         ({}, "red-sgd", 0.1, "red-sgd takes no learning rate"),
         ({}, "sgd", -0.1, "positive finite number, --lr -0.1 was given"),
         ({}, "sgd", float("nan"), "positive finite number, --lr nan"),
