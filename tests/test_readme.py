@@ -1,4 +1,4 @@
-"""The front page says what the run stores say."""
+"""The front page and the page on Auto say what the run stores say."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def _maker():
 def test_every_table_is_that_of_its_store() -> None:
     pytest.importorskip("rich", reason="the tables are made by the bench extra")
     maker = _maker()
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert maker.stores(page), "the page quotes no store"
-    assert maker.filled(page) == page, "run `make readme`"
+    for path in maker.PAGES:
+        page = path.read_text(encoding="utf-8")
+        assert maker.stores(page), "the page quotes no store"
+        assert maker.filled(page) == page, "run `make readme`"
 
 
 def test_every_figure_exists() -> None:
     import re
 
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    targets = re.findall(r"\]\(((?!http)[^)#]+)\)", page)
-    assert targets
-    missing = [target for target in targets if not (ROOT / target).exists()]
-    assert not missing
+    for path in _maker().PAGES:
+        targets = re.findall(r"\]\(((?!http)[^)#]+)\)", path.read_text(encoding="utf-8"))
+        assert targets
+        assert not [target for target in targets if not (path.parent / target).exists()]
