@@ -29,7 +29,10 @@ def filled(text: str) -> str:
 
     def table(slot: re.Match[str]) -> str:
         found = panels(RunStore.at(ROOT / slot["store"]).read())
-        body = "\n".join(markdown_table(panel).split("\n", 2)[2].strip() for panel in found)
+        tables = [markdown_table(panel).split("\n", 2)[2].strip() for panel in found]
+        if len(found) > 1:
+            tables = [f"**{panel.subtitle}**\n\n{each}\n" for panel, each in zip(found, tables, strict=True)]
+        body = "\n".join(tables).strip()
         return f"<!-- table {slot['store']} -->\n{body}\n<!-- end -->"
 
     def versus(slot: re.Match[str]) -> str:

@@ -96,7 +96,11 @@ def test_runs_that_diverge_at_once_still_make_a_figure(tmp_path: Path) -> None:
     assert len(write_figures(panels([record(lr=10.0, diverged_at=1)]), tmp_path / "figure", ["epoch"])) == 2
 
 
-def test_colours_are_different_and_stable() -> None:
-    methods = ["sgd", "rmsprop", "adamw", "red-sgd", "red-rmsprop", "red-adam", "ran-sgd"]
-    assert len({line_style(method, False).colour for method in methods}) == len(methods)
+def test_every_method_has_a_style_of_its_own() -> None:
+    from curvestep.bench.methods import METHODS
+
+    styles = {line_style(name, method.needs_lr) for name, method in METHODS.items()}
+    assert len(styles) == len(METHODS)
+    plain = [name for name in METHODS if line_style(name, False).dashes == "solid"]
+    assert len({line_style(name, False).colour for name in plain}) == len(plain)
     assert line_style("something new", False) == line_style("something new", False)

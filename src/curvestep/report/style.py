@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# Okabe & Ito's palette; the benchmark's own figure has SGD orange, RMSprop blue and their rescaled forms red and green.
+# Okabe & Ito's palette, then Tol's muted one. The benchmark's own figure has SGD orange, RMSprop blue, their rescaled
+# forms red and green. Variants of a method have its colour and dots of their own.
 _COLOURS = {
+    "auto": "#332288",
     "sgd": "#E69F00",
     "rmsprop": "#0072B2",
     "adamw": "#56B4E9",
@@ -14,10 +16,26 @@ _COLOURS = {
     "red-rmsprop": "#009E73",
     "red-adam": "#CC79A7",
     "ran-sgd": "#000000",
+    "half-adam": "#882255",
+    "lqa": "#117733",
+    "gen": "#44AA99",
+    "alig": "#999933",
+    "step-tuned": "#AA4499",
+    "eg-sgd": "#661100",
+    "eg-adam": "#6699CC",
+    "egdd": "#888888",
 }
-_OTHER_COLOURS = ("#332288", "#882255", "#999933", "#44AA99", "#117733", "#AA4499")
+_OTHER_COLOURS = ("#444444", "#AA4466", "#4477AA")
 
-Dashes = Literal["solid"] | tuple[int, tuple[float, float]]
+Dashes = Literal["solid"] | tuple[int, tuple[float, ...]]
+_NEEDS_RATE: Dashes = (0, (4.0, 1.2))
+_VARIANTS: tuple[Dashes, ...] = (
+    (0, (1.0, 1.0)),
+    (0, (6.0, 1.5, 1.0, 1.5)),
+    (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0)),
+    (0, (8.0, 2.0)),
+)
+_SUFFIXES = {"ggn": 0, "geometric": 3, "guard": 1, "smoothed": 2, "momentum": 1, "averaged": 2, "uncurved": 0}
 
 
 @dataclass(frozen=True)
@@ -26,7 +44,7 @@ class LineStyle:
 
     Args:
         colour: of line and band.
-        dashes: matplotlib's line style; methods that need a learning rate are dashed.
+        dashes: matplotlib's line style; methods that need a learning rate are dashed, variants dotted.
     """
 
     colour: str
@@ -43,5 +61,8 @@ def line_style(method: str, needs_lr: bool) -> LineStyle:
     Returns:
         The style, the same in every figure.
     """
+    family, _, suffix = method.rpartition("-")
+    if method not in _COLOURS and family in _COLOURS and suffix in _SUFFIXES:
+        return LineStyle(_COLOURS[family], _VARIANTS[_SUFFIXES[suffix]])
     colour = _COLOURS.get(method) or _OTHER_COLOURS[sum(method.encode()) % len(_OTHER_COLOURS)]
-    return LineStyle(colour, (0, (4.0, 1.2)) if needs_lr else "solid")
+    return LineStyle(colour, _NEEDS_RATE if needs_lr else "solid")
