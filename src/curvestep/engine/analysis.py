@@ -140,11 +140,8 @@ _READS = {
 }  # fmt: skip
 
 
-#: Operations that make tensors from nothing and always the same ones.
-_TABLES = {
-    aten.arange.default, aten.arange.start, aten.arange.start_step, aten.linspace.default, aten.zeros.default,
-    aten.ones.default, aten.full.default, aten.eye.default,
-}  # fmt: skip
+#: Operations that count positions. Constants of one value are left out: they are targets and first states of samples.
+_TABLES = {aten.arange.default, aten.arange.start, aten.arange.start_step, aten.linspace.default}
 
 
 def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
