@@ -122,3 +122,17 @@ def test_a_closure_gives_the_same_steps_and_its_loss() -> None:
         return weight.detach()
 
     assert torch.equal(run(True), run(False))
+
+
+def test_a_closure_that_returns_nothing_works_on_every_step() -> None:
+    theta = torch.tensor([3.0], dtype=torch.float64, requires_grad=True)
+    samples = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    optimizer = RescaledSGD([theta], lr=0.25, curvature_every=4)
+
+    def closure() -> None:
+        optimizer.zero_grad()
+        (2.0 * ((theta - samples) ** 2).mean()).backward()
+
+    for _ in range(12):
+        optimizer.step(closure)
+    assert theta.item() == pytest.approx(3.0 * 0.5**12, rel=1e-12)  # twelve roundings

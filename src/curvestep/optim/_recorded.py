@@ -176,7 +176,8 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
                 finally:
                     tape.release()
             elif closure is not None:
-                loss = _returned_loss(returned)
+                # A closure that returns no loss must not work on measured steps and fail on the others.
+                loss = _returned_loss(returned) if self._needs_loss or returned is not None else None
                 self.last_step = self._take(None, loss, scale)
             elif unrecorded:
                 loss = None
