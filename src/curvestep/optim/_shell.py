@@ -26,7 +26,7 @@ from curvestep.optim._parts import (
     update,
 )
 from curvestep.optim._recorded import RULE_STATE, STEPS, AbstractRecordedOptimizer
-from curvestep.steprules import Ceiling, Lazy, LineRequest, StepChoice, StepRule
+from curvestep.steprules import LineRequest, StepChoice, StepRule
 
 
 class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
@@ -62,8 +62,7 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
 
     def _needs(self) -> frozenset[Need]:
         """Return what the next step measures: all that the rule needs, or less where the rule is a lazy one."""
-        rule = self._rule(self.param_groups)
-        return rule.needs_at(self._rule_state()) if isinstance(rule, (Lazy, Ceiling)) else rule.needs
+        return self._rule(self.param_groups).needs_at(self._rule_state())
 
     def _take(self, tape: Tape | None, loss: Tensor | None, scale: Tensor | None) -> StepRecord:
         """Carry out one step after a backward pass, and say what was done."""

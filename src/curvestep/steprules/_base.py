@@ -55,6 +55,10 @@ class StepRule(Protocol):
         """The measurements that ``choose`` reads."""
         ...
 
+    def needs_at(self, state: RuleState) -> frozenset[Need]:
+        """Return what ``choose`` reads after ``state``: all of ``needs``, or less on a step that measures less."""
+        ...
+
     def init(self) -> RuleState:
         """Return the state before the first step."""
         ...

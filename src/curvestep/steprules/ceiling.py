@@ -9,7 +9,6 @@ from typing import final
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome
 from curvestep.steprules._base import LineRequest, RuleState, StepChoice, StepRule
-from curvestep.steprules.lazy import Lazy
 
 #: Name in the rule's state of k.
 CEILING_COUNT = "ceiling_count"
@@ -93,7 +92,7 @@ class Ceiling:
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
         """What the step after ``state`` needs."""
-        return self.rule.needs_at(_inner(state)) if isinstance(self.rule, Lazy) else self.rule.needs
+        return self.rule.needs_at(_inner(state))
 
     def init(self) -> RuleState:
         """Return the state of the rule inside and a count of 0."""

@@ -33,6 +33,11 @@ class Constant:
         """Only the loss, for the record."""
         return frozenset({Need.LOSS})
 
+    def needs_at(self, state: RuleState) -> frozenset[Need]:
+        """Return the same at every step."""
+        del state
+        return self.needs
+
     def init(self) -> RuleState:
         """Return the empty state."""
         return {}

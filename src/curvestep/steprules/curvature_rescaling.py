@@ -162,6 +162,11 @@ class CurvatureRescaling:
         """Slope and mean absolute curvature; the signed curvature comes with it at no cost and is recorded."""
         return frozenset({Need.LOSS, Need.SLOPE, Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
 
+    def needs_at(self, state: RuleState) -> frozenset[Need]:
+        """Return the same at every step."""
+        del state
+        return self.needs
+
     def init(self) -> RuleState:
         """Return ĉ = 0 and k = 0, and ŝ = 0 where the slope is smoothed."""
         return self._state(CurvatureState())

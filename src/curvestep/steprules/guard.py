@@ -112,6 +112,11 @@ class Guard:
         """What the guarded rule needs, and the loss along the line."""
         return self.rule.needs | {Need.LINE}
 
+    def needs_at(self, state: RuleState) -> frozenset[Need]:
+        """Return the same at every step."""
+        del state
+        return self.needs
+
     def init(self) -> RuleState:
         """Return the guarded rule's state and a count of 0."""
         return {**self.rule.init(), GUARD_COUNT: 0}

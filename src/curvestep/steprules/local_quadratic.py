@@ -178,6 +178,11 @@ class LocalQuadratic:
         needs = {Need.LOSS, Need.SLOPE, Need.LINE}
         return frozenset(needs | {Need.LAST_STEP} if self.batch == "next" else needs)
 
+    def needs_at(self, state: RuleState) -> frozenset[Need]:
+        """Return the same at every step."""
+        del state
+        return self.needs
+
     def init(self) -> RuleState:
         """Return r = 2 δ⋆ of ``initial``, or 0 where it is to be searched."""
         return asdict(LocalQuadraticState(rescaling=2.0 * (self.initial or 0.0)))

@@ -71,6 +71,11 @@ class Polyak:
         """The loss; the norm of the gradient is always known."""
         return frozenset({Need.LOSS})
 
+    def needs_at(self, state: RuleState) -> frozenset[Need]:
+        """Return the same at every step."""
+        del state
+        return self.needs
+
     def init(self) -> RuleState:
         """Return the empty state."""
         return {}

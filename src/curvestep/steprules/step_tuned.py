@@ -93,6 +93,11 @@ class StepTuned:
         """The second gradient, on the recording."""
         return frozenset({Need.LOSS, Need.SECOND_GRADIENT})
 
+    def needs_at(self, state: RuleState) -> frozenset[Need]:
+        """Return the same at every step."""
+        del state
+        return self.needs
+
     def init(self) -> RuleState:
         """Return γ = 1 and k = 0."""
         return asdict(StepTunedState())
