@@ -23,6 +23,7 @@ ON_TAPE = frozenset({Need.CURVATURE, Need.ABSOLUTE_CURVATURE, Need.LINE})
 #: Names in every parameter group of the options that say how the curvature is measured.
 SAMPLES = "curvature_samples"
 CURVATURE = "curvature"
+EVERY = "curvature_every"
 
 _NO_SAMPLES = (
     "The recording shows no axis along which samples are lined up, so the loss is taken as that of a single sample: "

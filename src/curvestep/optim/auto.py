@@ -9,7 +9,7 @@ from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction
 from curvestep.optim._average import AVERAGING
-from curvestep.optim._measure import SAMPLES
+from curvestep.optim._measure import EVERY, SAMPLES
 from curvestep.optim._shell import AbstractCurvestepOptimizer
 from curvestep.steprules import Ceiling, CurvatureRescaling, Lazy, StepRule
 
@@ -93,6 +93,7 @@ class Auto(AbstractCurvestepOptimizer):
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
             SAMPLES: _SHARE,
+            EVERY: _EVERY,
             AVERAGING: _GAMMA,
         }
         super().__init__(params, options)
@@ -104,10 +105,9 @@ class Auto(AbstractCurvestepOptimizer):
 
     def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
         """Return Algorithm 1 with the absolute slope, measured now and then, under the ceiling."""
-        del groups
-        return Ceiling(Lazy(CurvatureRescaling(slope="absolute"), _EVERY), _PEAK, _WARMUP)
+        return Ceiling(Lazy(CurvatureRescaling(slope="absolute"), groups[0][EVERY]), _PEAK, _WARMUP)
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
         """The options that one measurement serves."""
-        return (SAMPLES, AVERAGING)
+        return (SAMPLES, EVERY, AVERAGING)

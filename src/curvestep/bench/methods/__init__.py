@@ -7,6 +7,7 @@ from curvestep.bench.methods.alig import ALIG, ALIG_MOMENTUM
 from curvestep.bench.methods.auto import AUTO, AUTO_UNCURVED, HALF_ADAM_AVERAGED
 from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
 from curvestep.bench.methods.exponentiated import EG_ADAM, EG_SGD, EGDD
+from curvestep.bench.methods.measured import MEASURED
 from curvestep.bench.methods.method import Method
 from curvestep.bench.methods.parabola import GEN, LQA
 from curvestep.bench.methods.rescaled import (
@@ -42,6 +43,7 @@ METHODS: dict[str, Method] = {
         HALF_ADAM_GUARD,
         HALF_ADAM_AVERAGED,
         AUTO_UNCURVED,
+        *MEASURED,
         RAN_SGD,
         ALIG,
         ALIG_MOMENTUM,
