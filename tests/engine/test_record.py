@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from collections.abc import Callable, Iterator
@@ -237,3 +238,30 @@ def test_the_marks_that_an_optimizer_leaves_for_the_profiler_are_no_operations()
             loss = (weight * torch.ones(4, 3)).square().mean()
         loss.backward()
     assert not [node.name for node in tape.nodes if "profiler" in node.name]
+
+
+def test_backward_runs_unobserved_and_torch_is_left_as_it_was() -> None:
+    entry = torch.autograd._engine_run_backward  # pyright: ignore[reportPrivateUsage]
+    x = torch.tensor([2.0], requires_grad=True)
+    with curvestep.record() as tape:
+        assert torch.autograd._engine_run_backward is not entry  # pyright: ignore[reportPrivateUsage]
+        (x**3).sum().backward()
+        (torch.zeros(1) + 1.0).sum()  # after backward the recorder is back
+    assert torch.autograd._engine_run_backward is entry  # pyright: ignore[reportPrivateUsage]
+    assert [node.name for node in tape.nodes].count("aten.sum.default") == 2
+    with pytest.raises(ZeroDivisionError), curvestep.record():
+        _ = 1 / 0
+    assert torch.autograd._engine_run_backward is entry  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_mode_outside_the_recording_still_sees_backward() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    w, x = torch.ones(4, 4, requires_grad=True), torch.ones(2, 4)
+    counts: list[int] = []
+    for recorded in (False, True):
+        counter = FlopCounterMode(display=False)
+        with counter, curvestep.record() if recorded else contextlib.nullcontext():
+            (x @ w).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 2 * 2 * 4 * 4

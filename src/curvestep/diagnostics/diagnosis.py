@@ -27,6 +27,7 @@ class Operation:
         couples: whether one sample's output depends on other samples (batch statistics).
         kinks: whether its first derivative jumps somewhere.
         path: for a missing one, a path from a parameter to it; else None.
+        advice: what to do where that is known; else empty.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Operation:
     couples: bool
     kinks: bool
     path: str | None
+    advice: str = ""
 
 
 @final

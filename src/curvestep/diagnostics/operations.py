@@ -81,7 +81,9 @@ def _opaque(tape: Tape, names: Mapping[Value, str]) -> list[Operation]:
         start = "a parameter" if entry is None else names.get(entry[1], "a tensor")
         count = found[each.name].count + 1 if each.name in found else 1
         path = found[each.name].path if each.name in found else f"{start} → … → {each.name}"
-        found[each.name] = Operation(each.name, count, Coverage.MISSING, couples=False, kinks=False, path=path)
+        found[each.name] = Operation(
+            each.name, count, Coverage.MISSING, couples=False, kinks=False, path=path, advice=each.why
+        )
     return list(found.values())
 
 

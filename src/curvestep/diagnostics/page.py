@@ -108,6 +108,8 @@ def page(found: Diagnosis) -> str:
         lines.append(f"  {op.count:5d}  {short(op.name):<{width}}  {op.coverage.value:<13}  {mark(op)}".rstrip())
         if op.path is not None:
             lines += _wrapped(op.path, "         ")
+        if op.advice:
+            lines += _wrapped(op.advice, "         ")
     lines += ["", "Batch", *_wrapped(sample_sentences(found.samples), "  ")]
     lines += [
         "",

@@ -120,8 +120,3 @@ def refuse_opaque(tape: Tape, root: Value) -> None:
                     "backward() on one scalar was needed, but it ran on several tensors at once. Add the losses and "
                     "call backward() on the sum."
                 )
-
-
-def reentrant_checkpoint(tape: Tape) -> str | None:
-    """The sentence about reentrant checkpointing where the recording met it."""
-    return next((found.why for found in tape.opaque if found.name == _REENTRANT), None)

@@ -25,6 +25,7 @@ from curvestep.engine.rules import lookup
 from curvestep.engine.rules.alias import ALIAS_UPDATE
 from curvestep.engine.rules.table import RULES, Rule
 from curvestep.engine.tape import Node, Slot, Tape, Value
+from curvestep.engine.unobserved import backward_unobserved
 
 Memory = Literal["keep", "split"]
 SPLIT_SHARE = 0.1  # of the bytes of forward values: little beside them, yet the head of a net fits
@@ -111,7 +112,7 @@ def record(batch_size: int | None = None, *, memory: Memory | float = "keep") ->
     tape = Tape(batch_size, share)
     recorder = Recorder(tape)
     try:
-        with _uncompiled(), recorder:
+        with _uncompiled(), backward_unobserved(Recorder), recorder:
             yield tape
     finally:
         recorder.finish()

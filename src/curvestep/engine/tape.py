@@ -12,7 +12,7 @@ from torch import Tensor
 from curvestep._errors import RecordingError
 from curvestep.engine.curvature import Curvature, Form, Order
 from curvestep.engine.geometry import Geometry, regather
-from curvestep.engine.opaque import Opaque, reentrant_checkpoint, refuse_opaque
+from curvestep.engine.opaque import Opaque, refuse_opaque
 from curvestep.engine.rules.table import Rule
 
 
@@ -159,9 +159,6 @@ class Tape:
                 "forward."
             )
         if passes > 1:
-            hidden = reentrant_checkpoint(self)
-            if hidden is not None:
-                raise RecordingError(hidden)
             raise RecordingError(
                 f"One backward pass inside the recording was needed, but {passes} ran. "
                 "Add the losses and call backward() once, or record each forward and backward on its own."
