@@ -78,9 +78,54 @@ def divide_(left: Tensors, right: Tensors) -> None:
     torch._foreach_div_(list(left), list(right))
 
 
-def divide_each_(tensors: Tensors, numbers: Sequence[float]) -> None:
+# The numbers of an operation that has one for each tensor are floats, or tensors of shape () on the tensors' devices.
+# torch would read the latter off as floats, which waits for the device and puts a constant into a graph that is traced:
+# they go tensor by tensor.
+Numbers = Sequence[float | Tensor]
+
+
+def divide_each(tensors: Tensors, numbers: Numbers) -> list[Tensor]:
+    """Return tensor_i / number_i."""
+    floats = _floats(numbers)
+    if floats is None:
+        return [tensor / number for tensor, number in zip(tensors, numbers, strict=True)]
+    return list(torch._foreach_div(list(tensors), floats))
+
+
+def divide_each_(tensors: Tensors, numbers: Numbers) -> None:
     """Write tensor_i ← tensor_i / number_i."""
-    torch._foreach_div_(list(tensors), list(numbers))
+    floats = _floats(numbers)
+    if floats is not None:
+        torch._foreach_div_(list(tensors), floats)
+        return
+    for tensor, number in zip(tensors, numbers, strict=True):
+        tensor.div_(number)
+
+
+def scale_each_(tensors: Tensors, numbers: Numbers) -> None:
+    """Write tensor_i ← number_i · tensor_i."""
+    floats = _floats(numbers)
+    if floats is not None:
+        torch._foreach_mul_(list(tensors), floats)
+        return
+    for tensor, number in zip(tensors, numbers, strict=True):
+        tensor.mul_(number)
+
+
+def shift_each_(tensors: Tensors, numbers: Numbers) -> None:
+    """Write tensor_i ← tensor_i + number_i."""
+    floats = _floats(numbers)
+    if floats is not None:
+        torch._foreach_add_(list(tensors), floats)
+        return
+    for tensor, number in zip(tensors, numbers, strict=True):
+        tensor.add_(number)
+
+
+def _floats(numbers: Numbers) -> list[float] | None:
+    """Return the numbers where all of them are floats, else None."""
+    floats: list[float] = [number for number in numbers if not isinstance(number, Tensor)]
+    return floats if len(floats) == len(numbers) else None
 
 
 def lerp(start: Tensors, end: Tensors, weight: float) -> list[Tensor]:
@@ -98,9 +143,66 @@ def add_squares_(tensors: Tensors, roots: Tensors, factor: float) -> None:
     torch._foreach_addcmul_(list(tensors), list(roots), list(roots), factor)
 
 
-def sqrt_(tensors: Tensors) -> None:
-    """Write tensors ← √tensors, entry by entry."""
-    torch._foreach_sqrt_(list(tensors))
+def sqrt(tensors: Tensors) -> list[Tensor]:
+    """Return √tensors, entry by entry."""
+    return list(torch._foreach_sqrt(list(tensors)))
+
+
+# What ``torch.optim.Adam(fused=True)`` runs on; other devices have the kernel too, but it is not tested there.
+_FUSED = ("cpu", "cuda")
+
+
+def fuses_adam(gradients: Tensors, firsts: Tensors, seconds: Tensors) -> bool:
+    """Whether ``fused_adam_`` can be given these: it walks through memory, and must find the same entries in all."""
+    device, dtype = (gradients[0].device, gradients[0].dtype) if gradients else (None, None)
+    if device is None or device.type not in _FUSED or dtype not in (torch.float32, torch.float64):
+        return False
+    for gradient, first, second in zip(gradients, firsts, seconds, strict=True):
+        if not gradient.dtype == first.dtype == second.dtype == dtype:
+            return False
+        if not gradient.device == first.device == second.device == device:
+            return False
+        if gradient.is_contiguous() and first.is_contiguous() and second.is_contiguous():
+            continue
+        dense = torch.ops.aten.is_non_overlapping_and_dense(first)
+        if not (dense and gradient.stride() == first.stride() == second.stride()):
+            return False
+    return True
+
+
+def fused_adam_(
+    gradients: Tensors,
+    firsts: Tensors,
+    seconds: Tensors,
+    steps: Sequence[int],
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> list[Tensor]:
+    """Write m ← β₁ m + (1−β₁) g and v ← β₂ v + (1−β₂) g², and make the direction for the k in ``steps``.
+
+    Returns:
+        m̃ / (√ṽ + ε). The kernel is that of the optimizer, which writes θ ← θ − lr m̃ / (√ṽ + ε): here
+        for θ = 0 and lr = −1.
+    """
+    direction = [torch.zeros_like(first) for first in firsts]
+    counts = {step: torch.full((), float(step), device=direction[0].device) for step in set(steps)}
+    torch._fused_adam_(
+        direction,
+        list(gradients),
+        list(firsts),
+        list(seconds),
+        [],
+        [counts[step] for step in steps],
+        lr=-1.0,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=0.0,
+        eps=eps,
+        amsgrad=False,
+        maximize=False,
+    )
+    return direction
 
 
 def dot(left: Tensors, right: Tensors) -> Tensor:

@@ -1,14 +1,17 @@
-"""The directions against their formulas written out step by step, and the purity of ``propose``."""
+"""The directions against their formulas written out step by step, and the agreement of their two forms."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
-from curvestep.directions import STEP, Adam, Direction, Gradient, HeavyBall, Nesterov, RMSprop
+from curvestep.directions import STEP, Adam, Direction, Gradient, HeavyBall, Nesterov, RMSprop, State
 
 DIRECTIONS: list[Direction] = [
     Gradient(),
@@ -53,35 +56,115 @@ def test_directions_follow_their_formula(direction: Direction) -> None:
     history = gradients_of(12)
     states = [direction.init(gradient) for gradient in history[0]]
     for k, gradients in enumerate(history, start=1):
-        proposed = direction.propose(gradients, states)
-        direction.advance(gradients, states)
+        proposal = direction.propose(gradients, states)
+        proposed, states = proposal.direction, proposal.following
         for i, tensor in enumerate(proposed):
             # A dozen float64 operations on numbers of order one, summed in another order.
             torch.testing.assert_close(tensor, expected(direction, [g[i] for g in history[:k]]), rtol=1e-12, atol=1e-14)
 
 
+def assert_same_states(left: list[State], right: list[State]) -> None:
+    """Fail unless two lists of states agree bit for bit."""
+    for a, b in zip(left, right, strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(torch.as_tensor(a[name]), torch.as_tensor(b[name])) for name in a)
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS, ids=str)
-def test_propose_changes_nothing_and_advance_writes_no_gradient(direction: Direction) -> None:
+def test_neither_form_writes_more_than_it_says(direction: Direction) -> None:
     first, second = gradients_of(2)
     states = [direction.init(gradient) for gradient in first]
-    direction.advance(first, states)
+    direction.absorb(first, states)
     saved, kept = copy.deepcopy(states), [gradient.clone() for gradient in second]
     once = direction.propose(second, states)
     again = direction.propose(second, states)
-    for before, after in zip(saved, states, strict=True):
-        assert before.keys() == after.keys()
-        assert all(torch.equal(torch.as_tensor(before[name]), torch.as_tensor(after[name])) for name in before)
-    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
-    direction.advance(second, states)
+    assert_same_states(states, saved)
+    assert all(torch.equal(a, b) for a, b in zip(once.direction, again.direction, strict=True))
+    direction.absorb(second, states)
     assert all(torch.equal(a, b) for a, b in zip(second, kept, strict=True))
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": lambda tensor: tensor,
+    "channels last": lambda tensor: tensor.to(memory_format=torch.channels_last),
+    "gradient laid out in another way": lambda tensor: tensor.transpose(0, 1).contiguous().transpose(0, 1),
+    "gradient of one number for all": lambda tensor: tensor[:1, :1, :1, :1].expand_as(tensor),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("direction", DIRECTIONS, ids=str)
+def test_both_forms_agree_bit_for_bit(
+    direction: Direction, dtype: torch.dtype, layout: Callable[[Tensor], Tensor]
+) -> None:
+    # Seven entries and more than a vector of them: the kernels' ends are met too.
+    history = [[layout(torch.randn(3, 2, 5, 7, dtype=dtype)), torch.randn(7, dtype=dtype)] for _ in range(5)]
+    parameters = [torch.zeros(3, 2, 5, 7, dtype=dtype), torch.zeros(7, dtype=dtype)]
+    if layout is LAYOUTS["channels last"]:
+        parameters[0] = layout(parameters[0])
+    pure, written = ([direction.init(parameter) for parameter in parameters] for _ in range(2))
+    held = [dict(state) for state in written]
+    for gradients in history:
+        proposal = direction.propose(gradients, pure)
+        pure = proposal.following
+        absorbed = direction.absorb(gradients, written)
+        assert all(torch.equal(a, b) for a, b in zip(proposal.direction, absorbed, strict=True))
+        assert_same_states(pure, written)
+    for before, after in zip(held, written, strict=True):  # in place: the same tensors, written to
+        assert all(before[name] is after[name] for name in before if isinstance(before[name], Tensor))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS, ids=str)
+@pytest.mark.parametrize("form", ["numbers", "tensors"])
+def test_corrections_from_outside_are_those_it_counts_itself(direction: Direction, form: str) -> None:
+    history = gradients_of(4)
+    states = [direction.init(gradient) for gradient in history[0]]
+    for k, gradients in enumerate(history, start=1):
+        numbers = direction.corrections(k)
+        given = numbers if form == "numbers" else [torch.tensor(number, dtype=torch.float64) for number in numbers]
+        proposal = direction.propose(gradients, states, [given, given])
+        own = direction.propose(gradients, states)
+        for a, b in zip(proposal.direction, own.direction, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-14, atol=0.0)  # a few roundings of float64
+        for left, right in zip(proposal.following, own.following, strict=True):
+            assert left.keys() == right.keys()
+            for name in left:
+                torch.testing.assert_close(left[name], right[name], rtol=1e-15, atol=0.0)
+        states = own.following
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS, ids=str)
+def test_a_graph_traced_at_one_step_serves_all(direction: Direction) -> None:
+    history = gradients_of(6)
+    states = [direction.init(gradient) for gradient in history[0]]
+    names = [[name for name, value in state.items() if isinstance(value, Tensor)] for state in states]
+
+    def step(gradients: list[Tensor], tensors: list[list[Tensor]], given: list[Tensor]) -> tuple[Any, Any]:
+        held = [{**dict(zip(own, values, strict=True)), STEP: 0} for own, values in zip(names, tensors, strict=True)]
+        proposal = direction.propose(gradients, held, [given] * len(gradients))
+        return proposal.direction, [
+            [state[name] for name in own] for state, own in zip(proposal.following, names, strict=True)
+        ]
+
+    def arguments(k: int, gradients: list[Tensor], tensors: list[list[Tensor]]) -> tuple[Any, ...]:
+        return gradients, tensors, [torch.tensor(number, dtype=torch.float64) for number in direction.corrections(k)]
+
+    tensors = [[state[name].clone() for name in own] for state, own in zip(states, names, strict=True)]
+    graph = make_fx(step)(*arguments(1, history[0], tensors))
+    for k, gradients in enumerate(history, start=1):
+        own = direction.absorb(gradients, states)
+        found, tensors = graph(*arguments(k, gradients, tensors))
+        for a, b in zip(found, own, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-13, atol=0.0)  # a few roundings of float64 a step
 
 
 def test_parameters_that_joined_later_have_their_own_bias_correction() -> None:
     direction = Adam()
     old, new = direction.init(torch.zeros(2)), direction.init(torch.zeros(2))
     gradient = torch.tensor([2.0, -3.0])
-    direction.advance([gradient], [old])
-    _, second = direction.propose([gradient, gradient], [old, new])
+    direction.absorb([gradient], [old])
+    _, second = direction.propose([gradient, gradient], [old, new]).direction
     assert (old[STEP], new[STEP]) == (1, 0)
     torch.testing.assert_close(second, gradient.sign())  # the first step of Adam is the sign
 

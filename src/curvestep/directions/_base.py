@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -19,23 +20,59 @@ SECOND_MOMENT = "exp_avg_sq"
 #: The state of one parameter, as it lies in ``optimizer.state[p]``.
 State = dict[str, Any]
 
+#: What of a parameter's direction depends on the number of its gradients alone: the bias corrections, as floats or as
+#: tensors of shape (). Each direction says which they are.
+Corrections = Sequence[float | Tensor]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A direction, and the states that it was computed with.
+
+    Attributes:
+        direction: d, a tensor for each gradient.
+        following: For each gradient what its state will be once the step is carried out, in new tensors; under the
+            names of the direction's own state and no others.
+    """
+
+    direction: list[Tensor]
+    following: list[State]
+
 
 class Direction(Protocol):
-    """Proposes d for the update θ ← θ − τ d from the gradients g and a state per parameter.
+    """Gives d for the update θ ← θ − τ d from the gradients g and a state per parameter, in one of two forms.
 
-    ``propose`` is pure, and ``advance`` makes the state that it assumed permanent. They are two calls because the
-    curvature along d is only known after d: where it is not finite the step is skipped and the state must be what it
-    was. Gradients arrive in float32 or wider, and are never written to.
+    ``propose`` is pure and hands back the states that belong to d: where the curvature along d is not finite the step
+    is skipped, and the states must be what they were. ``absorb`` writes the states in place, for steps that cannot be
+    refused any more. Both give the same d and the same states bit for bit. Gradients arrive in float32 or wider, and
+    are never written to.
     """
 
     def init(self, parameter: Tensor) -> State:
         """Return the state of a parameter that has seen no gradient."""
         ...
 
-    def propose(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
-        """Return d, a tensor for each gradient, and change nothing."""
+    def corrections(self, step: int) -> tuple[float, ...]:
+        """Return the bias corrections of a parameter's k-th gradient, k = ``step`` counted from 1."""
         ...
 
-    def advance(self, gradients: Sequence[Tensor], states: Sequence[State]) -> None:
-        """Absorb the gradients into the states, in place."""
+    def propose(
+        self, gradients: Sequence[Tensor], states: Sequence[State], corrections: Sequence[Corrections] | None = None
+    ) -> Proposal:
+        """Return d and the states that follow, and change nothing.
+
+        Args:
+            gradients: g, a tensor for each parameter.
+            states: Their states.
+            corrections: For each parameter what `corrections` returns, where it is to come from outside: a graph that
+                is traced once and run at every step takes them as tensors of shape (). The operations are then plain
+                ones without effect on their inputs, and d may differ in the last bits. None to count by the states.
+
+        Returns:
+            The direction, and the states after the step.
+        """
+        ...
+
+    def absorb(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
+        """Return d and write the states that follow into the given ones, in place."""
         ...

@@ -32,33 +32,57 @@ def check_eps(value: float) -> None:
         raise ValueError(msg)
 
 
-def next_first_moment(gradients: Sequence[Tensor], states: Sequence[State], decay: float) -> list[Tensor]:
-    """Return m̃ = (β m + (1−β) g) / (1 − β^k) as new tensors."""
-    moments = _numerics.lerp([state[FIRST_MOMENT] for state in states], gradients, 1.0 - decay)
-    _numerics.divide_each_(moments, [1.0 - decay ** (state[STEP] + 1) for state in states])
+def bias(decay: float, step: int) -> float:
+    """Return 1 − β^k, the sum of the weights of k gradients."""
+    return 1.0 - decay**step
+
+
+def counts(states: Sequence[State]) -> list[int]:
+    """Return for each parameter k, the number of its gradients with this one."""
+    return [state[STEP] + 1 for state in states]
+
+
+def first_moments(gradients: Sequence[Tensor], states: Sequence[State], decay: float) -> list[Tensor]:
+    """Return β m + (1−β) g as new tensors."""
+    return _numerics.lerp([state[FIRST_MOMENT] for state in states], gradients, 1.0 - decay)
+
+
+def first_moments_(gradients: Sequence[Tensor], states: Sequence[State], decay: float) -> list[Tensor]:
+    """Write m ← β m + (1−β) g, bit for bit what ``first_moments`` returns, and return m."""
+    moments = [state[FIRST_MOMENT] for state in states]
+    _numerics.lerp_(moments, gradients, 1.0 - decay)
     return moments
 
 
-def next_denominator(gradients: Sequence[Tensor], states: Sequence[State], decay: float, eps: float) -> list[Tensor]:
-    """Return √ṽ + ε with ṽ = (β v + (1−β) g²) / (1 − β^k) as new tensors."""
+def second_moments(gradients: Sequence[Tensor], states: Sequence[State], decay: float) -> list[Tensor]:
+    """Return β v + (1−β) g² as new tensors."""
     moments = _numerics.scale([state[SECOND_MOMENT] for state in states], decay)
     _numerics.add_squares_(moments, gradients, 1.0 - decay)
-    _numerics.sqrt_(moments)
-    _numerics.divide_each_(moments, [math.sqrt(1.0 - decay ** (state[STEP] + 1)) for state in states])
-    _numerics.shift_(moments, eps)
     return moments
 
 
-def advance_first_moment(gradients: Sequence[Tensor], states: Sequence[State], decay: float) -> None:
-    """Write m ← β m + (1−β) g, with the operations of ``next_first_moment`` so that both agree bit for bit."""
-    _numerics.lerp_([state[FIRST_MOMENT] for state in states], gradients, 1.0 - decay)
-
-
-def advance_second_moment(gradients: Sequence[Tensor], states: Sequence[State], decay: float) -> None:
-    """Write v ← β v + (1−β) g², with the operations of ``next_denominator`` so that both agree bit for bit."""
+def second_moments_(gradients: Sequence[Tensor], states: Sequence[State], decay: float) -> list[Tensor]:
+    """Write v ← β v + (1−β) g², bit for bit what ``second_moments`` returns, and return v."""
     moments = [state[SECOND_MOMENT] for state in states]
     _numerics.scale_(moments, decay)
     _numerics.add_squares_(moments, gradients, 1.0 - decay)
+    return moments
+
+
+def denominators(moments: Sequence[Tensor], roots: Sequence[float | Tensor], eps: float) -> list[Tensor]:
+    """Return √v / √(1 − β^k) + ε as new tensors, from the roots √(1 − β^k)."""
+    found = _numerics.sqrt(moments)
+    _numerics.divide_each_(found, roots)
+    _numerics.shift_(found, eps)
+    return found
+
+
+def follow(states: Sequence[State], moments: dict[str, list[Tensor]]) -> list[State]:
+    """Return the states that follow: k + 1, and each moment under its name."""
+    return [
+        {STEP: state[STEP] + 1, **{name: tensors[index] for name, tensors in moments.items()}}
+        for index, state in enumerate(states)
+    ]
 
 
 def count_gradient(states: Sequence[State]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from curvestep import _numerics
 from curvestep.directions import _moments
-from curvestep.directions._base import FIRST_MOMENT, SECOND_MOMENT, STEP, State
+from curvestep.directions._base import FIRST_MOMENT, SECOND_MOMENT, STEP, Corrections, Proposal, State
 
 
 @final
@@ -32,14 +33,16 @@ class Adam:
         ValueError: β₁, β₂ or ε is out of range.
 
     Cost:
-        Two tensors of state a parameter.
+        Two tensors of state a parameter. On the CPU and on CUDA one pass over the parameters: the kernel of
+        ``torch.optim.Adam(fused=True)``, given zeros for parameters, leaves d in them. ``propose`` copies m and v
+        before.
 
     Example:
         The first step is the sign of the gradient:
 
         >>> import torch
         >>> direction, weight = Adam(eps=0.0), torch.zeros(2)
-        >>> direction.propose([torch.tensor([3.0, -4.0])], [direction.init(weight)])[0].round(decimals=5)
+        >>> direction.propose([torch.tensor([3.0, -4.0])], [direction.init(weight)]).direction[0].round(decimals=5)
         tensor([ 1., -1.])
 
     Source:
@@ -63,14 +66,53 @@ class Adam:
         """Return k = 0, m = 0 and v = 0."""
         return {STEP: 0, FIRST_MOMENT: _moments.zeros(parameter), SECOND_MOMENT: _moments.zeros(parameter)}
 
-    def propose(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
-        """Return m̃ / (√ṽ + ε)."""
-        direction = _moments.next_first_moment(gradients, states, self.beta1)
-        _numerics.divide_(direction, _moments.next_denominator(gradients, states, self.beta2, self.eps))
-        return direction
+    def corrections(self, step: int) -> tuple[float, ...]:
+        """Return κ = √b₂ / b₁ and ε √b₂ with b_i = 1 − β_i^k, so that d = κ m / (√v + ε √b₂)."""
+        root = math.sqrt(_moments.bias(self.beta2, step))
+        return root / _moments.bias(self.beta1, step), self.eps * root
 
-    def advance(self, gradients: Sequence[Tensor], states: Sequence[State]) -> None:
-        """Absorb g into m and g² into v."""
-        _moments.advance_first_moment(gradients, states, self.beta1)
-        _moments.advance_second_moment(gradients, states, self.beta2)
-        _moments.count_gradient(states)
+    def propose(
+        self, gradients: Sequence[Tensor], states: Sequence[State], corrections: Sequence[Corrections] | None = None
+    ) -> Proposal:
+        """Return m̃ / (√ṽ + ε), and m and v after this gradient."""
+        if corrections is None and self._fuses(gradients, states):
+            following = [
+                {STEP: state[STEP], **{name: state[name].clone() for name in (FIRST_MOMENT, SECOND_MOMENT)}}
+                for state in states
+            ]
+            return Proposal(self.absorb(gradients, following), following)
+        if corrections is None:
+            corrections = [self.corrections(step) for step in _moments.counts(states)]
+        firsts = _moments.first_moments(gradients, states, self.beta1)
+        seconds = _moments.second_moments(gradients, states, self.beta2)
+        denominators = _numerics.sqrt(seconds)
+        _numerics.shift_each_(denominators, [eps for _, eps in corrections])
+        direction = _numerics.divide(firsts, denominators)
+        _numerics.scale_each_(direction, [factor for factor, _ in corrections])
+        return Proposal(direction, _moments.follow(states, {FIRST_MOMENT: firsts, SECOND_MOMENT: seconds}))
+
+    def absorb(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
+        """Return m̃ / (√ṽ + ε), and absorb g into m and g² into v."""
+        if self._fuses(gradients, states):
+            direction = _numerics.fused_adam_(
+                gradients,
+                [state[FIRST_MOMENT] for state in states],
+                [state[SECOND_MOMENT] for state in states],
+                _moments.counts(states),
+                self.beta1,
+                self.beta2,
+                self.eps,
+            )
+            _moments.count_gradient(states)
+            return direction
+        proposal = self.propose(gradients, states)
+        for state, following in zip(states, proposal.following, strict=True):
+            state[STEP] = following[STEP]
+            state[FIRST_MOMENT].copy_(following[FIRST_MOMENT])
+            state[SECOND_MOMENT].copy_(following[SECOND_MOMENT])
+        return proposal.direction
+
+    def _fuses(self, gradients: Sequence[Tensor], states: Sequence[State]) -> bool:
+        """Whether one kernel can do all of it in a single pass."""
+        firsts, seconds = [state[FIRST_MOMENT] for state in states], [state[SECOND_MOMENT] for state in states]
+        return _numerics.fuses_adam(gradients, firsts, seconds)

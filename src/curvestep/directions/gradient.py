@@ -8,7 +8,7 @@ from typing import final
 
 from torch import Tensor
 
-from curvestep.directions._base import State
+from curvestep.directions._base import Corrections, Proposal, State
 
 
 @final
@@ -21,7 +21,7 @@ class Gradient:
 
     Example:
         >>> import torch
-        >>> Gradient().propose([torch.tensor([3.0])], [{}])
+        >>> Gradient().propose([torch.tensor([3.0])], [{}]).direction
         [tensor([3.])]
 
     Source:
@@ -33,10 +33,19 @@ class Gradient:
         del parameter
         return {}
 
-    def propose(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
+    def corrections(self, step: int) -> tuple[float, ...]:
+        """Return nothing: d does not depend on k."""
+        del step
+        return ()
+
+    def propose(
+        self, gradients: Sequence[Tensor], states: Sequence[State], corrections: Sequence[Corrections] | None = None
+    ) -> Proposal:
         """Return the gradients."""
+        del corrections
+        return Proposal(list(gradients), [{} for _ in states])
+
+    def absorb(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
+        """Return the gradients; there is no state."""
         del states
         return list(gradients)
-
-    def advance(self, gradients: Sequence[Tensor], states: Sequence[State]) -> None:
-        """Do nothing: there is no state."""

@@ -8,8 +8,9 @@ from typing import final
 
 from torch import Tensor
 
+from curvestep import _numerics
 from curvestep.directions import _moments
-from curvestep.directions._base import FIRST_MOMENT, STEP, State
+from curvestep.directions._base import FIRST_MOMENT, STEP, Corrections, Proposal, State
 
 
 @final
@@ -32,8 +33,8 @@ class HeavyBall:
         >>> import torch
         >>> direction, weight = HeavyBall(momentum=0.5), torch.zeros(1)
         >>> states = [direction.init(weight)]
-        >>> direction.advance([torch.tensor([1.0])], states)
-        >>> direction.propose([torch.tensor([4.0])], states)    # (0.5·0.5 + 0.5·4) / (1 − 0.25)
+        >>> _ = direction.absorb([torch.tensor([1.0])], states)
+        >>> direction.propose([torch.tensor([4.0])], states).direction    # (0.5·0.5 + 0.5·4) / (1 − 0.25)
         [tensor([3.])]
 
     Source:
@@ -54,11 +55,29 @@ class HeavyBall:
         """Return k = 0 and m = 0."""
         return {STEP: 0, FIRST_MOMENT: _moments.zeros(parameter)}
 
-    def propose(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
-        """Return m̃."""
-        return _moments.next_first_moment(gradients, states, self.momentum)
+    def corrections(self, step: int) -> tuple[float, ...]:
+        """Return 1 − β^k."""
+        return (_moments.bias(self.momentum, step),)
 
-    def advance(self, gradients: Sequence[Tensor], states: Sequence[State]) -> None:
-        """Absorb g into m."""
-        _moments.advance_first_moment(gradients, states, self.momentum)
+    def propose(
+        self, gradients: Sequence[Tensor], states: Sequence[State], corrections: Sequence[Corrections] | None = None
+    ) -> Proposal:
+        """Return m̃, and m after this gradient."""
+        moments = _moments.first_moments(gradients, states, self.momentum)
+        following = _moments.follow(states, {FIRST_MOMENT: moments})
+        return Proposal(self._corrected(moments, states, corrections), following)
+
+    def absorb(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
+        """Return m̃, and absorb g into m."""
+        moments = _moments.first_moments_(gradients, states, self.momentum)
+        direction = self._corrected(moments, states, None)
         _moments.count_gradient(states)
+        return direction
+
+    def _corrected(
+        self, moments: list[Tensor], states: Sequence[State], corrections: Sequence[Corrections] | None
+    ) -> list[Tensor]:
+        """Return m / (1 − β^k)."""
+        if corrections is None:
+            corrections = [self.corrections(step) for step in _moments.counts(states)]
+        return _numerics.divide_each(moments, [bias for (bias,) in corrections])

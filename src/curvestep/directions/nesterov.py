@@ -10,7 +10,7 @@ from torch import Tensor
 
 from curvestep import _numerics
 from curvestep.directions import _moments
-from curvestep.directions._base import MOMENTUM, STEP, State
+from curvestep.directions._base import MOMENTUM, STEP, Corrections, Proposal, State
 
 
 @final
@@ -33,8 +33,8 @@ class Nesterov:
         >>> import torch
         >>> direction, weight = Nesterov(momentum=0.5), torch.zeros(1)
         >>> states = [direction.init(weight)]
-        >>> direction.advance([torch.tensor([2.0])], states)
-        >>> direction.propose([torch.tensor([4.0])], states)    # 4 + 0.5·(0.5·2 + 4)
+        >>> _ = direction.absorb([torch.tensor([2.0])], states)
+        >>> direction.propose([torch.tensor([4.0])], states).direction    # 4 + 0.5·(0.5·2 + 4)
         [tensor([6.5000])]
 
     Source:
@@ -51,15 +51,25 @@ class Nesterov:
         """Return k = 0 and m = 0."""
         return {STEP: 0, MOMENTUM: _moments.zeros(parameter)}
 
-    def propose(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
-        """Return g + μ m for the m that ``advance`` will write."""
-        ahead = _numerics.scale([state[MOMENTUM] for state in states], self.momentum)
-        _numerics.add_(ahead, gradients)
-        return _numerics.add(gradients, ahead, alpha=self.momentum)
+    def corrections(self, step: int) -> tuple[float, ...]:
+        """Return nothing: d does not depend on k."""
+        del step
+        return ()
 
-    def advance(self, gradients: Sequence[Tensor], states: Sequence[State]) -> None:
-        """Write m ← μ m + g."""
+    def propose(
+        self, gradients: Sequence[Tensor], states: Sequence[State], corrections: Sequence[Corrections] | None = None
+    ) -> Proposal:
+        """Return g + μ m, and the m after this gradient that it is computed with."""
+        del corrections
+        moments = _numerics.scale([state[MOMENTUM] for state in states], self.momentum)
+        moments = _numerics.add(moments, gradients)
+        following = _moments.follow(states, {MOMENTUM: moments})
+        return Proposal(_numerics.add(gradients, moments, alpha=self.momentum), following)
+
+    def absorb(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
+        """Write m ← μ m + g, and return g + μ m."""
         moments = [state[MOMENTUM] for state in states]
         _numerics.scale_(moments, self.momentum)
         _numerics.add_(moments, gradients)
         _moments.count_gradient(states)
+        return _numerics.add(gradients, moments, alpha=self.momentum)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from curvestep import _numerics
 from curvestep.directions import _moments
-from curvestep.directions._base import SECOND_MOMENT, STEP, State
+from curvestep.directions._base import SECOND_MOMENT, STEP, Corrections, Proposal, State
 
 
 @final
@@ -35,7 +36,7 @@ class RMSprop:
 
         >>> import torch
         >>> direction, weight = RMSprop(eps=0.0), torch.zeros(2)
-        >>> direction.propose([torch.tensor([3.0, -4.0])], [direction.init(weight)])[0].round(decimals=5)
+        >>> direction.propose([torch.tensor([3.0, -4.0])], [direction.init(weight)]).direction[0].round(decimals=5)
         tensor([ 1., -1.])
 
     Source:
@@ -57,12 +58,33 @@ class RMSprop:
         """Return k = 0 and v = 0."""
         return {STEP: 0, SECOND_MOMENT: _moments.zeros(parameter)}
 
-    def propose(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
-        """Return g / (√ṽ + ε)."""
-        denominators = _moments.next_denominator(gradients, states, self.beta2, self.eps)
-        return _numerics.divide(gradients, denominators)
+    def corrections(self, step: int) -> tuple[float, ...]:
+        """Return √(1 − β₂^k)."""
+        return (math.sqrt(_moments.bias(self.beta2, step)),)
 
-    def advance(self, gradients: Sequence[Tensor], states: Sequence[State]) -> None:
-        """Absorb g² into v."""
-        _moments.advance_second_moment(gradients, states, self.beta2)
+    def propose(
+        self, gradients: Sequence[Tensor], states: Sequence[State], corrections: Sequence[Corrections] | None = None
+    ) -> Proposal:
+        """Return g / (√ṽ + ε), and v after this gradient."""
+        moments = _moments.second_moments(gradients, states, self.beta2)
+        following = _moments.follow(states, {SECOND_MOMENT: moments})
+        return Proposal(self._scaled(gradients, moments, states, corrections), following)
+
+    def absorb(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
+        """Return g / (√ṽ + ε), and absorb g² into v."""
+        moments = _moments.second_moments_(gradients, states, self.beta2)
+        direction = self._scaled(gradients, moments, states, None)
         _moments.count_gradient(states)
+        return direction
+
+    def _scaled(
+        self,
+        gradients: Sequence[Tensor],
+        moments: list[Tensor],
+        states: Sequence[State],
+        corrections: Sequence[Corrections] | None,
+    ) -> list[Tensor]:
+        """Return g / (√v / √(1 − β₂^k) + ε)."""
+        if corrections is None:
+            corrections = [self.corrections(step) for step in _moments.counts(states)]
+        return _numerics.divide(gradients, _moments.denominators(moments, [root for (root,) in corrections], self.eps))

@@ -92,9 +92,8 @@ def penalty(parts: Sequence[Part], loss: Tensor) -> Tensor:
     return sum((term.to(loss.device) for term in terms), torch.zeros_like(loss))
 
 
-def scaled_direction(part: Part, ell: float) -> list[Tensor]:
+def scaled(part: Part, direction: list[Tensor], ell: float) -> list[Tensor]:
     """Return the part's direction times its share of ℓ, in the dtype of the parameters."""
-    direction = part.direction.propose(part.gradients, part.states)
     if part.lr != ell:
         direction = _numerics.scale(direction, part.lr / ell)
     return [as_dtype(tensor, parameter.dtype) for tensor, parameter in zip(direction, part.parameters, strict=True)]

@@ -12,7 +12,7 @@ from torch import Tensor
 from curvestep._numerics import squared_norm, to_host
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome, StepRecord
-from curvestep.directions import Direction
+from curvestep.directions import Direction, Proposal
 from curvestep.engine import Tape
 from curvestep.optim._measure import ON_TAPE, Measurement, extend_line, measure
 from curvestep.optim._parts import (
@@ -22,7 +22,7 @@ from curvestep.optim._parts import (
     keep_last_steps,
     last_steps,
     penalty,
-    scaled_direction,
+    scaled,
     update,
 )
 from curvestep.optim._recorded import RULE_STATE, STEPS, AbstractRecordedOptimizer
@@ -84,10 +84,11 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
             return self._stopped(Outcome.ZERO_GRADIENT, ell, loss=host_loss)
         if not moving:
             # As in torch.optim, a learning rate of zero still lets the averages see the gradient.
-            self._advance_states(parts, self._rule_state())
+            self._advance_states(parts, {}, self._rule_state())
             return self._stopped(Outcome.ZERO_LR, ell, loss=host_loss)
 
-        directions = [scaled_direction(part, ell) for part in moving]
+        proposals = {id(part): part.direction.propose(part.gradients, part.states) for part in moving}
+        directions = [scaled(part, proposals[id(part)].direction, ell) for part in moving]
         rule, state = self._rule(self.param_groups), self._rule_state()
         size = math.nan if host_loss is None else host_loss
         how = Measurement.of(self.param_groups[0], announced=self._announces_whole_batch)
@@ -104,16 +105,23 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
         if choice.outcome.moved and Need.LAST_STEP in rule.needs:
             keep_last_steps(moving, directions, ell * choice.rescaling)
         if choice.advances:
-            self._advance_states(parts, choice.state)
+            self._advance_states(parts, proposals, choice.state)
         if choice.outcome.moved:
             for part, direction in zip(moving, directions, strict=True):
                 update(part, direction, step_size=ell * choice.rescaling, rescaling=choice.rescaling)
         return _record_of(probe, choice, ell, self._steps())
 
-    def _advance_states(self, parts: Sequence[Part], rule_state: dict[str, Any]) -> None:
+    def _advance_states(
+        self, parts: Sequence[Part], proposals: dict[int, Proposal], rule_state: dict[str, Any]
+    ) -> None:
         """Make permanent what the step assumed: averages, the rule's state and the count."""
         for part in parts:
-            part.direction.advance(part.gradients, part.states)
+            proposal = proposals.get(id(part))
+            if proposal is None:
+                part.direction.absorb(part.gradients, part.states)
+            else:
+                for state, following in zip(part.states, proposal.following, strict=True):
+                    state.update(following)
             for parameter, state in zip(part.parameters, part.states, strict=True):
                 if state:
                     self.state[parameter] = state

@@ -236,8 +236,7 @@ def _move(part: Part, size: float) -> None:
     """Take the step of this size on one group, and advance its momentum; a group with lr=0 stays."""
     stays, momentum = part.lr == 0.0, part.group["momentum"]
     if momentum == 0.0 or part.group["adjusted"]:
-        displacement = _numerics.scale(part.direction.propose(part.gradients, part.states), size)
-        part.direction.advance(part.gradients, part.states)
+        displacement = _numerics.scale(part.direction.absorb(part.gradients, part.states), size)
     else:
         displacement = _numerics.scale(part.gradients, size)
         velocity = [state[MOMENTUM] for state in part.states]

@@ -154,17 +154,17 @@ class StepTunedSGD(AbstractRecordedOptimizer):
         second_norm_sq, displacement_norm_sq, product = to_host(
             squared_norm([tensor for second in seconds for tensor in second]),
             squared_norm(flat),
-            dot([tensor for average in averages for tensor in average], flat),
+            dot([tensor for average in averages for tensor in average.direction], flat),
         )
         if not (math.isfinite(second_norm_sq) and math.isfinite(product)):
             return self._stopped(Outcome.NON_FINITE_GRADIENT, alpha, loss=host_loss)
-        for part, half, second, change in zip(moving, halves, seconds, changes, strict=True):
-            part.direction.advance(change, part.states)
+        for part, half, second, average in zip(moving, halves, seconds, averages, strict=True):
             for displacement in (half, _numerics.scale(second, part.lr * rescaling)):
                 rounded = [d.to(p.dtype) for d, p in zip(displacement, part.parameters, strict=True)]
                 _numerics.add_(part.parameters, rounded, alpha=-1.0)
-            for parameter, own in zip(part.parameters, part.states, strict=True):
+            for parameter, own, following in zip(part.parameters, part.states, average.following, strict=True):
                 self.state[parameter] = own
+                own.update(following)
         learned = rule.learn(state, displacement_norm_sq, -product)  # Δθ is minus the first half-step
         for group in self.param_groups:
             group[RULE_STATE] = dict(learned)

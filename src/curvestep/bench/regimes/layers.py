@@ -46,7 +46,8 @@ class LayerStepper:
             loss = compute()
             loss.backward()
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-        direction = self.direction.propose(gradients, self.states)
+        proposal = self.direction.propose(gradients, self.states)
+        direction = proposal.direction
         value = loss.item()
         if not math.isfinite(value):
             tape.release()
@@ -68,7 +69,7 @@ class LayerStepper:
             self.rule_states[index] = choice.state
             outcomes.append(choice.outcome.name)
             _numerics.add_([parameters[index].detach()], [direction[index]], alpha=-self.ell * choice.rescaling)
-        self.direction.advance(gradients, self.states)
+        self.states = proposal.following
         # One name for the whole step: that of the first tensor that did not just step.
         outcome = next((name for name in outcomes if name not in ("TAKEN", "ABSOLUTE_SLOPE")), "TAKEN")
         return Seen(value, math.fsum(layer.slope for layer in layers), outcome)

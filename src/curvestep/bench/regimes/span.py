@@ -53,7 +53,8 @@ class SpanStepper:
             loss = compute()
             loss.backward()
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
-        a = _unit(self.direction.propose(gradients, self.states))
+        proposal = self.direction.propose(gradients, self.states)
+        a = _unit(proposal.direction)
         b = None if self.last is None else _unit(self.last)
         value = loss.item()
         if a is None or not math.isfinite(value):
@@ -77,7 +78,7 @@ class SpanStepper:
         if length > longest:
             _numerics.scale_(step, longest / length)
             outcome = "CLAMPED"
-        self.direction.advance(gradients, self.states)
+        self.states = proposal.following
         _numerics.add_(self._values(), step, alpha=-1.0)
         self.last = step
         return Seen(value, x * slopes[0] + y * slopes[1], outcome)
