@@ -139,13 +139,14 @@ def _share(memory: Memory | float) -> float | None:
     raise ValueError(f"memory must be 'keep', 'split' or a share of at least 0, but memory={memory!r} was given.")
 
 
-#: What torch.optim puts around ``step`` and ``zero_grad`` for the profiler: no operations on data.
+#: What torch.optim puts around ``step`` and ``zero_grad`` for the profiler, and what autograd asks a fake tensor before
+#: it has given it a gradient: no operations on data.
 _MARKS = frozenset(
     getattr(operation, overload)
     for name in ("_record_function_enter", "_record_function_enter_new", "_record_function_exit")
     for operation in [getattr(torch.ops.profiler, name)]
     for overload in operation.overloads()
-)
+) | {torch.ops.prim.device.default}
 
 
 @final

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,7 +36,7 @@ def curvature_sweep(
 ) -> Curvature:
     """Run the sweep; see `Tape.curvature`."""
     check_direction(params, direction)
-    with torch.no_grad(), _disable_current_modes():
+    with torch.no_grad(), _unwatched():
         seeds = seeds_of(tape, params, direction)
         root = tape.root
         plan, share = (None, 1.0) if samples is None else _part_of(tape, root, seeds, samples, kind)
@@ -61,6 +62,12 @@ def curvature_sweep(
                     second[value] = ddy.to(value.dtype)
             _forget(plan, index, node, first, second)
         return ledger.close(first.get(root), second.get(root))
+
+
+def _unwatched() -> AbstractContextManager[object]:
+    """Put dispatch modes aside, but for the one of `make_fx`: a pass that is being traced must be seen by it."""
+    tracing = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
+    return nullcontext() if tracing else _disable_current_modes()
 
 
 def _part_of(
