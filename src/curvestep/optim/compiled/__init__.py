@@ -1,0 +1,7 @@
+"""The whole step as one compiled graph: forward, backward, direction and measurement."""
+
+from __future__ import annotations
+
+from curvestep.optim.compiled.step import CompiledStep as CompiledStep
+
+__all__ = ["CompiledStep"]

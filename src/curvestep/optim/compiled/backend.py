@@ -1,0 +1,35 @@
+"""What turns a graph into something that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+Compiled = Callable[..., Sequence[Tensor]]
+#: A name that `torch.compile` knows, or a function of a graph and example inputs.
+Backend = str | Callable[[GraphModule, list[Tensor]], Compiled]
+
+
+def compile_graph(
+    graph: GraphModule, inputs: list[Tensor], backend: Backend, options: dict[str, Any] | None
+) -> Compiled:
+    """Compile a graph for inputs of these shapes."""
+    with torch.no_grad():
+        if backend == "eager":
+            return graph
+        if backend == "inductor":
+            from torch._inductor import compile as inductor
+
+            # Straight to Inductor: torch.compile would trace the graph once more, and guard what is guarded here.
+            compiled: Any = inductor(graph, list(inputs), options=options)
+            return compiled
+        if isinstance(backend, str):
+            from torch._dynamo.backends.registry import lookup_backend
+
+            backend = lookup_backend(backend)  # type: ignore[assignment]
+        assert callable(backend)
+        return backend(graph, list(inputs))

@@ -1,0 +1,291 @@
+"""The compiled step: finds or makes the graph that fits a call, runs it, and carries the step out."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor
+
+from curvestep import _numerics
+from curvestep._numerics import working_dtype
+from curvestep._probe import Need, Probe
+from curvestep._records import Outcome, StepRecord
+from curvestep.directions import STEP
+from curvestep.optim._average import AVERAGE, AVERAGING, advance
+from curvestep.optim._measure import Measurement
+from curvestep.optim._recorded import EFFECTIVE_LR, RULE_STATE, STEPS
+from curvestep.optim.compiled.backend import Backend, Compiled, compile_graph
+from curvestep.optim.compiled.guards import Batch, Function, autocast_key
+from curvestep.optim.compiled.plan import GroupPlan, Numbers, plan_groups
+from curvestep.optim.compiled.refusal import NotCompiled
+from curvestep.optim.compiled.trace import Traced, trace
+from curvestep.steprules import StepChoice, StepRule
+
+if TYPE_CHECKING:
+    from curvestep.optim._shell import AbstractCurvestepOptimizer
+
+#: After so many graphs for one function new ones are not made any more, as in torch.compile.
+MOST_GRAPHS = 8
+
+#: What a rule may ask for that one graph cannot give: it depends on what the rule sees first.
+_ALONG_A_LINE = frozenset({Need.LINE, Need.LAST_STEP, Need.SECOND_GRADIENT})
+
+
+@final
+@dataclass(frozen=True)
+class Program:
+    """A compiled graph and what it was traced for."""
+
+    traced: Traced
+    run: Compiled
+
+
+@final
+class CompiledStep:
+    """What `optimizer.compile` returns: a whole step as a function of the batch.
+
+    Attributes:
+        compilations: how many graphs were made.
+        fallback: why the step runs uncompiled; None while it does not.
+    """
+
+    def __init__(
+        self,
+        optimizer: AbstractCurvestepOptimizer,
+        function: Function,
+        backend: Backend = "inductor",
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self.compilations = 0
+        self.fallback: str | None = None
+        self._optimizer = optimizer
+        self._function = function
+        self._backend = backend
+        self._options = options
+        self._programs: dict[Any, list[Program]] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Take a step on a batch.
+
+        Args:
+            *args: Handed to the function.
+            **kwargs: Handed to the function.
+
+        Returns:
+            The loss before the step as a detached tensor of shape (), without the L2 term.
+        """
+        optimizer = self._optimizer
+        optimizer._refuse_averaged()
+        optimizer._drop_tape()
+        ell = max((float(group["lr"]) for group in optimizer.param_groups), default=0.0)
+        if self.fallback is None and ell > 0.0:  # ℓ = 0 is the first step of a warm-up: not worth a graph
+            try:
+                return self._compiled(ell, args, kwargs)
+            except NotCompiled as why:
+                reason = str(why)
+        else:
+            reason = None
+        loss = self._uncompiled(args, kwargs)
+        if reason is not None and self.fallback is None:  # said after the step: an error of the function comes first
+            self.fallback = reason
+            warnings.warn(_sentence(type(optimizer).__name__, reason), UserWarning, stacklevel=2)
+        return loss
+
+    # ------------------------------------------------------------------------------------------------ with a graph
+
+    @torch.no_grad()
+    def _compiled(self, ell: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """Take the step with a graph, made now if there is none that fits."""
+        optimizer = self._optimizer
+        rule, rule_state = optimizer._rule(optimizer.param_groups), optimizer._rule_state()
+        self._require_compilable(rule)
+        batch = Batch.of(args, kwargs)
+        plans = plan_groups(optimizer, ell)
+        numbers = Numbers(plans, optimizer.param_groups, ell)
+        needs = rule.needs_at(rule_state)
+        how = Measurement.of(optimizer.param_groups[0], announced=optimizer._announces_whole_batch)
+        program = self._program(batch, plans, numbers, needs, how)
+        scalars, loss, *outputs = program.run(*_inputs(batch, plans, numbers, program.traced))
+        optimizer.last_step = self._take(program.traced, rule, rule_state, ell, scalars.tolist(), outputs)
+        for group in optimizer.param_groups:
+            group[EFFECTIVE_LR] = optimizer._group_step(group, optimizer.last_step)
+        vars(optimizer)["_opt_called"] = True  # how torch's schedulers know that a step came before theirs
+        return loss
+
+    def _program(
+        self, batch: Batch, plans: Sequence[GroupPlan], numbers: Numbers, needs: frozenset[Need], how: Measurement
+    ) -> Program:
+        """Find the graph that was traced for these arguments, options and modules, or make it."""
+        # A set of needs differs from another one only in what the graph measures.
+        measures = bool(needs & {Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
+        key = (batch.key, tuple([plan.key for plan in plans]), measures, how, autocast_key())
+        try:
+            found = self._programs.setdefault(key, [])
+        except TypeError as why:
+            raise NotCompiled(f"an argument cannot be told from another one ({why})") from why
+        for program in found:
+            if program.traced.guards.hold():
+                return program
+        if self.compilations >= MOST_GRAPHS:
+            raise NotCompiled(
+                f"{MOST_GRAPHS} graphs were made already, and this call needs another one: shapes, plain values among "
+                "the arguments, options of a group or modes of a module change too often"
+            )
+        program = self._made(batch, plans, numbers, needs, how)
+        found.append(program)
+        self.compilations += 1
+        return program
+
+    def _made(
+        self, batch: Batch, plans: Sequence[GroupPlan], numbers: Numbers, needs: frozenset[Need], how: Measurement
+    ) -> Program:
+        """Trace and compile."""
+        try:
+            traced = trace(self._function, batch, plans, numbers, needs, how)
+        except NotCompiled:
+            raise
+        except Exception as why:  # whatever the function, autograd or the tracer raise on tensors without data
+            raise NotCompiled(f"tracing it failed with {type(why).__name__}: {_first_line(why)}") from why
+        inputs = _inputs(batch, plans, numbers, traced)
+        try:
+            run = compile_graph(traced.graph, inputs, self._backend, self._options)
+        except Exception as why:  # no C++ compiler, an operation that the backend does not know, …
+            raise NotCompiled(f"the backend failed with {type(why).__name__}: {_first_line(why)}") from why
+        return Program(traced, run)
+
+    def _take(
+        self, traced: Traced, rule: StepRule, rule_state: dict[str, Any], ell: float, scalars: list[float],
+        outputs: list[Tensor],
+    ) -> StepRecord:  # fmt: skip
+        """Decide on the measured scalars and carry the step out; refusals leave everything as it was."""
+        from curvestep.optim._shell import _record_of
+
+        optimizer = self._optimizer
+        loss, gradient_norm_sq, parameter_norm_sq, slope, direction_norm_sq, *curvatures = scalars
+        if not math.isfinite(loss):
+            return optimizer._stopped(Outcome.NON_FINITE_LOSS, ell, loss=loss)
+        if not math.isfinite(gradient_norm_sq):
+            return optimizer._stopped(Outcome.NON_FINITE_GRADIENT, ell, loss=loss)
+        if gradient_norm_sq == 0.0:
+            return optimizer._stopped(Outcome.ZERO_GRADIENT, ell, loss=loss)
+        probe = Probe(
+            loss=loss,
+            slope=slope,
+            curvature=curvatures[0] if traced.measures else None,
+            absolute_curvature=curvatures[1] if traced.measures else None,
+            direction_norm_sq=direction_norm_sq,
+            parameter_norm_sq=parameter_norm_sq,
+            gradient_norm_sq=gradient_norm_sq,
+        )
+        choice = rule.choose(probe, ell, rule_state)
+        assert isinstance(choice, StepChoice), "Rules that look along the line are not compiled."
+        given = iter(outputs)
+        moves: list[tuple[dict[str, Any], list[Tensor], list[Tensor]]] = []
+        for part in traced.parts:
+            if part.plan.moves:
+                group = optimizer.param_groups[part.plan.index]
+                moves.append((group, part.parameters, [next(given) for _ in part.members]))
+            for i, parameter in zip(part.members, part.parameters, strict=True):
+                following = {name: next(given) for name in part.plan.states[i]}
+                if choice.advances and part.has_state:
+                    state = optimizer.state[parameter]
+                    state[STEP] = state.get(STEP, 0) + 1
+                    state.update(following)
+        if choice.advances:
+            steps = optimizer._steps() + 1
+            for group in optimizer.param_groups:
+                group[RULE_STATE] = dict(choice.state)
+                group[STEPS] = steps
+        if choice.outcome.moved:
+            self._move(moves, ell, choice.rescaling)
+        return _record_of(probe, choice, ell, optimizer._steps())
+
+    def _move(
+        self, moves: list[tuple[dict[str, Any], list[Tensor], list[Tensor]]], ell: float, rescaling: float
+    ) -> None:
+        """Write θ ← (1 − τ_i λ_dec) θ − τ d, and absorb θ into its average where one is kept."""
+        optimizer = self._optimizer
+        gamma = optimizer.param_groups[0].get(AVERAGING)
+        begun: dict[Tensor, Tensor] = {}
+        if gamma is not None:
+            begun = {
+                p: p.detach().to(working_dtype(p.dtype), copy=True)
+                for _, parameters, _ in moves
+                for p in parameters
+                if AVERAGE not in optimizer.state.get(p, {})
+            }
+        for group, parameters, direction in moves:
+            decay = group.get("decoupled_weight_decay", 0.0)
+            if decay > 0.0:
+                _numerics.scale_(parameters, max(0.0, 1.0 - float(group["lr"]) * rescaling * decay))
+            _numerics.add_(parameters, direction, alpha=-ell * rescaling)
+        if gamma is not None:
+            advance(optimizer._parameters(), optimizer.state, begun, optimizer._steps(), gamma)
+
+    # --------------------------------------------------------------------------------------------- without a graph
+
+    def _require_compilable(self, rule: StepRule) -> None:
+        """Refuse what is known beforehand to need more than one graph, or a gradient in p.grad."""
+        optimizer = self._optimizer
+        if rule.needs & _ALONG_A_LINE:
+            raise NotCompiled("its step rule looks at the loss further along the line, where it goes by what it finds")
+        if hooks_of(optimizer):
+            raise NotCompiled("hooks are registered that expect gradients in p.grad, and a compiled step makes none")
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            raise NotCompiled("several processes train together, and their gradients meet on the way to p.grad")
+
+    def _uncompiled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """Take the step as `step(closure)` does, and leave every p.grad as it was."""
+        optimizer = self._optimizer
+        parameters = optimizer._parameters()
+        former = [p.grad for p in parameters]
+
+        def closure() -> Tensor:
+            for p in parameters:
+                p.grad = None
+            loss = self._function(*args, **kwargs)
+            loss.backward()
+            return loss
+
+        try:
+            loss: Tensor = optimizer.step(closure)
+        finally:
+            for p, gradient in zip(parameters, former, strict=True):
+                p.grad = gradient
+        return loss.detach().reshape(())
+
+
+def hooks_of(optimizer: AbstractCurvestepOptimizer) -> bool:
+    """Whether something waits for the optimizer's step, or for gradients to arrive in p.grad."""
+    return bool(
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or any(p._post_accumulate_grad_hooks for p in optimizer._parameters())
+    )
+
+
+def _inputs(batch: Batch, plans: Sequence[GroupPlan], numbers: Numbers, traced: Traced) -> list[Tensor]:
+    """Return what a graph is called with, in its order."""
+    inputs = list(batch.tensors)
+    for plan in plans:
+        for state in plan.states:
+            inputs += state.values()
+    if numbers.tensor is not None:
+        inputs.append(numbers.tensor)
+    return inputs + traced.captured
+
+
+def _first_line(why: Exception) -> str:
+    return (str(why).strip().splitlines() or ["no reason given"])[0]
+
+
+def _sentence(name: str, reason: str) -> str:
+    return (
+        f"The compiled step of {name} runs uncompiled from now on, with the same results: {reason}. "
+        "docs/compiled.md says what can be compiled; optimizer.step(closure) takes the same steps without this message."
+    )

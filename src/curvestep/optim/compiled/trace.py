@@ -1,0 +1,231 @@
+"""One graph of a whole step: the function of the batch, its gradient, the direction and the pass along it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+
+from curvestep._numerics import as_dtype, dot, working_dtype
+from curvestep._probe import Need
+from curvestep.directions import STEP
+from curvestep.engine import Tape, record
+from curvestep.optim._measure import _MIXED_SAMPLES, _NO_SAMPLES, Measurement
+from curvestep.optim.compiled.guards import Batch, Function, Guards, Seen, watching
+from curvestep.optim.compiled.lifting import Lifting, inputs_first
+from curvestep.optim.compiled.plan import GroupPlan, Numbers
+from curvestep.optim.compiled.refusal import NotCompiled
+
+
+@final
+@dataclass(frozen=True)
+class Traced:
+    """A graph and how to call it.
+
+    Its inputs are the batch, the states of the parts parameter by parameter, the numbers of the step where there are
+    any, and the captured tensors. Its outputs are the measured scalars, the loss, and for each part the direction
+    (where it moves) and the following states.
+
+    Attributes:
+        graph: the operations.
+        captured: tensors that the function closes over, parameters and buffers above all: read anew at every call.
+        parts: for each group that has a gradient which one it is, and its parameters with a gradient.
+        guards: what else it was traced for.
+        measures: whether the scalars include the curvature.
+    """
+
+    graph: GraphModule
+    captured: list[Tensor]
+    parts: list[TracedPart]
+    guards: Guards
+    measures: bool
+
+
+@final
+@dataclass(frozen=True)
+class TracedPart:
+    """What one group brings to the graph.
+
+    Attributes:
+        plan: the group.
+        members: which of the group's parameters have a gradient.
+    """
+
+    plan: GroupPlan
+    members: list[int]
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The parameters with a gradient."""
+        return [self.plan.parameters[i] for i in self.members]
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the direction keeps a state."""
+        return self.plan.corrections > 0 or any(self.plan.states)
+
+
+def trace(
+    function: Function, batch: Batch, plans: Sequence[GroupPlan], numbers: Numbers, needs: frozenset[Need],
+    how: Measurement,
+) -> Traced:  # fmt: skip
+    """Trace a step.
+
+    Args:
+        function: gives the loss of a batch.
+        batch: one call's arguments.
+        plans: what the groups bring.
+        numbers: where the numbers of a step are that change from one to the next.
+        needs: what the step measures.
+        how: how it measures the curvature.
+
+    Returns:
+        The graph, with nothing computed: shapes were enough.
+
+    Raises:
+        NotCompiled: something that the function does cannot be part of a graph.
+    """
+    states = [tensor for plan in plans for state in plan.states for tensor in state.values()]
+    given = [*batch.tensors, *states, *([] if numbers.tensor is None else [numbers.tensor])]
+    parts: list[TracedPart] = []
+    seen = Seen()
+    measures = bool(needs & {Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
+
+    lifting = Lifting()
+
+    def step(*tensors: Tensor) -> tuple[Tensor, ...]:
+        parts.clear()
+        rest = iter(tensors[len(batch.tensors) :])
+        held = [[{name: next(rest) for name in state} for state in plan.states] for plan in plans]
+        scalars = numbers.read(next(rest, None))
+        leaves = [p for plan in plans for p in plan.parameters if p.requires_grad]
+        args, kwargs = batch.filled(list(tensors[: len(batch.tensors)]))
+        with lifting, torch.enable_grad(), record() if measures else nullcontext() as tape:
+            loss = function(*args, **kwargs)
+            lifting.forward_done()
+            _require_loss(loss)
+            found = torch.autograd.grad(loss, leaves, allow_unused=True)
+        by_leaf = {id(leaf): gradient for leaf, gradient in zip(leaves, found, strict=True)}
+        with lifting:
+            return _outputs(loss.detach().reshape(()), by_leaf, plans, held, scalars, tape, parts, how)
+
+    try:
+        with _quiet_caches(), watching(seen), torch.no_grad():
+            graph = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+    finally:
+        assigned = seen.give_back()
+    if assigned is not None:
+        raise NotCompiled(f"the function assigns a tensor to {assigned}, which a graph would do only once")
+    inputs_first(graph)
+    used = [part for part in parts if part.members]
+    return Traced(graph, lifting.captured, used, Guards(seen, lifting.captured), measures)
+
+
+def _outputs(
+    loss: Tensor, by_leaf: dict[int, Tensor | None], plans: Sequence[GroupPlan], held: list[list[dict[str, Tensor]]],
+    scalars: dict[tuple[Any, ...], Tensor], tape: Tape | None, parts: list[TracedPart], how: Measurement,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Return what the graph returns, and enter the parts."""
+    gradients: list[Tensor] = []  # of what moves
+    directions: list[Tensor] = []
+    moving: list[Tensor] = []
+    gradient_norm_sq: list[Tensor] = []
+    penalties: list[Tensor] = []  # λ/2 ‖θ‖²
+    bends: list[Tensor] = []  # λ ‖d‖²
+    outputs: list[Tensor] = []
+    for plan, states in zip(plans, held, strict=True):
+        members = [i for i, p in enumerate(plan.parameters) if by_leaf.get(id(p)) is not None]
+        if not members:
+            parts.append(TracedPart(plan, []))
+            continue
+        chosen = [plan.parameters[i] for i in members]
+        own = [_dense(by_leaf[id(p)], p) for p in chosen]
+        detached = [p.detach() for p in chosen]
+        if plan.decays:
+            factor = scalars["decay", plan.index]
+            widened = [as_dtype(p, g.dtype) for p, g in zip(detached, own, strict=True)]
+            own = [g + p * as_dtype(factor, g.dtype) for p, g in zip(widened, own, strict=True)]
+            penalties.append(0.5 * factor * dot(detached, detached))
+        gradient_norm_sq.append(dot(own, own))
+        corrections = [
+            [as_dtype(scalars["correction", plan.index, plan.counts[i], j], g.dtype) for j in range(plan.corrections)]
+            for i, g in zip(members, own, strict=True)
+        ]
+        proposal = plan.direction.propose(own, [{**states[i], STEP: 0} for i in members], corrections)
+        if plan.moves:
+            direction = proposal.direction
+            if plan.scaled:
+                share = scalars["share", plan.index]
+                direction = [d * as_dtype(share, d.dtype) for d in direction]
+            direction = [as_dtype(d, p.dtype) for d, p in zip(direction, chosen, strict=True)]
+            gradients += own
+            directions += direction
+            moving += chosen
+            if plan.decays:
+                bends.append(scalars["decay", plan.index] * dot(direction, direction))
+            outputs += direction
+        outputs += [following[n] for i, following in zip(members, proposal.following, strict=True) for n in states[i]]
+        parts.append(TracedPart(plan, members))
+    if not moving:
+        raise NotCompiled("no parameter that moves has a gradient")
+    flat = [p.detach() for p in moving]
+    measured = [
+        loss + sum(term.to(loss.device) for term in penalties), sum(gradient_norm_sq), dot(flat, flat),
+        dot(gradients, directions), dot(directions, directions),
+    ]  # fmt: skip
+    if tape is not None:
+        measured += _curvature(tape, moving, directions, bends, how)
+        tape.release()
+    wide = torch.float32 if loss.device.type == "mps" else torch.float64  # keeps every bit of what it is given
+    return torch.stack([torch.as_tensor(s).to(loss.device, wide) for s in measured]), loss, *outputs
+
+
+def _curvature(
+    tape: Tape, moving: list[Tensor], directions: list[Tensor], bends: list[Tensor], how: Measurement
+) -> list[Tensor]:
+    """Return dᵀ∇²J d and the mean over the samples of its absolute value, L2 terms included."""
+    with warnings.catch_warnings() if not how.announced else nullcontext():
+        if not how.announced:
+            warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
+        found = tape.curvature(moving, directions, samples=how.samples, kind=how.kind)
+    total, per_sample = found.total, found.per_sample
+    if per_sample is None:
+        warnings.warn(_NO_SAMPLES, stacklevel=2)
+        per_sample = total.reshape(1)
+    elif not found.per_sample_exact:
+        warnings.warn(_MIXED_SAMPLES, stacklevel=2)
+    for term in bends:
+        total, per_sample = total + term.to(total.device), per_sample + term.to(per_sample.device)
+    return [total, per_sample.abs().mean()]
+
+
+def _require_loss(loss: Any) -> None:
+    """Refuse what is not one number that can be differentiated."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        raise NotCompiled("the function does not return the loss as one number that depends on a parameter")
+
+
+def _dense(gradient: Tensor | None, parameter: Tensor) -> Tensor:
+    """Return a gradient in the dtype of sums."""
+    assert gradient is not None
+    if gradient.layout is not torch.strided:
+        raise NotCompiled(f"a parameter of shape {tuple(parameter.shape)} has a gradient of layout {gradient.layout}")
+    return as_dtype(gradient.detach(), working_dtype(parameter.dtype))
+
+
+@contextmanager
+def _quiet_caches() -> Iterator[None]:
+    """Keep the casts that autocast remembers of weights out of the graph, and those of the graph out of later steps."""
+    torch.clear_autocast_cache()
+    try:
+        yield
+    finally:
+        torch.clear_autocast_cache()
