@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.curvature import Curvature, Form
-from curvestep.engine.samples import Marker, SampleAxis, rows
+from curvestep.engine.samples import Marker, SampleAxis, paired_rows
 
 if TYPE_CHECKING:
     from curvestep.engine.analysis import Plan
@@ -69,7 +69,7 @@ class Ledger:
         if not opened:
             return False
         if value.cotangent is not None:
-            self._add(_paired(value.cotangent, term), value, own=True)
+            self._pair(value.cotangent, term, value, own=True)
         return True
 
     def take_spread(self, value: Value, terms: Tensor, like: Value) -> bool:
@@ -77,20 +77,24 @@ class Ledger:
         if not self._open(value):
             return False
         if value.cotangent is not None:
-            self._add(_paired(value.cotangent, terms), like)
+            self._pair(value.cotangent, terms, like)
         return True
 
-    def _add(self, terms: Tensor, value: Value, *, own: bool = False) -> None:
-        """Add terms that lie as `value` does; `own`: paired with its cotangent, not one behind a sum over samples."""
+    def _pair(self, cotangent: Tensor, terms: Tensor, value: Value, *, own: bool = False) -> None:
+        """Sum ⟨x̂, ÿ⟩ over what belongs to a sample, where the terms lie as `value` does; else over all.
+
+        `own`: paired with the value's own cotangent, not with one behind a sum over the samples.
+        """
         self._paired = True
         axis = self.plan.axes.get(value)
         if self.plan.batch is not None and isinstance(axis, SampleAxis) and terms.shape == value.shape:
-            found = rows(terms, axis, self.plan.batch)
+            found = paired_rows(*_alike(cotangent.expand_as(terms), terms), axis, self.plan.batch)
             if own and self.grown != 1.0:
                 found *= self.grown
             self._rows = found if self._rows is None else self._rows + found
         else:
-            found = terms.sum()
+            cotangent, terms = _alike(cotangent, terms)
+            found = (cotangent * terms).sum()
             self._shared = found if self._shared is None else self._shared + found
 
     def close(self, slope: Tensor | None, carried: Tensor | None) -> Curvature:
@@ -99,7 +103,7 @@ class Ledger:
         assert self.root.data is not None and cotangent is not None
         zero = torch.zeros((), dtype=self.root.data.dtype, device=self.root.data.device)
         if carried is not None:
-            self._add((cotangent * carried).reshape(()), self.root)
+            self._pair(cotangent, carried, self.root)
         shared = zero if self._shared is None else self._shared
         total = shared if self._rows is None else self._rows.sum() + shared
         each: Tensor | None = None
@@ -119,10 +123,10 @@ class Ledger:
         )
 
 
-def _paired(cotangent: Tensor, term: Tensor) -> Tensor:
-    """Element by element ⟨x̂, ÿ⟩; autograd's cotangent of a complex tensor is the conjugate one."""
-    if cotangent.is_complex():
-        return (cotangent.conj() * term).real
-    if cotangent.dtype in (torch.float16, torch.bfloat16):  # long sums of products: not in 16 bits
-        cotangent = cotangent.float()
-    return cotangent * term
+def _alike(cotangent: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as real numbers of one dtype in which long sums may be formed."""
+    if cotangent.is_complex() and terms.is_complex():  # autograd's cotangent of a complex tensor is the conjugate one
+        return torch.view_as_real(cotangent.resolve_conj()), torch.view_as_real(terms.resolve_conj())
+    wide = torch.promote_types(cotangent.dtype, terms.dtype)
+    wide = torch.float32 if wide in (torch.float16, torch.bfloat16) else wide
+    return cotangent.to(wide), terms.to(wide)

@@ -23,11 +23,12 @@ from curvestep.engine.geometry import Geometry, geometry_of
 from curvestep.engine.opaque import opaque
 from curvestep.engine.rules import lookup
 from curvestep.engine.rules.alias import ALIAS_UPDATE
-from curvestep.engine.rules.table import RULES, Rule
+from curvestep.engine.rules.table import RULES, Products, Rule
 from curvestep.engine.tape import Node, Slot, Tape, Value
 from curvestep.engine.unobserved import backward_unobserved
 
 Memory = Literal["keep", "split"]
+_PRODUCTS = {"auto": Products.AUTO, "naive": Products.NAIVE, "polarised": Products.POLARISED}
 SPLIT_SHARE = 0.1  # of the bytes of forward values: little beside them, yet the head of a net fits
 
 _graph_task = torch._C._current_graph_task_id
@@ -65,7 +66,12 @@ def forget_facts() -> None:
 
 
 @contextmanager
-def record(batch_size: int | None = None, *, memory: Memory | float = "keep") -> Iterator[Tape]:
+def record(
+    batch_size: int | None = None,
+    *,
+    memory: Memory | float = "keep",
+    products: Literal["auto", "naive", "polarised"] = "auto",
+) -> Iterator[Tape]:
     """Record the forward and backward run in the block, for exact curvature along any direction afterwards.
 
     Args:
@@ -75,13 +81,17 @@ def record(batch_size: int | None = None, *, memory: Memory | float = "keep") ->
             those nearest to the loss, as many as take a tenth of the bytes that the tape holds anyway; below that cut
             the pass carries second-order terms up to it, for one product a layer more. A number in [0, ∞) is that
             share; 0 keeps none.
+        products: how many products a pass takes for a matrix product or convolution y = W x in which both factors
+            move: "naive" three, W ẋ, V x and V ẋ; "polarised" two, V ẋ and one from which, with the kept y, the sum of
+            the others follows exactly; "auto" two where that is expected to be quicker (large ones, float32 and
+            float64, memory="keep"), else three.
 
     Yields:
         The `Tape`, whose passes work once the block has called `loss.backward()`.
 
     Raises:
         RecordingError: another recording is open in this thread.
-        ValueError: `memory` is none of these, or `batch_size` is no whole number of at least 1.
+        ValueError: `memory` or `products` is none of these, or `batch_size` is no whole number of at least 1.
 
     Cost:
         A few microseconds an operation; the tape holds the inputs and cotangents that the rules need until
@@ -104,12 +114,14 @@ def record(batch_size: int | None = None, *, memory: Memory | float = "keep") ->
     if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size must be a whole number of at least 1, but batch_size={batch_size!r} was given.")
     share = _share(memory)
+    if products not in _PRODUCTS:
+        raise ValueError(f"products must be one of {', '.join(_PRODUCTS)}, but products={products!r} was given.")
     if open_recorder() is not None:
         raise RecordingError(
             "One recording at a time was needed, but another one is still open. Leave the outer `with record():` "
             "block before starting a new one."
         )
-    tape = Tape(batch_size, share)
+    tape = Tape(batch_size, share, _PRODUCTS[products])
     recorder = Recorder(tape)
     try:
         with _uncompiled(), backward_unobserved(Recorder), recorder:
@@ -159,6 +171,9 @@ class Recorder(TorchDispatchMode):
         self._known: dict[int, tuple[Any, Value]] = {}  # id of a tensor → weak reference, its present value
         self._written_out: set[Value] = set()
         self._pending: list[tuple[Tensor, Value, bool, bool, bool]] = []
+        # Values kept for speed alone, with their storage: some views share no version counter (`unsafe_chunk`), so a
+        # write through one of them is noticed here or never.
+        self._optional: dict[Value, int] = {}
         # storage → values written into it. An address may come back after its storage was freed: a value made later
         # counts the writes that it finds there as its past.
         self._writes: dict[int, list[tuple[Value, Geometry]]] = {}
@@ -275,13 +290,25 @@ class Recorder(TorchDispatchMode):
         # What is made without gradients carries none, unless it is in the forward of a torch.autograd.Function.
         blind = not torch.is_grad_enabled()
         if node.live or mutates or blind:
-            keep = node.rule is not None and node.live and index in node.rule.keep_outputs
+            rule = node.rule if node.live else None
+            keep = rule is not None and self._reads(node, rule, index, value)
             scalar = tensor.numel() == 1
             if keep or scalar:
                 value.data = tensor
+                if rule is not None and not scalar and index not in rule.keep_outputs:
+                    self._optional[value] = _storage(tensor)
                 self.tape.log.held += tensor.nbytes
             self._pending.append((tensor, value, curved or scalar, mutates, blind))
         return value
+
+    def _reads(self, node: Node, rule: Rule, index: int, value: Value) -> bool:
+        """Whether the rule will read an output, or may be quicker if it can."""
+        if index in rule.keep_outputs:
+            return True
+        products = self.tape.products
+        if index != 0 or rule.may_read is None or products is Products.NAIVE or self.tape.log.share is not None:
+            return False
+        return products is Products.POLARISED or rule.may_read(node.args, value)
 
     def _settle(self) -> None:
         """Read off the last outputs what autograd has added to them since, and hook those that need it."""
@@ -331,6 +358,10 @@ class Recorder(TorchDispatchMode):
                     for v in values[i] if isinstance(values[i], list) else (values[i],):
                         wanted.add(id(v))
         overwritten = {id(values[i]) for i in known.written}
+        if wanted and self._optional:
+            for value in inputs:
+                if id(value) in wanted:
+                    self._optional.pop(value, None)
         for value, tensor in zip(inputs, tensors, strict=True):
             if value.data is None and (not value.needs_grad or id(value) in wanted):
                 value.data = tensor.detach().clone() if id(value) in overwritten else tensor
@@ -348,6 +379,9 @@ class Recorder(TorchDispatchMode):
             tensor = args[i]
             if not isinstance(tensor, Tensor):
                 continue
+            for value in [v for v, storage in self._optional.items() if storage == _storage(tensor)]:
+                value.data = None
+                del self._optional[value]
             output = node.outputs[position] if position < len(node.outputs) else None
             if output is None:
                 continue
@@ -389,6 +423,7 @@ class Recorder(TorchDispatchMode):
         self._known.clear()
         self._written_out.clear()
         self._writes.clear()
+        self._optional.clear()
         self.tape.recording = False
 
 

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 
@@ -98,6 +99,17 @@ def rows(contribution: Tensor, axis: SampleAxis, batch: int) -> Tensor:
         return contribution.reshape(batch, -1).sum(1)
     before = math.prod(shape[: axis.dim]) * axis.outer
     return contribution.reshape(before, batch, -1).sum((0, 2))
+
+
+def paired_rows(left: Tensor, right: Tensor, axis: SampleAxis, batch: int) -> Tensor:
+    """Sum left · right over everything but the samples: shape (batch,); without the product in memory where it can."""
+    shape = left.shape
+    if axis.inner == 1 and axis.outer == 1 and axis.dim == 0:
+        return torch.linalg.vecdot(left.reshape(batch, -1), right.reshape(batch, -1))
+    before = math.prod(shape[: axis.dim]) * axis.outer
+    if before == 1:
+        return torch.linalg.vecdot(left.reshape(batch, -1), right.reshape(batch, -1))
+    return rows(left * right, axis, batch)
 
 
 def first_samples(tensor: Tensor, axis: SampleAxis, batch: int, count: int) -> Tensor:

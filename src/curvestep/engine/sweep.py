@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch._C import _len_torch_dispatch_stack as _watchers  # pyright: ignore[reportAttributeAccessIssue]
 from torch.utils._python_dispatch import _disable_current_modes
 
 from curvestep._errors import DirectionError, MissingRuleError
@@ -36,6 +37,8 @@ def curvature_sweep(
 ) -> Curvature:
     """Run the sweep; see `Tape.curvature`."""
     check_direction(params, direction)
+    # A mode that looks on may be tracing: what is read on the host then would be a constant of the trace.
+    on_host = _watchers() == 0 and all(p.device.type == "cpu" for p in params)
     with torch.no_grad(), _unwatched():
         seeds = seeds_of(tape, params, direction)
         root = tape.root
@@ -49,7 +52,7 @@ def curvature_sweep(
         second: dict[Value, Tensor] = {}
         for index, node in enumerate(plan.steps):
             bends = plan.bends[index]
-            site = Site(node, first, second, first_only=not bends)
+            site = Site(node, first, second, first_only=not bends, products=tape.products, on_host=on_host)
             for value, dy, ddy in outgoing(node, site, first, second):
                 if dy is not None:
                     first[value] = dy

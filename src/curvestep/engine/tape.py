@@ -13,7 +13,7 @@ from curvestep._errors import RecordingError
 from curvestep.engine.curvature import Curvature, Form, Order
 from curvestep.engine.geometry import Geometry, regather
 from curvestep.engine.opaque import Opaque, refuse_opaque
-from curvestep.engine.rules.table import Rule
+from curvestep.engine.rules.table import Products, Rule
 
 
 class BackwardLog:
@@ -130,7 +130,10 @@ class Tape:
     Made by `curvestep.record()`; every method needs the backward to have run once.
     """
 
-    def __init__(self, batch_size: int | None = None, share: float | None = None) -> None:
+    def __init__(
+        self, batch_size: int | None = None, share: float | None = None, products: Products = Products.AUTO
+    ) -> None:
+        self.products = products
         self.nodes: list[Node] = []
         self.log = BackwardLog(share)
         self.leaves: dict[int, tuple[Tensor, Value]] = {}

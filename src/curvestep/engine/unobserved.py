@@ -56,7 +56,7 @@ def _aside(run: Callable[..., Any], kind: type[TorchDispatchMode]) -> Callable[.
         arguments = (roots, gradients, keep_graph, create_graph, *rest)
         if create_graph or not isinstance(_get_current_dispatch_mode(), kind):
             return run(*arguments, **options)
-        mode = _pop_mode()
+        mode: Any = _pop_mode()
         try:
             return run(*arguments, **options)
         finally:

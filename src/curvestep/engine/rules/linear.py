@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from curvestep.engine.rules.bilinear import Bilinear, Tangents, bilinear_jet, worth_it
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, accumulate, mul, register
 from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
-aten = torch.ops.aten
+if TYPE_CHECKING:
+    from curvestep.engine.tape import Value
 
-Tangents = tuple["Tensor | None", "Tensor | None"]
+aten = torch.ops.aten
 
 
 def product_jet(site: Site, left: int, right: int, product: Callable[[Tensor, Tensor], Tensor]) -> Tangents:
-    """Jets of a bilinear product of two arguments."""
+    """Jets of a bilinear product of two arguments of which no more is known."""
+    return bilinear_jet(site, left, right, Bilinear(product))
 
-    def times(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-        return None if a is None or b is None else product(a, b)
 
-    da, db, dda, ddb = site.d(left), site.d(right), site.dd(left), site.dd(right)
-    a = site.x(left) if db is not None or ddb is not None else None
-    b = site.x(right) if da is not None or dda is not None else None
-    cross = None if site.first_only else times(da, db)
-    if cross is not None:
-        cross.mul_(2.0)
-    return accumulate(times(da, b), times(a, db)), accumulate(cross, times(dda, b), times(a, ddb))
+def _transposed(run: Callable[..., Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """`addmm` and its kind with the bias last."""
+    return lambda a, b, bias: run(bias, a, b)
+
+
+_MM = Bilinear(torch.mm, shifted=_transposed(torch.addmm), onto=lambda total, a, b: total.addmm_(a, b))
+_BMM = Bilinear(torch.bmm, shifted=_transposed(torch.baddbmm), onto=lambda total, a, b: total.baddbmm_(a, b))
+_MV = Bilinear(torch.mv, shifted=_transposed(torch.addmv), onto=lambda total, a, b: total.addmv_(a, b))
 
 
 def matrix_axis(site: AxisSite, left: int, right: int) -> Annotation:
@@ -55,31 +58,50 @@ def matrix_axis(site: AxisSite, left: int, right: int) -> Annotation:
     return found[0] if all(f == found[0] for f in found) else Marker.LOST
 
 
-def _plain(op: Any, product: Callable[[Tensor, Tensor], Tensor]) -> None:
+def both_live(left: int, right: int) -> Callable[[Sequence[Any], Value], bool]:
+    """Whether a product whose factors both move is large enough for its value to be of use (`worth_it`)."""
+
+    def wanted(args: Sequence[Any], out: Value) -> bool:
+        a, b = args[left], args[right]
+        return a.needs_grad and b.needs_grad and worth_it(math.prod(a.shape), b.shape, out.shape)
+
+    return wanted
+
+
+def _plain(op: Any, form: Bilinear, *, polarised: bool = False) -> None:
     register(
         op,
         Rule(
             Kind.MULTILINEAR,
-            lambda s: product_jet(s, 0, 1, product),
+            lambda s: bilinear_jet(s, 0, 1, form, output=0 if polarised else None),
             lambda s: matrix_axis(s, 0, 1),
             factors=(0, 1),
+            may_read=both_live(0, 1) if polarised else None,
         ),
     )
 
 
-_plain(aten.mm.default, torch.mm)
-_plain(aten.bmm.default, torch.bmm)
-_plain(aten.matmul.default, torch.matmul)
-_plain(aten.mv.default, torch.mv)
-_plain(aten.dot.default, torch.dot)
+_plain(aten.mm.default, _MM, polarised=True)
+_plain(aten.bmm.default, _BMM)
+_plain(aten.matmul.default, Bilinear(torch.matmul))
+_plain(aten.mv.default, _MV)
+_plain(aten.dot.default, Bilinear(torch.dot))
 
 
-def _with_bias(op: Any, product: Callable[[Tensor, Tensor], Tensor]) -> None:
+def with_bias(products: Tensor | None, bias: Tensor | None) -> Tensor | None:
+    """The sum of products, in memory of their own, and a bias that broadcasts to them."""
+    return bias if products is None else accumulate(products, bias)
+
+
+def _with_bias(op: Any, form: Bilinear, *, polarised: bool = False) -> None:
     """y = β·bias + α·(left product right)."""
 
     def jet(s: Site) -> Jet:
         beta, alpha = s.node.kwargs.get("beta", 1), s.node.kwargs.get("alpha", 1)
-        first, second = product_jet(s, 1, 2, product)
+        if alpha == 1 and beta == 1:
+            first, second = bilinear_jet(s, 1, 2, form, bias=0, output=0 if polarised else None)
+            return first, with_bias(second, s.dd(0))
+        first, second = bilinear_jet(s, 1, 2, form)
 
         def total(products: Tensor | None, bias: Tensor | None) -> Tensor | None:
             bias = bias if beta == 1 else mul(beta, bias)
@@ -89,22 +111,37 @@ def _with_bias(op: Any, product: Callable[[Tensor, Tensor], Tensor]) -> None:
 
         return total(first, s.d(0)), total(second, s.dd(0))
 
-    register(op, Rule(Kind.MULTILINEAR, jet, lambda s: matrix_axis(s, 1, 2), factors=(1, 2)))
+    register(
+        op,
+        Rule(
+            Kind.MULTILINEAR,
+            jet,
+            lambda s: matrix_axis(s, 1, 2),
+            factors=(1, 2),
+            may_read=both_live(1, 2) if polarised else None,
+        ),
+    )
 
 
-_with_bias(aten.addmm.default, torch.mm)
-_with_bias(aten.baddbmm.default, torch.bmm)
-_with_bias(aten.addmv.default, torch.mv)
+_with_bias(aten.addmm.default, _MM, polarised=True)
+_with_bias(aten.baddbmm.default, _BMM)
+_with_bias(aten.addmv.default, _MV)
 
 
-def with_bias(products: Tensor | None, bias: Tensor | None) -> Tensor | None:
-    """The sum of products, in memory of their own, and a bias that broadcasts to them."""
-    return bias if products is None else accumulate(products, bias)
+def _linear_onto(total: Tensor, x: Tensor, w: Tensor) -> Tensor:
+    rows = total.view(-1, total.shape[-1]) if total.is_contiguous() else None
+    if rows is None or w.dim() != 2:
+        return total.add_(torch.nn.functional.linear(x, w))
+    rows.addmm_(x.reshape(-1, x.shape[-1]), w.t())
+    return total
 
 
 def _linear_jet(s: Site) -> Jet:
-    first, second = product_jet(s, 0, 1, torch.nn.functional.linear)
-    return with_bias(first, s.d(2)), with_bias(second, s.dd(2))
+    first, second = bilinear_jet(s, 0, 1, _LINEAR, bias=2, output=0)
+    return first, with_bias(second, s.dd(2))
+
+
+_LINEAR = Bilinear(torch.nn.functional.linear, shifted=torch.nn.functional.linear, onto=_linear_onto)
 
 
 def _linear_axis(s: AxisSite) -> Annotation:
@@ -114,4 +151,13 @@ def _linear_axis(s: AxisSite) -> Annotation:
     return known
 
 
-register(aten.linear.default, Rule(Kind.MULTILINEAR, _linear_jet, _linear_axis, factors=(0, 1)))
+register(
+    aten.linear.default,
+    Rule(
+        Kind.MULTILINEAR,
+        _linear_jet,
+        _linear_axis,
+        factors=(0, 1),
+        may_read=both_live(0, 1),
+    ),
+)

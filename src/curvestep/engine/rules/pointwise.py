@@ -55,47 +55,102 @@ def unary(op: Any, slopes: Callable[[Site], Slopes], *, keep: str, curved: bool 
     )
 
 
+def in_one_kernel(
+    op: Any,
+    through: Callable[[Site, Tensor], Tensor],
+    bend: Callable[[Site, Tensor, Tensor], Tensor] | None,
+    *,
+    keep: str,
+) -> None:
+    """Enter y = f(x) for which torch's own backward kernel gives f′ t in one go.
+
+    Args:
+        op: the operation.
+        through: f′ t for a tangent t; in a replay autograd must know its derivative.
+        bend: f″ ẋ² from ẋ and ẏ = f′ ẋ, as a new tensor; None where it is zero.
+        keep: which of "x" and "y" are read.
+    """
+
+    def jet(site: Site) -> Jet:
+        dx, ddx = site.d(0), site.dd(0)
+        dy = None if dx is None else through(site, dx)
+        second = None if ddx is None else through(site, ddx)
+        if bend is None or dx is None or dy is None or site.first_only:
+            return dy, second
+        bent = bend(site, dx, dy)
+        return dy, bent if second is None else bent.add_(second)
+
+    register(
+        op,
+        Rule(
+            Kind.LINEAR if bend is None else Kind.NONLINEAR,
+            jet,
+            elementwise_axis,
+            keep_inputs=(0,) if "x" in keep else (),
+            keep_outputs=(0,) if "y" in keep else (),
+        ),
+    )
+
+
 # -- smooth functions of one variable ---------------------------------------------------------------------------
 
 
-def _tanh(s: Site) -> Slopes:
-    y = s.y()
-    slope = (y * y).neg_().add_(1.0)
-    return slope, (y * slope).mul_(-2.0)
+def _tanh_bend(s: Site, dx: Tensor, dy: Tensor) -> Tensor:
+    return (dx * dy).mul_(s.y()).mul_(-2.0)  # f″ = −2 y f′
 
 
-def _sigmoid(s: Site) -> Slopes:
-    y = s.y()
-    slope = y * (1 - y)
-    return slope, slope * (1 - 2 * y)
+def _sigmoid_bend(s: Site, dx: Tensor, dy: Tensor) -> Tensor:
+    bent = dx * dy
+    return bent.addcmul_(bent, s.y(), value=-2.0)  # f″ = f′ (1 − 2y)
 
 
-def _silu(s: Site) -> Slopes:
+def _silu_through(s: Site, t: Tensor) -> Tensor:
+    x = s.x(0)
+    if not s.replayed:
+        return aten.silu_backward(t, x)
+    p = torch.sigmoid(x)  # autograd, which watches replays, knows no derivative of the kernel
+    return t * (p + x * p * (1 - p))
+
+
+def _silu_bend(s: Site, dx: Tensor, dy: Tensor) -> Tensor:
+    del dy
     x = s.x(0)
     p = torch.sigmoid(x)
-    q = p * (1 - p)
-    return p + x * q, q * (2 + x * (1 - 2 * p))
+    slope = p - p * p
+    # f″ = p′ (2 + x (1 − 2p))
+    return p.mul_(-2.0).add_(1.0).mul_(x).add_(2.0).mul_(slope).mul_(dx).mul_(dx)
 
 
-def _gelu(s: Site) -> Slopes:
+def _gelu_kind(s: Site) -> str:
+    return s.node.kwargs.get("approximate", s.arg(1, "none"))
+
+
+def _gelu_through(s: Site, t: Tensor) -> Tensor:
+    return aten.gelu_backward(t, s.x(0), approximate=_gelu_kind(s))
+
+
+def _gelu_bend(s: Site, dx: Tensor, dy: Tensor) -> Tensor:
+    del dy
     x = s.x(0)
-    if s.node.kwargs.get("approximate", s.arg(1, "none")) == "tanh":
+    if _gelu_kind(s) == "tanh":
         k, c = math.sqrt(2 / math.pi), 0.044715
         t = torch.tanh(k * (x + c * x**3))
         inner, bend = k * (1 + 3 * c * x * x), k * 6 * c * x
         sech = 1 - t * t
-        return 0.5 * (1 + t) + 0.5 * x * sech * inner, sech * inner + 0.5 * x * sech * (bend - 2 * t * inner * inner)
+        return (sech * inner + 0.5 * x * sech * (bend - 2 * t * inner * inner)).mul_(dx).mul_(dx)
+    # f″ = φ(x) (2 − x²) with φ the normal density: its constant goes into the exponent
     square = x * x
-    density = (square * -0.5).exp_() * (1 / math.sqrt(2 * math.pi))
-    cumulative = torch.erf(x * (1 / math.sqrt(2))).add_(1.0).mul_(0.5)
-    return cumulative.addcmul_(x, density), square.neg_().add_(2.0).mul_(density)
+    density = torch.add(square.new_tensor(math.log(2 / math.sqrt(2 * math.pi))), square, alpha=-0.5).exp_()
+    return density.addcmul_(density, square, value=-0.5).mul_(dx).mul_(dx)
 
 
-def _softplus(s: Site) -> Slopes:
-    x, beta, threshold = s.x(0), s.arg(1, 1), s.arg(2, 20)
-    p = torch.sigmoid(beta * x)
-    linear = x * beta > threshold
-    return torch.where(linear, 1.0, p), torch.where(linear, 0.0, beta * p * (1 - p))
+def _softplus_through(s: Site, t: Tensor) -> Tensor:
+    return aten.softplus_backward(t, s.x(0), s.arg(1, 1), s.arg(2, 20))
+
+
+def _softplus_bend(s: Site, dx: Tensor, dy: Tensor) -> Tensor:
+    bent = (dx - dy).mul_(dy)  # f″ = β f′ (1 − f′), zero where f is taken for linear
+    return bent if s.arg(1, 1) == 1 else bent.mul_(s.arg(1, 1))
 
 
 def _elu(s: Site) -> Slopes:
@@ -195,11 +250,11 @@ def _atan(s: Site) -> Slopes:
     return slope, -2 * x * slope * slope
 
 
-unary(aten.tanh.default, _tanh, keep="y")
-unary(aten.sigmoid.default, _sigmoid, keep="y")
-unary(aten.silu.default, _silu, keep="x")
-unary(aten.gelu.default, _gelu, keep="x")
-unary(aten.softplus.default, _softplus, keep="x")
+in_one_kernel(aten.tanh.default, lambda s, t: aten.tanh_backward(t, s.y()), _tanh_bend, keep="y")
+in_one_kernel(aten.sigmoid.default, lambda s, t: aten.sigmoid_backward(t, s.y()), _sigmoid_bend, keep="y")
+in_one_kernel(aten.silu.default, _silu_through, _silu_bend, keep="x")
+in_one_kernel(aten.gelu.default, _gelu_through, _gelu_bend, keep="x")
+in_one_kernel(aten.softplus.default, _softplus_through, _softplus_bend, keep="x")
 unary(aten.elu.default, _elu, keep="x")
 unary(aten.mish.default, _mish, keep="x")
 unary(aten.log_sigmoid_forward.default, _log_sigmoid, keep="x")
@@ -236,20 +291,18 @@ def _between(s: Site, low: float | None, high: float | None) -> Tensor:
     return inside.to(x.dtype)
 
 
-def _hardtanh(s: Site) -> Slopes:
-    x, low, high = s.x(0), s.arg(1, -1), s.arg(2, 1)
-    return ((x > low) & (x < high)).to(x.dtype), None
+def _hardtanh(s: Site, t: Tensor) -> Tensor:
+    return aten.hardtanh_backward(t, s.x(0), s.arg(1, -1), s.arg(2, 1))
 
 
-def _leaky(s: Site) -> Slopes:
-    x = s.x(0)
-    return torch.where(x > 0, torch.ones_like(x), s.arg(1, 0.01)), None  # two plain numbers would make float32
+def _leaky(s: Site, t: Tensor) -> Tensor:
+    return aten.leaky_relu_backward(t, s.x(0), s.arg(1, 0.01), False)
 
 
-unary(aten.relu.default, lambda s: ((s.y() > 0).to(s.y().dtype), None), keep="y", curved=False)
-unary(aten.leaky_relu.default, _leaky, keep="x", curved=False)
-unary(aten.hardtanh.default, _hardtanh, keep="x", curved=False)
-unary(aten.threshold.default, lambda s: ((s.x(0) > s.arg(1)).to(s.x(0).dtype), None), keep="x", curved=False)
+in_one_kernel(aten.relu.default, lambda s, t: aten.threshold_backward(t, s.y(), 0), None, keep="y")
+in_one_kernel(aten.leaky_relu.default, _leaky, None, keep="x")
+in_one_kernel(aten.hardtanh.default, _hardtanh, None, keep="x")
+in_one_kernel(aten.threshold.default, lambda s, t: aten.threshold_backward(t, s.x(0), s.arg(1)), None, keep="x")
 unary(aten.clamp.default, lambda s: (_between(s, s.option(1, "min"), s.option(2, "max")), None), keep="x", curved=False)
 unary(aten.clamp_min.default, lambda s: (_between(s, s.arg(1), None), None), keep="x", curved=False)
 unary(aten.clamp_max.default, lambda s: (_between(s, None, s.arg(1)), None), keep="x", curved=False)

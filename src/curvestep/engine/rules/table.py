@@ -36,6 +36,15 @@ class Kind(enum.Enum):
 
 
 @final
+class Products(enum.Enum):
+    """How many products a bilinear operation takes in a pass over the tape."""
+
+    AUTO = "two where they cost less than three and the dtype has the digits for it, else three"
+    NAIVE = "three: each term is a product of its own"
+    POLARISED = "two, wherever the value of the operation is at hand"
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class Spread:
     """A second-order term before the sum that makes it a scalar, so that it can still be split over samples.
@@ -66,6 +75,7 @@ class Rule:
     keep_outputs: tuple[int, ...] = ()  # outputs whose values a rule reads
     couples: Callable[[AxisSite], bool] | None = None  # whether one sample's output depends on other samples
     rerun: Rerun | None = None  # how a replay runs it, where calling the operation again would not do
+    may_read: Callable[[Sequence[Any], Value], bool] | None = None  # arguments, output → whether a rule may want it
 
     def curved(self, live: Sequence[bool]) -> bool:
         """Whether the operation has a second derivative, given which arguments carry gradients."""
@@ -78,7 +88,7 @@ class Rule:
 class Site:
     """One operation on the tape together with the tangents that arrive at it: what a rule sees."""
 
-    __slots__ = ("_first", "_present", "_second", "first_only", "node")
+    __slots__ = ("_first", "_present", "_second", "first_only", "node", "on_host", "products")
 
     def __init__(
         self,
@@ -88,12 +98,16 @@ class Site:
         present: dict[Value, Tensor] | None = None,
         *,
         first_only: bool = False,
+        products: Products = Products.NAIVE,
+        on_host: bool = False,
     ) -> None:
         self.node = node
         self._first = first
         self._second = second
         self._present = present  # values of a replay, which stand in for the recorded ones
         self.first_only = first_only  # ÿ will not be read: a rule may leave it out where that saves work
+        self.products = products
+        self.on_host = on_host  # a rule may read numbers: nothing waits for them and nothing is being traced
 
     @property
     def replayed(self) -> bool:
@@ -132,6 +146,13 @@ class Site:
                 f"The input of {self.node.name} as it was in the forward was needed, but the tensor of shape "
                 f"{tuple(tensor.shape)} was overwritten in place since. Write to a copy, or call step() first."
             )
+        return tensor.detach() if tensor.requires_grad else tensor
+
+    def held(self, value: Value) -> Tensor | None:
+        """The recorded tensor of a value where it is at hand: neither dropped nor overwritten since."""
+        tensor = value.data
+        if tensor is None or (value.version >= 0 and tensor._version != value.version):
+            return None
         return tensor.detach() if tensor.requires_grad else tensor
 
     def live(self, index: int) -> bool:
