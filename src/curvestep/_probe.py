@@ -16,6 +16,7 @@ class Need(enum.Enum):
     LINE = "losses further along the direction, or along the last step"
     LAST_STEP = "the last step, kept to be measured along"
     SECOND_GRADIENT = "the gradient at another point of the line"
+    PARAMETER_NORM = "the norm of the parameters that move"
     ABSOLUTE_CURVATURE = "the mean over the batch of the absolute curvature of each sample's loss along the direction"
 
 
@@ -47,7 +48,7 @@ class Probe:
         curvature: dᵀ∇²J(θ) d, or None where no rule asked for it.
         absolute_curvature: mean over the samples s of |dᵀ∇²J_s(θ) d|, or None where no rule asked for it.
         direction_norm_sq: ‖d‖².
-        parameter_norm_sq: ‖θ‖².
+        parameter_norm_sq: ‖θ‖², or NaN where no rule asked for it.
         gradient_norm_sq: ‖∇J(θ)‖², over all parameters with a gradient.
         line: what was measured further along the line, in the order in which the rule asked for it.
         resolution: relative rounding of the losses: the distance of 1 to the next number in the coarsest dtype among

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -71,9 +72,19 @@ def test_what_is_needed_is_what_the_rule_inside_needs() -> None:
     lazy = Ceiling(Lazy(CurvatureRescaling(), every=2, first=1), peak=1.0)
     assert lazy.needs_at(lazy.init()) == lazy.needs
     state = taken(lazy.choose(probe(), 0.5, lazy.init())).state
-    assert lazy.needs_at(state) == {Need.SLOPE}
+    assert lazy.needs_at(state) == {Need.SLOPE, Need.PARAMETER_NORM}
+    unlimited = Ceiling(Lazy(CurvatureRescaling(max_relative_step=math.inf), every=2, first=1), peak=1.0)
+    assert unlimited.needs_at(state) == {Need.SLOPE}
     guarded = Ceiling(Guard(CurvatureRescaling()), peak=1.0)
     assert isinstance(guarded.choose(probe(), 0.5, guarded.init()), LineRequest)
+
+
+def test_it_holds_a_step_that_nothing_else_does() -> None:
+    flat = replace(probe(), curvature=0.0, absolute_curvature=0.0, parameter_norm_sq=math.nan)
+    rule = Ceiling(CurvatureRescaling(max_relative_step=math.inf), peak=1.0, warmup=1)
+    choice = taken(rule.choose(flat, 0.5, rule.init()))
+    assert 0.5 * choice.rescaling == 1.0
+    assert choice.outcome is Outcome.UNDER_CEILING
 
 
 @pytest.mark.parametrize("option", [{"peak": 0.0}, {"peak": math.inf}, {"warmup": 0}, {"warmup": 1.5}])

@@ -28,8 +28,22 @@ def settle(
 
 
 def test_what_it_needs_depends_on_the_batch() -> None:
-    assert LocalQuadratic().needs == {Need.LOSS, Need.SLOPE, Need.LINE}
+    search = {Need.LOSS, Need.SLOPE, Need.LINE, Need.PARAMETER_NORM}
+    assert LocalQuadratic().needs == search
+    assert LocalQuadratic(initial=1.0).needs == {Need.LOSS, Need.SLOPE, Need.LINE}
     assert LocalQuadratic(batch="next", initial=1.0).needs == {Need.LOSS, Need.SLOPE, Need.LINE, Need.LAST_STEP}
+
+
+def test_between_measurements_it_needs_the_slope_alone() -> None:
+    rule = LocalQuadratic(every=3)
+    measured = {Need.LOSS, Need.SLOPE, Need.LINE}
+    assert rule.needs_at(rule.init()) == measured | {Need.PARAMETER_NORM}
+    needed = [rule.needs_at({"rescaling": 1.0, "step": 0.5, "count": count}) for count in range(7)]
+    assert [found == measured for found in needed] == [True, False, False, True, False, False, True]
+    assert all(found in (measured, {Need.SLOPE}) for found in needed)
+    late = LocalQuadratic(batch="next", initial=1.0)  # before there was a step there is nothing to measure along
+    assert late.needs_at(late.init()) == {Need.SLOPE}
+    assert late.needs_at({"rescaling": 1.0, "step": 0.5, "count": 1}) == late.needs
 
 
 @pytest.mark.parametrize("curvature", [1e-4, 1.0, 1e4])

@@ -44,13 +44,12 @@ def check_gamma(gamma: Any) -> None:
         raise ValueError(msg)
 
 
-@torch.no_grad()
 def starts(parameters: Sequence[Tensor], states: Any) -> dict[Tensor, Tensor]:
     """Return copies of the parameters that have a gradient and no average yet: what they were until now."""
     return {
         parameter: parameter.detach().to(working_dtype(parameter.dtype), copy=True)
         for parameter in parameters
-        if parameter.requires_grad and parameter.grad is not None and AVERAGE not in states.get(parameter, {})
+        if AVERAGE not in states.get(parameter, ()) and parameter.requires_grad and parameter.grad is not None
     }
 
 
@@ -59,9 +58,12 @@ def advance(parameters: Sequence[Tensor], states: Any, begun: dict[Tensor, Tenso
     """Absorb the parameters into their averages; one that never had a gradient has not moved and needs none."""
     for parameter, start in begun.items():
         states[parameter][AVERAGE] = start
-    held = [parameter for parameter in parameters if AVERAGE in states.get(parameter, {})]
-    averages = [states[parameter][AVERAGE] for parameter in held]
-    present = [as_dtype(p.detach(), a.dtype) for p, a in zip(held, averages, strict=True)]
+    averages, present = [], []
+    for parameter in parameters:
+        state = states.get(parameter)
+        if state and AVERAGE in state:
+            averages.append(state[AVERAGE])
+            present.append(as_dtype(parameter, state[AVERAGE].dtype))
     _numerics.lerp_(averages, present, weight(step, gamma))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from curvestep import _numerics
-from curvestep._numerics import dot, squared_norm, to_host
+from curvestep._numerics import dots, squared_norm, squares, to_host
 from curvestep._probe import LineSample, Need, Probe
 from curvestep.engine import Order, Tape
 from curvestep.optim._parts import Part
@@ -73,55 +73,61 @@ class Measurement:
         return cls(samples, kind, announced)
 
 
-def measure(
+def along(
     needs: frozenset[Need],
-    how: Measurement,
+    how: Callable[[], Measurement],
     tape: Tape | None,
     parts: Sequence[Part],
     directions: Sequence[list[Tensor]],
-    loss: float,
-    gradient_norm_sq: float,
-    parameter_norm_sq: float,
     scale: Tensor | None,
-) -> Probe:
-    """Measure along the direction what a rule needs, with one host synchronisation."""
-    parameters = [parameter for part in parts for parameter in part.parameters]
+) -> list[list[Tensor]]:
+    """Measure along the direction what a rule needs, without waiting for it.
+
+    Returns:
+        The terms of ⟨g, d⟩ and of ‖d‖², and where the curvature is needed that and its mean absolute value: lists of
+        tensors of shape (), to be summed.
+    """
     flat = [tensor for direction in directions for tensor in direction]
     # The slope is that of the gradient the step uses: p.grad, as accumulation, clipping or averaging left it, plus λ θ.
-    scalars = [dot([gradient for part in parts for gradient in part.gradients], flat), squared_norm(flat)]
-    wants_curvature = bool(needs & {Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
-    if wants_curvature:
+    found = [dots([gradient for part in parts for gradient in part.gradients], flat), squares(flat)]
+    if needs & {Need.CURVATURE, Need.ABSOLUTE_CURVATURE}:
         assert tape is not None, "A step whose rule needs the curvature is taken on a tape."
-        with warnings.catch_warnings() if not how.announced else nullcontext():
-            if not how.announced:
-                warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
-            found = tape.curvature(parameters, flat, samples=how.samples, kind=how.kind)
-        total, per_sample = found.total, found.per_sample
-        if per_sample is None:
-            warnings.warn(_NO_SAMPLES, stacklevel=4)
-            per_sample = total.reshape(1)
-        elif not found.per_sample_exact:
-            warnings.warn(_MIXED_SAMPLES, stacklevel=4)  # Python's own filter says it once
-        if scale is not None:
-            total, per_sample = total / scale.to(total.device), per_sample / scale.to(per_sample.device)
-        for part, direction in zip(parts, directions, strict=True):
-            decay = part.decay
-            if decay > 0.0:  # the L2 term is part of every J_s: dᵀ∇²(λ/2 ‖θ‖²)d = λ ‖d‖², inside the absolute value
-                penalty = squared_norm(direction) * decay
-                total = total + penalty.to(total.device)
-                per_sample = per_sample + penalty.to(per_sample.device)
-        scalars += [total, per_sample.abs().mean()]
-    slope, direction_norm_sq, *curvatures = to_host(*scalars)
-    return Probe(
-        loss=loss,
-        slope=slope,
-        curvature=curvatures[0] if wants_curvature else None,
-        absolute_curvature=curvatures[1] if wants_curvature else None,
-        direction_norm_sq=direction_norm_sq,
-        parameter_norm_sq=parameter_norm_sq,
-        gradient_norm_sq=gradient_norm_sq,
-        resolution=_resolution(tape, parameters) if tape is not None and Need.LINE in needs else Probe.resolution,
-    )
+        found += [[number] for number in _curvatures(how(), tape, parts, directions, scale)]
+    return found
+
+
+def _curvatures(
+    how: Measurement, tape: Tape, parts: Sequence[Part], directions: Sequence[list[Tensor]], scale: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the curvature of the batch and the mean absolute curvature of its samples, the L2 term in both."""
+    parameters = [parameter for part in parts for parameter in part.parameters]
+    flat = [tensor for direction in directions for tensor in direction]
+    with warnings.catch_warnings() if not how.announced else nullcontext():
+        if not how.announced:
+            warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
+        found = tape.curvature(parameters, flat, samples=how.samples, kind=how.kind)
+    total, per_sample = found.total, found.per_sample
+    if per_sample is None:
+        warnings.warn(_NO_SAMPLES, stacklevel=5)
+        per_sample = total.reshape(1)
+    elif not found.per_sample_exact:
+        warnings.warn(_MIXED_SAMPLES, stacklevel=5)  # Python's own filter says it once
+    if scale is not None:
+        total, per_sample = total / scale.to(total.device), per_sample / scale.to(per_sample.device)
+    for part, direction in zip(parts, directions, strict=True):
+        decay = part.decay
+        if decay > 0.0:  # the L2 term is part of every J_s: dᵀ∇²(λ/2 ‖θ‖²)d = λ ‖d‖², inside the absolute value
+            penalty = squared_norm(direction) * decay
+            total = total + penalty.to(total.device)
+            per_sample = per_sample + penalty.to(per_sample.device)
+    return total, per_sample.abs().mean()
+
+
+def line_resolution(needs: frozenset[Need], tape: Tape | None, parts: Sequence[Part]) -> float:
+    """Return the relative rounding of losses along the line, or what a probe has without them."""
+    if tape is None or Need.LINE not in needs:
+        return Probe.resolution
+    return _resolution(tape, [parameter for part in parts for parameter in part.parameters])
 
 
 def _resolution(tape: Tape, parameters: Sequence[Tensor]) -> float:

@@ -29,6 +29,7 @@ class Part:
     parameters: list[Tensor]
     gradients: list[Tensor]  # λ θ included; float32 or wider
     states: list[State]
+    begins: bool = False  # whether one of the states is not in optimizer.state yet
 
     @property
     def lr(self) -> float:
@@ -63,14 +64,18 @@ def collect(
             widened = [p.detach().to(g.dtype) for p, g in zip(parameters, gradients, strict=True)]
             gradients = _numerics.add(gradients, widened, alpha=decay)
         # A state that does not exist yet is entered only once the step is known to go ahead.
-        held = [_state_of(states.get(p, {}), direction, p) for p in parameters]
-        parts.append(Part(group, direction, parameters, gradients, held))
+        known = [states.get(p) for p in parameters]
+        held = [_state_of(state, direction, p) for state, p in zip(known, parameters, strict=True)]
+        begins = any(own is not state for own, state in zip(held, known, strict=True))
+        parts.append(Part(group, direction, parameters, gradients, held, begins))
     return parts
 
 
-def _state_of(held: State, direction: Direction, parameter: Tensor) -> State:
+def _state_of(held: State | None, direction: Direction, parameter: Tensor) -> State:
     """Return a parameter's state; where it has none but perhaps an average, the direction's first one with it."""
-    return held if held.keys() - {AVERAGE} else {**direction.init(parameter.detach()), **held}
+    if held and (len(held) > 1 or AVERAGE not in held):
+        return held
+    return {**direction.init(parameter.detach()), **(held or {})}
 
 
 def _dense_gradient(owner: str, parameter: Tensor) -> Tensor:

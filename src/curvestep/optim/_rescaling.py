@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from curvestep.steprules import CurvatureRescaling, Guard, Lazy, Slope, StepRule
@@ -29,6 +30,12 @@ def rescaling_rule(group: dict[str, Any], slope: Slope) -> StepRule:
         floor=group["floor"],
         band=group["band"],
     )
+    if math.isinf(group["max_relative_step"]):
+        msg = (
+            "max_relative_step is all that limits the step where the curvature vanishes, and must be finite, but "
+            f"max_relative_step={group['max_relative_step']!r} was given."
+        )
+        raise ValueError(msg)
     every = group["guard"]
     if not (isinstance(every, int) and not isinstance(every, bool) and every >= 0):
         msg = (

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from curvestep._numerics import squared_norm, to_host
+from curvestep._numerics import on_host, squares, sums_to_host
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome, StepRecord
 from curvestep.directions import Direction, Proposal
 from curvestep.engine import Tape
-from curvestep.optim._measure import ON_TAPE, Measurement, extend_line, measure
+from curvestep.optim._measure import ON_TAPE, Measurement, along, extend_line, line_resolution
 from curvestep.optim._parts import (
     Part,
     check_number,
@@ -43,13 +44,18 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
     #: Whether to warn where a part of the batch was to be measured and all of it had to be.
     _announces_whole_batch = True
 
+    #: The rule that was made last, with the options that it was made from.
+    _held_rule: tuple[tuple[Any, ...], StepRule] | None = None
+    #: Whether a step was carried out with the states that there are, so that they hold finite numbers.
+    _seen_finite = False
+
     @abstractmethod
     def _direction(self, group: dict[str, Any]) -> Direction:
         """Return the direction that a group's options describe."""
 
     @abstractmethod
     def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
-        """Return the step rule that the groups' options describe; it is one for all groups."""
+        """Return the step rule that the groups' ``_rule_options`` describe, and no others; it is one for all groups."""
 
     # ------------------------------------------------------------------------------------------------ one step
 
@@ -65,37 +71,63 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
 
     def _needs(self) -> frozenset[Need]:
         """Return what the next step measures: all that the rule needs, or less where the rule is a lazy one."""
-        return self._rule(self.param_groups).needs_at(self._rule_state())
+        return self._current_rule().needs_at(self._rule_state())
+
+    def _current_rule(self) -> StepRule:
+        """Return the rule for the options as they are now; the same object while they are the same."""
+        first = self.param_groups[0]
+        options = tuple([_fixed(first[name]) for name in self._rule_options])
+        if self._held_rule is None or self._held_rule[0] != options:
+            self._held_rule = options, self._rule(self.param_groups)
+        return self._held_rule[1]
 
     def _take(self, tape: Tape | None, loss: Tensor | None, scale: Tensor | None) -> StepRecord:
         """Carry out one step after a backward pass, and say what was done."""
         parts = collect(type(self).__name__, self.param_groups, self.state, self._direction, scale)
         moving = [part for part in parts if part.lr > 0.0]
         ell = max((part.lr for part in moving), default=0.0)
-        norms = [
-            squared_norm([gradient for part in parts for gradient in part.gradients]),
-            squared_norm([parameter for part in moving for parameter in part.parameters]),
-        ]
-        known = [] if loss is None else [loss + penalty(parts, loss)]
-        gradient_norm_sq, parameter_norm_sq, *losses = to_host(*norms, *known)
-        host_loss = losses[0] if losses else None
-        if host_loss is not None and not math.isfinite(host_loss):
-            return self._stopped(Outcome.NON_FINITE_LOSS, ell, loss=host_loss)
-        if not math.isfinite(gradient_norm_sq):
-            return self._stopped(Outcome.NON_FINITE_GRADIENT, ell, loss=host_loss)
-        if gradient_norm_sq == 0.0:
-            return self._stopped(Outcome.ZERO_GRADIENT, ell, loss=host_loss)
+        rule, state = self._current_rule(), self._rule_state()
+        needs = rule.needs_at(state)
+        gradients = [gradient for part in parts for gradient in part.gradients]
+        sums = [squares(gradients)]
+        if loss is not None:
+            sums.append([loss + penalty(parts, loss) if any(part.decay > 0.0 for part in parts) else loss])
+        if Need.PARAMETER_NORM in needs:
+            sums.append(squares([parameter for part in moving for parameter in part.parameters]))
+        # A device is waited for once a step, at its end; the host is asked at once, and may then write in place.
+        at_once = not moving or on_host(gradients)
+        start = _Start.of(sums_to_host(*sums), loss, needs) if at_once else None
+        if start is not None and start.refusal is not None:
+            return self._stopped(start.refusal, ell, loss=start.loss)
         if not moving:
             # As in torch.optim, a learning rate of zero still lets the averages see the gradient.
-            self._advance_states(parts, {}, self._rule_state())
-            return self._stopped(Outcome.ZERO_LR, ell, loss=host_loss)
+            for part in parts:
+                part.direction.absorb(part.gradients, part.states)
+            self._keep(parts, state)
+            return self._stopped(Outcome.ZERO_LR, ell, loss=None if start is None else start.loss)
 
-        proposals = {id(part): part.direction.propose(part.gradients, part.states) for part in moving}
-        directions = [scaled(part, proposals[id(part)].direction, ell) for part in moving]
-        rule, state = self._rule(self.param_groups), self._rule_state()
-        size = math.nan if host_loss is None else host_loss
-        how = Measurement.of(self.param_groups[0], announced=self._announces_whole_batch)
-        probe = measure(self._needs(), how, tape, moving, directions, size, gradient_norm_sq, parameter_norm_sq, scale)
+        in_place = start is not None and not needs & ON_TAPE and self._is_safe(moving, ell)
+        if in_place:
+            proposals = [Proposal(part.direction.absorb(part.gradients, part.states), part.states) for part in moving]
+        else:
+            proposals = [part.direction.propose(part.gradients, part.states) for part in moving]
+        directions = [scaled(part, proposal.direction, ell) for part, proposal in zip(moving, proposals, strict=True)]
+        measured = along(needs, self._measurement, tape, moving, directions, scale)
+        numbers = sums_to_host(*measured, *([] if at_once else sums))
+        if start is None:
+            start = _Start.of(numbers[len(measured) :], loss, needs)
+            if start.refusal is not None:
+                return self._stopped(start.refusal, ell, loss=start.loss)
+        probe = Probe(
+            loss=math.nan if start.loss is None else start.loss,
+            slope=numbers[0],
+            curvature=numbers[2] if len(measured) > 2 else None,
+            absolute_curvature=numbers[3] if len(measured) > 2 else None,
+            direction_norm_sq=numbers[1],
+            parameter_norm_sq=start.parameter_norm_sq,
+            gradient_norm_sq=start.gradient_norm_sq,
+            resolution=line_resolution(needs, tape, moving),
+        )
         choice = rule.choose(probe, ell, state)
         while isinstance(choice, LineRequest):
             assert tape is not None and loss is not None, "A rule that asks for losses along a line says so in needs."
@@ -108,30 +140,53 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
         if choice.outcome.moved and Need.LAST_STEP in rule.needs:
             keep_last_steps(moving, directions, ell * choice.rescaling)
         if choice.advances:
-            self._advance_states(parts, proposals, choice.state)
+            for part, proposal in zip(moving, proposals, strict=True):
+                if not in_place:
+                    for held, following in zip(part.states, proposal.following, strict=True):
+                        held.update(following)
+            for part in parts:
+                if part.lr == 0.0:
+                    part.direction.absorb(part.gradients, part.states)
+            self._keep(parts, choice.state)
         if choice.outcome.moved:
             for part, direction in zip(moving, directions, strict=True):
                 update(part, direction, step_size=ell * choice.rescaling, rescaling=choice.rescaling)
+        self._seen_finite = self._seen_finite or choice.advances
         return _record_of(probe, choice, ell, self._steps())
 
-    def _advance_states(
-        self, parts: Sequence[Part], proposals: dict[int, Proposal], rule_state: dict[str, Any]
-    ) -> None:
-        """Make permanent what the step assumed: averages, the rule's state and the count."""
+    def _measurement(self) -> Measurement:
+        """Return how the curvature is to be measured."""
+        return Measurement.of(self.param_groups[0], announced=self._announces_whole_batch)
+
+    def _is_safe(self, parts: Sequence[Part], ell: float) -> bool:
+        """Whether an unmeasured step from a finite gradient other than zero cannot be refused any more."""
+        # It could be for a direction of length zero, which one tensor with a length shows not to be the case, or for a
+        # state that holds what is not finite: a step that was carried out has shown that none does.
+        if not self._seen_finite:
+            return False
+        index, part = min(
+            ((index, part) for part in parts for index in range(len(part.parameters))),
+            key=lambda place: place[1].parameters[place[0]].numel(),
+        )
+        at = slice(index, index + 1)
+        one = Part(part.group, part.direction, part.parameters[at], part.gradients[at], part.states[at])
+        (norm_sq,) = sums_to_host(squares(scaled(one, one.direction.propose(one.gradients, one.states).direction, ell)))
+        return 0.0 < norm_sq < math.inf
+
+    def _keep(self, parts: Sequence[Part], rule_state: dict[str, Any]) -> None:
+        """Make the states that were advanced those of the parameters, and count the step."""
         for part in parts:
-            proposal = proposals.get(id(part))
-            if proposal is None:
-                part.direction.absorb(part.gradients, part.states)
-            else:
-                for state, following in zip(part.states, proposal.following, strict=True):
-                    state.update(following)
-            for parameter, state in zip(part.parameters, part.states, strict=True):
-                if state:
-                    self.state[parameter] = state
+            if part.begins:
+                self.state.update({p: state for p, state in zip(part.parameters, part.states, strict=True) if state})
         steps = self._steps() + 1
         for group in self.param_groups:
             group[RULE_STATE] = dict(rule_state)
             group[STEPS] = steps
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled or loaded optimizer, of whose states nothing is known."""
+        super().__setstate__(state)
+        self._seen_finite = False
 
     # ---------------------------------------------------------------------------------------------- one compiled step
 
@@ -189,6 +244,38 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
     def _initial_rule_state(self) -> dict[str, Any]:
         """Return the rule's state before the first step."""
         return dict(self._rule(self.param_groups).init())
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What is known before anything is measured along the direction."""
+
+    loss: float | None
+    gradient_norm_sq: float
+    parameter_norm_sq: float
+
+    @classmethod
+    def of(cls, sums: Sequence[float], loss: Tensor | None, needs: frozenset[Need]) -> _Start:
+        """Read the sums: of the gradient, then of the loss if there is one, then of the parameters if asked for."""
+        return cls(
+            loss=None if loss is None else sums[1],
+            gradient_norm_sq=sums[0],
+            parameter_norm_sq=sums[-1] if Need.PARAMETER_NORM in needs else math.nan,
+        )
+
+    @property
+    def refusal(self) -> Outcome | None:
+        """Why no step can be taken from here, or None."""
+        if self.loss is not None and not math.isfinite(self.loss):
+            return Outcome.NON_FINITE_LOSS
+        if not math.isfinite(self.gradient_norm_sq):
+            return Outcome.NON_FINITE_GRADIENT
+        return Outcome.ZERO_GRADIENT if self.gradient_norm_sq == 0.0 else None
+
+
+def _fixed(option: Any) -> Any:
+    """Return an option's value in a form that does not change when a list is edited in place."""
+    return tuple(option) if isinstance(option, list) else option
 
 
 def _record_of(probe: Probe, choice: StepChoice, ell: float, steps: int) -> StepRecord:

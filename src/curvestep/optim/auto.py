@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -15,7 +16,7 @@ from curvestep.steprules import Ceiling, CurvatureRescaling, Lazy, StepRule
 
 # Frozen on five problems, before the others were seen: docs/auto.md has what was tried.
 _LEVEL = 0.5
-_BETA1, _BETA2, _EPS = 0.9, 0.99, 1e-8
+_ADAM = Adam(0.9, 0.99, 1e-8)
 _EVERY, _SHARE = 8, 0.25
 _PEAK, _WARMUP = 0.006, 100
 _GAMMA = 8.0
@@ -101,11 +102,13 @@ class Auto(AbstractCurvestepOptimizer):
     def _direction(self, group: dict[str, Any]) -> Direction:
         """Return Adam."""
         del group
-        return Adam(_BETA1, _BETA2, _EPS)
+        return _ADAM
 
     def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
         """Return Algorithm 1 with the absolute slope, measured now and then, under the ceiling."""
-        return Ceiling(Lazy(CurvatureRescaling(slope="absolute"), groups[0][EVERY]), _PEAK, _WARMUP)
+        # No cap beside the ceiling: it bounds every entry of the step, whatever the norm of the parameters is.
+        measured = CurvatureRescaling(slope="absolute", max_relative_step=math.inf)
+        return Ceiling(Lazy(measured, groups[0][EVERY]), _PEAK, _WARMUP)
 
     @property
     def _rule_options(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, final, get_args
 
 from curvestep._numerics import ratio
@@ -14,6 +14,9 @@ from curvestep.steprules._base import RuleState, StepChoice
 #: How a negative slope is treated: kept, so that no step is taken; replaced by its absolute value; or averaged over
 #: the steps with its sign.
 Slope = Literal["signed", "absolute", "smoothed"]
+
+
+_NEEDS = frozenset({Need.LOSS, Need.SLOPE, Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
 
 
 @final
@@ -78,7 +81,8 @@ class CurvatureRescaling:
         slope: "signed" for directions that descend (gradient, RMSprop), "absolute" or "smoothed" for those with
             momentum.
         constant: κ, without unit, above 0.
-        max_relative_step: longest step in units of max(‖θ‖, 1), above 0; without unit.
+        max_relative_step: longest step in units of max(‖θ‖, 1), above 0; without unit. Infinite for no such limit, and
+            an infinite r where the curvature is zero: only for a rule around this one that limits the step.
         slope_decay: β₄, without unit, in [0, 1); read only where the slope is smoothed.
         floor: λ₀, in the unit of the curvature, at least 0.
         band: (α, β, δ) with 0 ≤ α ≤ β, β above 0 and ½ < δ < 1, or None.
@@ -138,9 +142,9 @@ class CurvatureRescaling:
         if not (math.isfinite(self.constant) and self.constant > 0.0):
             msg = f"constant must be finite and above 0, but constant={self.constant!r} was given."
             raise ValueError(msg)
-        if not (math.isfinite(self.max_relative_step) and self.max_relative_step > 0.0):
+        if not self.max_relative_step > 0.0:
             msg = (
-                "max_relative_step is the longest step in units of the parameters' norm and must be finite and "
+                "max_relative_step is the longest step in units of the parameters' norm and must be "
                 f"above 0, but max_relative_step={self.max_relative_step!r} was given."
             )
             raise ValueError(msg)
@@ -159,8 +163,11 @@ class CurvatureRescaling:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Slope and mean absolute curvature; the signed curvature comes with it at no cost and is recorded."""
-        return frozenset({Need.LOSS, Need.SLOPE, Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
+        """Slope and mean absolute curvature; the signed curvature comes with it at no cost and is recorded.
+
+        The norm of the parameters too, where there is a cap in units of it.
+        """
+        return _NEEDS | {Need.PARAMETER_NORM} if math.isfinite(self.max_relative_step) else _NEEDS
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
         """Return the same at every step."""
@@ -205,7 +212,9 @@ class CurvatureRescaling:
             return StepChoice(0.0, lipschitz, Outcome.ASCENT_DIRECTION, self._state(new), advances=True)
         outcome = Outcome.ABSOLUTE_SLOPE if ascends else Outcome.TAKEN
         wanted = ratio(self.constant * abs(slope), probe.direction_norm_sq * lipschitz)  # line 7, κ for ½
-        cap = self.max_relative_step * max(math.sqrt(probe.parameter_norm_sq), 1.0) / (ell * length)
+        cap = math.inf
+        if math.isfinite(self.max_relative_step):
+            cap = self.max_relative_step * max(math.sqrt(probe.parameter_norm_sq), 1.0) / (ell * length)
         if wanted is None:
             # A zero slope asks for no step whatever the curvature is.
             rescaling, outcome = (math.inf, Outcome.FLAT_CURVATURE) if slope != 0.0 else (0.0, outcome)
@@ -222,10 +231,9 @@ class CurvatureRescaling:
 
     def _state(self, new: CurvatureState) -> RuleState:
         """Return the record as what is saved: without ŝ where it is not read."""
-        state = asdict(new)
         if self.slope != "smoothed":
-            del state["slope"]
-        return state
+            return {"average": new.average, "count": new.count}
+        return {"average": new.average, "count": new.count, "slope": new.slope}
 
 
 def _is_band(band: object) -> bool:

@@ -15,6 +15,9 @@ from curvestep.steprules.guard import Guard
 LAZY_COUNT = "lazy_count"
 
 
+_UNMEASURED = frozenset({Need.SLOPE, Need.PARAMETER_NORM})
+
+
 @final
 @dataclass(frozen=True)
 class Lazy:
@@ -82,8 +85,8 @@ class Lazy:
         return self.rule.needs
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
-        """What the step after ``state`` needs: the slope alone where nothing is to be measured."""
-        return self.rule.needs if self._is_due(state) else frozenset({Need.SLOPE})
+        """What the step after ``state`` needs: no more than the slope and norms where nothing is to be measured."""
+        return self.rule.needs if self._is_due(state) else self.rule.needs & _UNMEASURED
 
     def init(self) -> RuleState:
         """Return the state of the rule inside and a count of 0."""

@@ -174,14 +174,23 @@ class LocalQuadratic:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Losses along the line, and the last step where the next batch judges it."""
+        """Losses along the line; the last step where the next batch judges it; the norm for a search to start with."""
         needs = {Need.LOSS, Need.SLOPE, Need.LINE}
-        return frozenset(needs | {Need.LAST_STEP} if self.batch == "next" else needs)
+        if self.batch == "next":
+            needs.add(Need.LAST_STEP)
+        if self.initial is None:
+            needs.add(Need.PARAMETER_NORM)
+        return frozenset(needs)
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
-        """Return the same at every step."""
-        del state
-        return self.needs
+        """Return what the step after ``state`` needs: the slope alone where nothing is to be measured."""
+        if not self._is_due(int(state["count"]), float(state["step"])):
+            return frozenset({Need.SLOPE})
+        return self.needs if float(state["rescaling"]) == 0.0 else self.needs - {Need.PARAMETER_NORM}
+
+    def _is_due(self, count: int, step: float) -> bool:
+        """Whether the step after so many, of which the last was this long, is a measured one."""
+        return count % self.every == 0 and (self.batch == "same" or step > 0.0)
 
     def init(self) -> RuleState:
         """Return r = 2 δ⋆ of ``initial``, or 0 where it is to be searched."""
@@ -195,7 +204,7 @@ class LocalQuadratic:
         if not (math.isfinite(probe.slope) and math.isfinite(probe.direction_norm_sq)):
             return StepChoice(0.0, None, Outcome.NON_FINITE_CURVATURE, state, advances=False)
         found = former.rescaling, Outcome.KEPT
-        if former.count % self.every == 0 and (self.batch == "same" or former.step > 0.0):
+        if self._is_due(former.count, former.step):
             answer = self._on_last_step(probe, former) if self.batch == "next" else self._along(probe, former)
             if isinstance(answer, LineRequest):
                 return answer
