@@ -98,7 +98,7 @@ def first_tangents(
     """First tangents of everything between the seeds and the root, at recorded or at replayed values."""
     first: dict[Value, Tensor] = dict(seeds)
     for node in tape.plan.steps:
-        for value, dy, _ in outgoing(node, Site(node, first, {}, present), first, {}):
+        for value, dy, _ in outgoing(node, Site(node, first, {}, present, first_only=True), first, {}):
             if dy is not None:
                 first[value] = dy
     return first

@@ -7,13 +7,13 @@ queries at a time, so no T×T tensor outlives a block.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, accumulate, add, register
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, register
 from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
@@ -87,63 +87,86 @@ def _blocks(queries: int, per_query: int) -> Iterator[slice]:
 
 def attention_jet(s: Site, mask: Tensor | None, causal: bool, scale: float | None) -> Jet:
     """Jets of O = softmax(scale·Q Kᵀ + mask) V; key and value heads are repeated where queries have more."""
-    q, k, v = s.x(0), s.x(1), s.x(2)
-    repeat = q.shape[-3] // k.shape[-3] if q.dim() > 2 else 1
+    shape, other = s.x(0).shape, s.x(1).shape
+    lead, length, keys = shape[:-2], shape[-2], other[-2]
+    repeat = shape[-3] // other[-3] if len(shape) > 2 else 1
+    factor = 1 / math.sqrt(shape[-1]) if scale is None else scale
 
-    def heads(t: Tensor | None) -> Tensor | None:
-        return t if t is None or repeat == 1 else t.repeat_interleave(repeat, dim=-3)
+    def flat(t: Tensor | None, times: float = 1.0) -> Tensor | None:
+        """All heads of all samples along one axis, one after the other in memory: batched products copy else."""
+        if t is None:
+            return None
+        t = t if t.shape[:-2] == lead or repeat == 1 else t.repeat_interleave(repeat, dim=-3)
+        own = t.reshape(-1, *t.shape[-2:]).contiguous()
+        return own if times == 1.0 else own * times
 
-    k, v = heads(k), heads(v)
-    assert k is not None and v is not None
-    dq, dk, dv = s.d(0), heads(s.d(1)), heads(s.d(2))
-    ddq, ddk, ddv = s.dd(0), heads(s.dd(1)), heads(s.dd(2))
-    factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    length, keys = q.shape[-2], k.shape[-2]
+    q, k, v = flat(s.x(0), factor), flat(s.x(1)), flat(s.x(2))
+    assert q is not None and k is not None and v is not None
+    dq, dk, dv = flat(s.d(0), factor), flat(s.d(1)), flat(s.d(2))
+    ddq, ddk, ddv = flat(s.dd(0), factor), flat(s.dd(1)), flat(s.dd(2))
 
-    q = q * factor
-    dq, ddq = (None if t is None else t * factor for t in (dq, ddq))
+    def turned(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.transpose(1, 2)
 
-    def scores(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-        return None if a is None or b is None else torch.matmul(a, b.transpose(-1, -2))
-
-    def mixed(p: Tensor | None, t: Tensor | None) -> Tensor | None:
-        return None if p is None or t is None else torch.matmul(p, t)
-
-    def doubled(product: Callable[[Any, Any], Tensor | None], a: Any, b: Any) -> Tensor | None:
-        found = None if s.first_only else product(a, b)
-        return None if found is None else found.mul_(2.0)
-
-    def block(t: Tensor | None, rows: slice) -> Tensor | None:
-        return None if t is None else t[..., rows, :]
-
+    kt, dkt, ddkt = turned(k), turned(dk), turned(ddk)
     firsts: list[Tensor | None] = []
     seconds: list[Tensor | None] = []
-    for rows in _blocks(length, keys * math.prod(q.shape[:-2])):
-        qb, dqb, ddqb = q[..., rows, :], block(dq, rows), block(ddq, rows)
-        logits = scores(qb, k)
-        assert logits is not None
-        if mask is not None:
-            part = mask[..., rows, :] if mask.shape[-2] != 1 else mask
-            logits = logits.masked_fill_(~part, -math.inf) if part.dtype == torch.bool else logits.add_(part)
-        if causal:
-            index = torch.arange(rows.start, rows.stop, device=q.device)
-            logits = logits.masked_fill_(index[:, None] < torch.arange(keys, device=q.device), -math.inf)
-        if mask is None:
-            p = torch.softmax(logits, -1)
-        else:  # a query to which every key is hidden gets nothing, as from the kernels
-            blind = logits.detach().amax(-1, keepdim=True) == -math.inf
-            p = torch.softmax(logits.masked_fill_(blind, 0.0), -1).masked_fill(blind, 0.0)
-        ds = accumulate(scores(dqb, k), scores(qb, dk))
-        dds = accumulate(doubled(scores, dqb, dk), scores(ddqb, k), scores(qb, ddk))
-        dp, ddp = softmax_tangents(p, ds, dds, -1, s.first_only)
-        firsts.append(accumulate(mixed(dp, v), mixed(p, dv)))
-        seconds.append(accumulate(doubled(mixed, dp, dv), mixed(ddp, v), mixed(p, ddv)))
+    for rows in _blocks(length, keys * math.prod(lead)):
+        qb, dqb, ddqb = (None if t is None else t[:, rows] for t in (q, dq, ddq))
+        assert qb is not None and kt is not None
+        logits = torch.baddbmm(_later(rows, keys, qb), qb, kt) if causal else torch.bmm(qb, kt)
+        p = _probabilities(logits.view(*lead, -1, keys), mask, rows).view(logits.shape)
+        ds = plus_product(plus_product(None, dqb, kt), qb, dkt)
+        cross = None if s.first_only else plus_product(None, dqb, dkt, 2.0)
+        dds = plus_product(plus_product(cross, ddqb, kt), qb, ddkt)
+        dp: Tensor | None = None
+        ddp: Tensor | None = None
+        if ds is not None:
+            centre = torch.linalg.vecdot(p, ds).unsqueeze(-1)
+            a = ds - centre if s.replayed else ds.sub_(centre)
+            dp = p * a
+            if not s.first_only:
+                dds = a.square_() if dds is None else dds.addcmul_(a, a)
+        if dds is not None:
+            ddp = _pulled(dds, p, -1)
+        firsts.append(plus_product(plus_product(None, dp, v), p, dv))
+        cross = None if s.first_only else plus_product(None, dp, dv, 2.0)
+        seconds.append(plus_product(plus_product(cross, ddp, v), p, ddv))
 
     def joined(parts: list[Tensor | None]) -> Tensor | None:
         held = [p for p in parts if p is not None]
-        return None if len(held) < len(parts) or not held else (held[0] if len(held) == 1 else torch.cat(held, -2))
+        if len(held) < len(parts) or not held:
+            return None
+        whole = held[0] if len(held) == 1 else torch.cat(held, 1)
+        return whole.view(*lead, length, -1)
 
     return joined(firsts), joined(seconds)
+
+
+def plus_product(total: Tensor | None, a: Tensor | None, b: Tensor | None, times: float = 1.0) -> Tensor | None:
+    """Total + times · a b for batches of matrices, written into the total; None is zero."""
+    if a is None or b is None:
+        return total
+    if total is not None:
+        return total.baddbmm_(a, b, alpha=times)
+    return torch.bmm(a, b) if times == 1.0 else torch.baddbmm(a.new_zeros(()), a, b, beta=0, alpha=times)
+
+
+def _later(rows: slice, keys: int, like: Tensor) -> Tensor:
+    """What hides from each query of a block the keys behind it: −∞ there and 0 elsewhere."""
+    hidden = like.new_full((rows.stop - rows.start, keys), -math.inf)
+    return hidden.triu_(rows.start + 1)
+
+
+def _probabilities(logits: Tensor, mask: Tensor | None, rows: slice) -> Tensor:
+    """Softmax of logits, which may be overwritten, for a block of queries."""
+    if mask is None:
+        return torch.softmax(logits, -1)
+    part = mask[..., rows, :] if mask.shape[-2] != 1 else mask
+    logits = logits.masked_fill_(~part, -math.inf) if part.dtype == torch.bool else logits.add_(part)
+    # a query to which every key is hidden gets nothing, as from the kernels
+    blind = logits.detach().amax(-1, keepdim=True) == -math.inf
+    return torch.softmax(logits.masked_fill_(blind, 0.0), -1).masked_fill(blind, 0.0)
 
 
 def _refuse_dropout(s: Site, probability: float) -> None:
