@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import curvestep
+from tests.engine.graphs import GRAPHS, TASK_GRAPHS, Graph
+from tests.engine.parts import check_parts
 
 
 def _convolutional() -> tuple[nn.Module, Tensor]:
@@ -91,3 +93,47 @@ def test_what_was_carried_is_said() -> None:
 def test_anything_else_is_refused(memory: Any) -> None:
     with pytest.raises(ValueError, match="memory must be 'keep', 'split' or a share"), curvestep.record(memory=memory):
         pass
+
+
+# -- nothing held: every value is computed again -----------------------------------------------------------------------
+
+
+def _held(tape: curvestep.Tape) -> list[Any]:
+    """The values between parameters and loss that the tape holds."""
+    found = [v for node in tape.nodes for v in node.outputs if v is not None and v.needs_grad and v.data is not None]
+    return [v for v in found if v.data.numel() > 1]
+
+
+@pytest.mark.parametrize("graph", GRAPHS + TASK_GRAPHS, ids=lambda graph: graph.name)
+def test_every_network_gives_the_same_without_anything_held(graph: Graph) -> None:
+    problem = graph.problem(torch.float64)
+    torch.manual_seed(3)  # of dropout
+    with curvestep.record() as tape:
+        problem.loss().backward()
+    whole = tape.curvature(problem.params, problem.direction, form="taylor")
+    tape.release()
+    torch.manual_seed(3)
+    with curvestep.record(memory="split") as tape:
+        problem.loss().backward()
+    random = any(torch.Tag.nondeterministic_seeded in getattr(node.op, "tags", ()) for node in tape.nodes)
+    assert random or not _held(tape)
+    part = tape.curvature(problem.params, problem.direction)
+    # statistics and sums are formed again, in another order at most: float64 rounding through some hundred operations
+    torch.testing.assert_close(part.total, whole.total, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(part.per_sample, whole.per_sample, rtol=1e-9, atol=1e-11)
+    assert part.per_sample_exact == whole.per_sample_exact
+    if graph.exact:
+        check_parts(tape, problem, graph.whole)
+
+
+def test_what_does_not_move_is_computed_again_too() -> None:
+    net, x = _deep()
+    params = list(net.parameters())
+    some = params[4:6] + params[-2:]
+    direction = [torch.randn_like(p) for p in some]
+    for kind in ("exact", "ggn"):
+        whole = _recorded(net, x, "keep").curvature(some, direction, kind=kind)
+        for samples in (None, 2):
+            part = _recorded(net, x, "split").curvature(some, direction, kind=kind, samples=samples)
+            assert whole.per_sample is not None and part.per_sample is not None
+            torch.testing.assert_close(part.per_sample, whole.per_sample[: part.samples], rtol=1e-10, atol=1e-12)

@@ -13,6 +13,9 @@ Form = Literal["auto", "tangent", "taylor"]
 #: Which second derivative: of the loss, or of its last part alone along the first derivative of the network.
 Order = Literal["exact", "ggn"]
 
+#: In which dtypes a pass works, see `curvestep.engine.precision`.
+Precision = Literal["recorded", "float32", "bfloat16", "tf32"]
+
 
 @final
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,6 @@ from curvestep.engine.unobserved import backward_unobserved
 
 Memory = Literal["keep", "split"]
 _PRODUCTS = {"auto": Products.AUTO, "naive": Products.NAIVE, "polarised": Products.POLARISED}
-SPLIT_SHARE = 0.1  # of the bytes of forward values: little beside them, yet the head of a net fits
 
 _graph_task = torch._C._current_graph_task_id
 _CLONE = torch.ops.aten.clone.default
@@ -42,6 +41,7 @@ class OpFacts:
 
     rule: Rule | None
     written: tuple[int, ...]  # positions of the arguments that the operation writes to
+    random: bool = False  # whether running it again would draw other numbers
 
 
 _FACTS: dict[Any, OpFacts] = {}
@@ -56,7 +56,7 @@ def facts(op: Any) -> OpFacts:
             for i, argument in enumerate(op._schema.arguments)
             if argument.alias_info is not None and argument.alias_info.is_write and not argument.kwarg_only
         )
-        known = _FACTS[op] = OpFacts(lookup(op), written)
+        known = _FACTS[op] = OpFacts(lookup(op), written, torch.Tag.nondeterministic_seeded in op.tags)
     return known
 
 
@@ -77,10 +77,11 @@ def record(
     Args:
         batch_size: the number of samples, where it cannot be read off the first axis of the first data tensor that
             meets a parameter (data with time first, say). Samples then lie along the first axis of this size.
-        memory: "keep" holds every cotangent that a rule needs, which about doubles the activations held. "split" holds
-            those nearest to the loss, as many as take a tenth of the bytes that the tape holds anyway; below that cut
-            the pass carries second-order terms up to it, for one product a layer more. A number in [0, ∞) is that
-            share; 0 keeps none.
+        memory: "keep" holds the values and cotangents that the rules need, which about doubles the activations held.
+            A number in [0, ∞) holds the values, and of the cotangents those nearest to the loss, as many as take this
+            share of the bytes that the values take; below that cut the pass carries second-order terms up to it, for
+            one product a layer more; 0 keeps none. "split" holds neither, but parameters, data and random masks alone:
+            a pass computes each value again where it needs it and drops it, for a forward and that product more.
         products: how many products a pass takes for a matrix product or convolution y = W x in which both factors
             move: "naive" three, W ẋ, V x and V ẋ; "polarised" two, V ẋ and one from which, with the kept y, the sum of
             the others follows exactly; "auto" two where that is expected to be quicker (large ones, float32 and
@@ -99,8 +100,8 @@ def record(
 
     Source: de Gournay & Gossard (2022), section 3.3 for the split.
 
-    Deviations: the source cuts the net in two and recomputes; here the lower part is carried forward (equation 21),
-        which needs no cotangent and no second backward.
+    Deviations: the source cuts the net in two and recomputes; here what has no cotangent is carried forward (equation
+        21), which needs no second backward, and "split" computes the values again along with the tangents.
 
     Example:
         >>> import torch, curvestep
@@ -122,6 +123,7 @@ def record(
             "block before starting a new one."
         )
     tape = Tape(batch_size, share, _PRODUCTS[products])
+    tape.replays = memory == "split"
     recorder = Recorder(tape)
     try:
         with _uncompiled(), backward_unobserved(Recorder), recorder:
@@ -142,10 +144,8 @@ def _uncompiled() -> AbstractContextManager[object]:
 
 def _share(memory: Memory | float) -> float | None:
     """The share of bytes that `memory` stands for; None for all."""
-    if memory == "keep":
+    if memory in ("keep", "split"):
         return None
-    if memory == "split":
-        return SPLIT_SHARE
     if isinstance(memory, (int, float)) and not isinstance(memory, bool) and memory >= 0:
         return float(memory)
     raise ValueError(f"memory must be 'keep', 'split' or a share of at least 0, but memory={memory!r} was given.")
@@ -213,9 +213,11 @@ class Recorder(TorchDispatchMode):
         node = Node(func, known.rule, values, keyed, tuple(inputs), (), live, mutates)
         outs = out if isinstance(out, (tuple, list)) else (out,)
         lazy = func is _CLONE and live and (tensors[0].is_conj() or tensors[0].is_neg())
-        flags = [isinstance(v, Value) and v.needs_grad for v in values]
-        curved = live and known.rule is not None and known.rule.curved(flags)
-        node.outputs = tuple([self._give(t, node, i, curved, mutates) for i, t in enumerate(outs)])
+        curved = live and known.rule is not None and not self.tape.replays
+        if curved and known.rule is not None:
+            curved = known.rule.curved([isinstance(v, Value) and v.needs_grad for v in values])
+        holds = not self.tape.replays or known.random
+        node.outputs = tuple([self._give(t, node, i, curved, mutates, holds) for i, t in enumerate(outs)])
         if lazy and node.outputs[0] is not None:  # a lazy conjugate is written out below autograd, which marks nothing
             self._written_out.add(node.outputs[0])
         if mutates:
@@ -236,7 +238,8 @@ class Recorder(TorchDispatchMode):
             out = op(*args)
         node = Node(op, rule, values, {}, tuple(inputs), (), live, False)
         outs = out if isinstance(out, tuple) else (out,)
-        node.outputs = tuple([self._give(t, node, i, live, False) for i, t in enumerate(outs)])
+        holds = not self.tape.replays
+        node.outputs = tuple([self._give(t, node, i, live and holds, False, holds) for i, t in enumerate(outs)])
         self.tape.nodes.append(node)
         return out
 
@@ -279,8 +282,10 @@ class Recorder(TorchDispatchMode):
         self._known[id(tensor)] = (lambda: tensor, value)
         return value
 
-    def _give(self, tensor: Any, node: Node, index: int, curved: bool, mutates: bool) -> Value | None:
-        """Make the value of an output."""
+    def _give(
+        self, tensor: Any, node: Node, index: int, curved: bool, mutates: bool, holds: bool = True
+    ) -> Value | None:
+        """Make the value of an output; `holds`: its data, where the rule reads it."""
         if not isinstance(tensor, Tensor):
             return None
         value = Value(tuple(tensor.shape), tensor.dtype, node, index)
@@ -290,7 +295,7 @@ class Recorder(TorchDispatchMode):
         # What is made without gradients carries none, unless it is in the forward of a torch.autograd.Function.
         blind = not torch.is_grad_enabled()
         if node.live or mutates or blind:
-            rule = node.rule if node.live else None
+            rule = node.rule if node.live and holds else None
             keep = rule is not None and self._reads(node, rule, index, value)
             scalar = tensor.numel() == 1
             if keep or scalar:
@@ -347,7 +352,7 @@ class Recorder(TorchDispatchMode):
         """Hold the inputs that the rule will read, and every constant of an operation that carries gradients."""
         rule = known.rule
         wanted: set[int] = set()
-        if rule is not None:
+        if rule is not None and (not self.tape.replays or known.random):
             if rule.factors:
                 factors = [i for i in rule.factors if i < len(values) and isinstance(values[i], Value)]
                 for i in factors:

@@ -118,12 +118,13 @@ class Cut:
 def find_cut(tape: Tape, root: Value, moving: Iterable[Value], kind: Order) -> Cut:
     """How to cut the tape, or why that cannot be done; a tape of known structure is not looked at twice."""
     moving = set(moving)
-    key = _structure(tape, root, moving, kind)
+    computed = tape.computed_from(moving)
+    key = _structure(tape, root, moving, kind) if computed == moving else None
     known = None if key is None else _CUTS.get(key)
     if known is not None:
         _CUTS.move_to_end(key)
         return known
-    plan = analyse(tape, root, moving)
+    plan = analyse(tape, root, computed)
     if kind == "ggn":
         plan = gauss_newton(plan, root, moving)
     try:
@@ -516,7 +517,11 @@ def _piece_jet(s: Site) -> Jet:
     )
 
 
-_PIECE_RULE = Rule(Kind.LINEAR, _piece_jet, lambda s: s.arg(1))
+def _piece_again(s: Site, args: tuple[Any, ...], watched: bool) -> Tensor:
+    return first_samples(*args)
+
+
+_PIECE_RULE = Rule(Kind.LINEAR, _piece_jet, lambda s: s.arg(1), rerun=_piece_again)
 
 
 # -- the check --------------------------------------------------------------------------------------------------------
@@ -533,7 +538,7 @@ def _verify(tape: Tape, plan: Plan, cut: Cut) -> None:
         twin = builder.twin_node(node, step)
         tangents = {v: _dry(v) for v in twin.inputs if v.needs_grad}
         held = {v: _dry(v) for v in (*twin.inputs, *twin.outputs) if v is not None}
-        site = Site(twin, tangents, dict(tangents), held)
+        site = Site(twin, tangents, dict(tangents), held, watched=True)
         try:
             assert twin.rule is not None
             jets: Any = twin.rule.propagate(site)

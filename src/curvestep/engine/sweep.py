@@ -15,9 +15,11 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from curvestep._errors import DirectionError, MissingRuleError
 from curvestep.engine.analysis import analyse, gauss_newton
-from curvestep.engine.curvature import Curvature, Form, Order
+from curvestep.engine.curvature import Curvature, Form, Order, Precision
 from curvestep.engine.ledger import Ledger
-from curvestep.engine.rules.table import Jet, Kind, Site, Spread
+from curvestep.engine.precision import Dtypes, arriving, seeded, tensorfloat32, undone, working
+from curvestep.engine.replay import rerun
+from curvestep.engine.rules.table import Jet, Kind, Products, Site, Spread
 from curvestep.engine.subsample import cut_plan, find_cut
 
 if TYPE_CHECKING:
@@ -34,26 +36,42 @@ def curvature_sweep(
     form: Form,
     samples: float | None,
     kind: Order,
+    precision: Precision = "recorded",
 ) -> Curvature:
     """Run the sweep; see `Tape.curvature`."""
     check_direction(params, direction)
     # A mode that looks on may be tracing: what is read on the host then would be a constant of the trace.
     on_host = _watchers() == 0 and all(p.device.type == "cpu" for p in params)
-    with torch.no_grad(), _unwatched():
+    settings = tensorfloat32() if precision == "tf32" else nullcontext()
+    # two products need the digits of float32: the sum of the terms is what is left of larger ones
+    products = Products.NAIVE if precision == "tf32" else tape.products
+    with torch.no_grad(), _unwatched(), settings:
         seeds = seeds_of(tape, params, direction)
         root = tape.root
         plan, share = (None, 1.0) if samples is None else _part_of(tape, root, seeds, samples, kind)
         if plan is None:
-            plan = analyse(tape, root, seeds)
+            plan = analyse(tape, root, tape.computed_from(set(seeds)))
             if kind == "ggn":
                 plan = gauss_newton(plan, root, seeds)
+        if tape.replays and form == "auto":
+            form = "taylor"  # there are no cotangents to pair with
         ledger = Ledger(plan, root, form=form, per_sample=per_sample, share=share)
-        first: dict[Value, Tensor] = dict(seeds)
+        present: dict[Value, Tensor] | None = {} if tape.replays else None
+        first, scale = seeded(precision, plan, seeds)
         second: dict[Value, Tensor] = {}
         for index, node in enumerate(plan.steps):
             bends = plan.bends[index]
-            site = Site(node, first, second, first_only=not bends, products=tape.products, on_host=on_host)
-            for value, dy, ddy in outgoing(node, site, first, second):
+            if present is not None:
+                _compute(node, present)
+            reads: Dtypes | None = None
+            carries: Dtypes | None = None
+            d, dd = first, second
+            if precision != "recorded":
+                dtypes = working(precision, node, first, second)
+                reads, carries = dtypes.reads, dtypes.carries
+                d, dd = arriving(node, first, reads), arriving(node, second, reads)
+            site = Site(node, d, dd, present, first_only=not bends, products=products, on_host=on_host, reads=reads)
+            for value, dy, ddy in outgoing(node, site, d, dd, carries):
                 if dy is not None:
                     first[value] = dy
                 if ddy is None or not bends:
@@ -62,15 +80,37 @@ def curvature_sweep(
                     if not ledger.take_spread(value, ddy.terms, node.args[ddy.like]):
                         second[value] = ddy.terms.sum()
                 elif not ledger.take(node, value, ddy):
-                    second[value] = ddy.to(value.dtype)
+                    second[value] = ddy.to(carried_in(value, carries))
             _forget(plan, index, node, first, second)
-        return ledger.close(first.get(root), second.get(root))
+            if present is not None:
+                _drop(plan, index, node, present)
+        found = ledger.close(first.get(root), second.get(root))
+        return found if scale is None else undone(found, scale)
 
 
 def _unwatched() -> AbstractContextManager[object]:
     """Put dispatch modes aside, but for the one of `make_fx`: a pass that is being traced must be seen by it."""
     tracing = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
     return nullcontext() if tracing else _disable_current_modes()
+
+
+def _compute(node: Node, present: dict[Value, Tensor]) -> None:
+    """Compute the outputs of an operation again where the recording does not hold them."""
+    if all(v is None or v.data is not None for v in node.outputs):
+        return
+    for value, out in zip(node.outputs, rerun(node, Site(node, {}, {}, present), False), strict=False):
+        if value is not None and value.data is None:
+            present[value] = out
+
+
+def _drop(plan: Plan, index: int, node: Node, present: dict[Value, Tensor]) -> None:
+    """Drop what was computed again and no later operation reads."""
+    for value in node.inputs:
+        if plan.last_use[value] == index:
+            present.pop(value, None)
+    for value in node.outputs:
+        if value is not None and value not in plan.last_use:
+            present.pop(value, None)
 
 
 def _part_of(
@@ -98,7 +138,9 @@ def first_tangents(
     """First tangents of everything between the seeds and the root, at recorded or at replayed values."""
     first: dict[Value, Tensor] = dict(seeds)
     for node in tape.plan.steps:
-        for value, dy, _ in outgoing(node, Site(node, first, {}, present, first_only=True), first, {}):
+        for value, dy, _ in outgoing(
+            node, Site(node, first, {}, present, first_only=True, watched=present is not None), first, {}
+        ):
             if dy is not None:
                 first[value] = dy
     return first
@@ -113,7 +155,7 @@ def _forget(plan: Plan, index: int, node: Node, first: dict[Value, Tensor], seco
 
 
 def outgoing(
-    node: Node, site: Site, first: dict[Value, Tensor], second: dict[Value, Tensor]
+    node: Node, site: Site, first: dict[Value, Tensor], second: dict[Value, Tensor], carries: Dtypes | None = None
 ) -> Iterator[tuple[Value, Tensor | None, Tensor | Spread | None]]:
     """The jets that leave one operation, each in the shape of its output."""
     if not any(v in first or v in second for v in node.inputs):
@@ -129,11 +171,16 @@ def outgoing(
             continue
         if dy is not None and dy.shape != value.shape:
             dy = dy.expand(value.shape)
-        if dy is not None and dy.dtype != value.dtype:  # under autocast: statistics in float32, outputs in 16 bits
-            dy = dy.to(value.dtype)
+        if dy is not None and dy.dtype != carried_in(value, carries):
+            dy = dy.to(carried_in(value, carries))  # under autocast: statistics in float32, outputs in 16 bits
         if isinstance(ddy, torch.Tensor) and ddy.shape != value.shape:
             ddy = ddy.expand(value.shape)
         yield value, dy, ddy
+
+
+def carried_in(value: Value, carries: Dtypes | None) -> torch.dtype:
+    """The dtype of the tangents of a value behind the operation that made it."""
+    return value.dtype if carries is None else carries.get(value.dtype, value.dtype)
 
 
 def check_direction(params: Sequence[Tensor], direction: Sequence[Tensor]) -> None:

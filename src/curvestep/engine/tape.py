@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import RecordingError
-from curvestep.engine.curvature import Curvature, Form, Order
+from curvestep.engine.curvature import Curvature, Form, Order, Precision
 from curvestep.engine.geometry import Geometry, regather
 from curvestep.engine.opaque import Opaque, refuse_opaque
 from curvestep.engine.rules.table import Products, Rule
@@ -134,6 +134,7 @@ class Tape:
         self, batch_size: int | None = None, share: float | None = None, products: Products = Products.AUTO
     ) -> None:
         self.products = products
+        self.replays = False  # values between the leaves and the loss are not held but computed again by a pass
         self.nodes: list[Node] = []
         self.log = BackwardLog(share)
         self.leaves: dict[int, tuple[Tensor, Value]] = {}
@@ -209,6 +210,10 @@ class Tape:
         """How many samples the recording saw, or None where no sample axis was found."""
         return self.plan.batch
 
+    def computed_from(self, moving: set[Value]) -> set[Value]:
+        """The leaves from which a pass computes everything that it needs: those that move, or all in a replay."""
+        return {v for _, v in self.leaves.values() if v.needs_grad} if self.replays else moving
+
     @property
     def plan(self) -> Any:
         """What analysis found on the tape: made once, on first use."""
@@ -229,6 +234,7 @@ class Tape:
         form: Form = "auto",
         samples: float | None = None,
         kind: Order = "exact",
+        precision: Precision = "recorded",
     ) -> Curvature:
         """The exact second directional derivative of the recorded loss, or its generalised Gauss-Newton form.
 
@@ -267,6 +273,11 @@ class Tape:
             kind: "exact", or "ggn" for the generalised Gauss-Newton form. An activation behind the last weight belongs
                 to ℓ. A penalty in the loss counts in as far as it bends what was computed from a parameter without
                 reading one: of (w − w₀)², written so, the square counts; of w², written so, nothing does.
+            precision: the dtype of the tangents and their products. "recorded": that of each tensor, so float32 for a
+                net in float32, 16 bits where autocast ran in them. "float32": what was recorded in 16 bits is read as
+                float32. "bfloat16": products and what lies element by element between them in bfloat16; sums,
+                normalisations, softmax and losses in float32. "tf32": as "float32", products in TensorFloat-32 during
+                the pass on a device that has it, elsewhere in float32. Errors: docs/precision.md.
 
         Returns:
             A `Curvature`: `total` and `slope` are tensors of shape (); `per_sample` has shape (B,) and mean `total`.
@@ -276,7 +287,7 @@ class Tape:
             MissingRuleError: an operation between a parameter and the loss has no rule.
             DirectionError: params and direction do not match.
             SampleAxisError: no tensor has an axis of the stated `batch_size`.
-            ValueError: `form` or `kind` is none of those named, or `samples` is no count and no fraction.
+            ValueError: `form`, `kind` or `precision` is none of those named, or `samples` is no count and no fraction.
 
         Cost:
             One tangent pass: three products for every product of the forward (one in the first layer), two with
@@ -309,10 +320,16 @@ class Tape:
             raise ValueError(f"form must be one of {', '.join(get_args(Form))}, but form={form!r} was given.")
         if kind not in get_args(Order):
             raise ValueError(f"kind must be one of {', '.join(get_args(Order))}, but kind={kind!r} was given.")
+        if precision not in get_args(Precision):
+            raise ValueError(
+                f"precision must be one of {', '.join(get_args(Precision))}, but precision={precision!r} was given."
+            )
         if samples is not None:
             _check_samples(samples)
         self.require_visible()
-        return curvature_sweep(self, params, direction, per_sample=per_sample, form=form, samples=samples, kind=kind)
+        return curvature_sweep(
+            self, params, direction, per_sample=per_sample, form=form, samples=samples, kind=kind, precision=precision
+        )
 
     def loss_along(self, params: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]) -> Tensor:
         """The recorded loss at points of a line, on the same batch with the same random numbers.

@@ -123,7 +123,7 @@ def attention_jet(s: Site, mask: Tensor | None, causal: bool, scale: float | Non
         ddp: Tensor | None = None
         if ds is not None:
             centre = torch.linalg.vecdot(p, ds).unsqueeze(-1)
-            a = ds - centre if s.replayed else ds.sub_(centre)
+            a = ds - centre if s.watched else ds.sub_(centre)
             dp = p * a
             if not s.first_only:
                 dds = a.square_() if dds is None else dds.addcmul_(a, a)

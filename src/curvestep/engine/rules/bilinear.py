@@ -106,7 +106,7 @@ def bilinear_jet(
 
 def _value(site: Site, output: int, a: Tensor, b: Tensor) -> Tensor | None:
     """The value of the operation if the polarised form is to be used, else None."""
-    if site.products is Products.NAIVE or site.replayed:
+    if site.products is Products.NAIVE or site.watched:
         return None
     value = site.node.outputs[output]
     if value is None or a.dtype not in (torch.float32, torch.float64) or b.dtype != a.dtype or value.dtype != a.dtype:

@@ -109,9 +109,9 @@ def carried(site: Site, function: Callable[..., Any]) -> list[Jet]:
             first[own] = dx
         if ddx is not None:
             second[own] = ddx
-        if site._present is not None:
+        if site.watched:
             present[own] = tensor
-    _carry(tape, first, second, present if site._present is not None else None)
+    _carry(tape, first, second, present if site.watched else None)
     return [(None, None) if end is None else (first.get(end), second.get(end)) for end in ends]
 
 
@@ -123,7 +123,7 @@ def _carry(
     from curvestep.engine.sweep import outgoing
 
     for node in tape.nodes:
-        site = Site(node, first, second, present)
+        site = Site(node, first, second, present, watched=present is not None)
         if present is not None:  # all of it: constants of the function are not kept where nothing moves
             present.update((v, t) for v, t in zip(node.outputs, rerun(node, site, True), strict=False) if v is not None)
         if not any(v is not None and v.needs_grad for v in node.outputs):  # a comparison, or no tangent at all

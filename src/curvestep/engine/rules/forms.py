@@ -19,7 +19,7 @@ def recorded(site: Site) -> tuple[list[Any], dict[str, Any]]:
 
     def take(arg: Any) -> Any:
         if hasattr(arg, "needs_grad"):
-            return site.data(arg) if arg.data is not None else arg
+            return site.data(arg) if site.has(arg) else arg
         return [take(a) for a in arg] if isinstance(arg, list) else arg
 
     return [take(a) for a in site.node.args], {k: take(v) for k, v in site.node.kwargs.items()}
@@ -49,7 +49,7 @@ def jointly_linear(
                 return [None] * count
             for i, t in held.items():
                 value = site.arg(i)
-                put[i] = torch.zeros(value.shape, dtype=value.dtype, device=like.device) if t is None else t
+                put[i] = torch.zeros(value.shape, dtype=site.dtype(value), device=like.device) if t is None else t
             return _listed(call(*put, **options), count)
 
         return list(zip(through(site.first), through(site.second), strict=True))

@@ -96,7 +96,7 @@ def by_kernel(
 def _has_kernel(s: Site, x: Tensor, rstd: Tensor, dx: Tensor | None) -> bool:
     """Whether torch's backward kernels may be used: not watched by autograd, and no mixture of dtypes."""
     plain = x.dtype in (torch.float32, torch.float64) and rstd.dtype == x.dtype
-    return plain and dx is not None and dx.dtype == x.dtype and not s.replayed
+    return plain and dx is not None and dx.dtype == x.dtype and not s.watched
 
 
 def _by_formula(x: Tensor, dims: list[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:

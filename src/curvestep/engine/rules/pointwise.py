@@ -106,7 +106,7 @@ def _sigmoid_bend(s: Site, dx: Tensor, dy: Tensor) -> Tensor:
 
 def _silu_through(s: Site, t: Tensor) -> Tensor:
     x = s.x(0)
-    if not s.replayed:
+    if not s.watched:
         return aten.silu_backward(t, x)
     p = torch.sigmoid(x)  # autograd, which watches replays, knows no derivative of the kernel
     return t * (p + x * p * (1 - p))
@@ -493,8 +493,8 @@ register(aten.masked_fill.Tensor, Rule(Kind.LINEAR, _masked_fill, elementwise_ax
 def _cast(s: Site) -> Jet:
     value = s.node.outputs[0]
     assert value is not None
-    dx, ddx = s.d(0), s.dd(0)
-    return (None if dx is None else dx.to(value.dtype)), (None if ddx is None else ddx.to(value.dtype))
+    dx, ddx, dtype = s.d(0), s.dd(0), s.dtype(value)
+    return (None if dx is None else dx.to(dtype)), (None if ddx is None else ddx.to(dtype))
 
 
 register(aten._to_copy.default, Rule(Kind.LINEAR, _cast, elementwise_axis))
@@ -506,7 +506,7 @@ def _copy_into(s: Site) -> Jet:
     assert value is not None
 
     def move(t: Tensor | None) -> Tensor | None:
-        return None if t is None else t.to(value.dtype).expand(value.shape)
+        return None if t is None else t.to(s.dtype(value)).expand(value.shape)
 
     return move(s.d(1)), move(s.dd(1))
 
@@ -533,7 +533,7 @@ def _native_dropout(s: Site) -> list[Jet]:
     if train is False or p == 0:
         return [(s.d(0), s.dd(0)), (None, None)]
     scale = 0.0 if p == 1 else 1 / (1 - p)
-    mask = s.y(1).to(s.node.outputs[0].dtype) * scale  # type: ignore[union-attr]
+    mask = s.y(1).to(s.dtype(s.node.outputs[0])) * scale  # type: ignore[arg-type]
     return [(mul(s.d(0), mask), mul(s.dd(0), mask)), (None, None)]
 
 

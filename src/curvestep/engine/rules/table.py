@@ -12,7 +12,7 @@ of y; carried forward it is the Taylor pass. Zero tangents are `None`, so a rule
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -88,7 +88,9 @@ class Rule:
 class Site:
     """One operation on the tape together with the tangents that arrive at it: what a rule sees."""
 
-    __slots__ = ("_first", "_present", "_second", "first_only", "node", "on_host", "products")
+    __slots__ = (
+        "_first", "_present", "_read", "_reads", "_second", "first_only", "node", "on_host", "products", "watched",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -100,6 +102,8 @@ class Site:
         first_only: bool = False,
         products: Products = Products.NAIVE,
         on_host: bool = False,
+        watched: bool = False,
+        reads: Mapping[torch.dtype, torch.dtype] | None = None,
     ) -> None:
         self.node = node
         self._first = first
@@ -107,12 +111,10 @@ class Site:
         self._present = present  # values of a replay, which stand in for the recorded ones
         self.first_only = first_only  # ÿ will not be read: a rule may leave it out where that saves work
         self.products = products
+        self.watched = watched  # autograd will differentiate what a rule computes
+        self._reads = reads  # dtypes that stand for the recorded ones, those of the tangents given; None: the same
+        self._read: dict[Value, Tensor] = {}
         self.on_host = on_host  # a rule may read numbers: nothing waits for them and nothing is being traced
-
-    @property
-    def replayed(self) -> bool:
-        """Whether values of a replay stand in for the recorded ones."""
-        return self._present is not None
 
     def arg(self, index: int, default: Any = None) -> Any:
         """Argument `index` as recorded; tensors are values."""
@@ -134,8 +136,20 @@ class Site:
         assert value is not None
         return self.data(value)
 
+    def dtype(self, value: Value) -> torch.dtype:
+        """The dtype in which the rule works with a value and its tangents."""
+        return value.dtype if self._reads is None else self._reads.get(value.dtype, value.dtype)
+
     def data(self, value: Value) -> Tensor:
-        """The recorded tensor of a value, refused if it was overwritten since."""
+        """The recorded tensor of a value in the dtype of the pass, refused if it was overwritten since."""
+        if self._reads is None:
+            return self._recorded(value)
+        found = self._read.get(value)
+        if found is None:
+            found = self._read[value] = self._recorded(value).to(self.dtype(value))
+        return found
+
+    def _recorded(self, value: Value) -> Tensor:
         if self._present is not None and value in self._present:
             return self._present[value]
         tensor = value.data
@@ -148,8 +162,14 @@ class Site:
             )
         return tensor.detach() if tensor.requires_grad else tensor
 
+    def has(self, value: Value) -> bool:
+        """Whether the tensor of a value is at hand, or was and has been overwritten since."""
+        return value.data is not None or (self._present is not None and value in self._present)
+
     def held(self, value: Value) -> Tensor | None:
         """The recorded tensor of a value where it is at hand: neither dropped nor overwritten since."""
+        if self._present is not None and value in self._present:
+            return self._present[value]
         tensor = value.data
         if tensor is None or (value.version >= 0 and tensor._version != value.version):
             return None

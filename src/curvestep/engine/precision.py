@@ -1,0 +1,204 @@
+"""The dtypes in which a pass works: those of the recording, or others for its tangents and products.
+
+"recorded" leaves every tangent in the dtype of its tensor. Otherwise a pass *reads* recorded tensors and tangents that
+arrive at an operation in one dtype, and *carries* what leaves it in another, which need not be the same:
+
+| precision | operation | reads and works in | carries |
+|---|---|---|---|
+| "float32", "tf32" | any | 16-bit as float32, others as they are | the same |
+| "bfloat16" | a product of matrices, a convolution, attention | bfloat16 | bfloat16 |
+| | one element by element, a view, a pool | bfloat16 where all that moves arrives so, else float32 | the same |
+| | a normalisation | float32 | what arrives |
+| | any other: sums, softmax, losses, special functions | float32 | float32 |
+
+That is how autocast runs a forward pass; in difference to it a long sum always is one of float32.
+
+A curvature is homogeneous of degree 2 in the direction. Numbers of float16 end at 6e-8 and at 65,504, so a pass that
+has any measures along α d for a power of two α and divides by α². bfloat16 has the exponents of float32 and needs no
+such thing, and at lengths where float32 itself underflows, so does the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.curvature import Curvature, Precision
+from curvestep.engine.rules.alias import ALIAS_UPDATE
+from curvestep.engine.rules.table import functional_twin
+
+if TYPE_CHECKING:
+    from curvestep.engine.analysis import Plan
+    from curvestep.engine.tape import Node, Value
+
+aten = torch.ops.aten
+
+Dtypes = Mapping[torch.dtype, torch.dtype]  # of a recorded tensor or an arriving tangent → what stands for it
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Working:
+    """The dtypes of one operation.
+
+    Attributes:
+        reads: in which its rule reads what was recorded and what arrives.
+        carries: in which its tangents leave.
+    """
+
+    reads: Dtypes
+    carries: Dtypes
+
+
+_WIDE: Dtypes = {
+    torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64,
+}  # fmt: skip
+_SINGLE: Dtypes = {**_WIDE, torch.float64: torch.float32}
+_NARROW: Dtypes = dict.fromkeys((torch.float16, torch.float32, torch.float64), torch.bfloat16)
+
+_WIDENED = Working(_WIDE, _WIDE)
+_IN_SINGLE = Working(_SINGLE, _SINGLE)
+_IN_BFLOAT16 = Working(_NARROW, _NARROW)
+_SINGLE_INSIDE = Working(_SINGLE, _NARROW)
+
+#: Where the time of a pass goes.
+PRODUCTS = frozenset({
+    aten.mm.default, aten.bmm.default, aten.matmul.default, aten.mv.default, aten.addmm.default, aten.baddbmm.default,
+    aten.addmv.default, aten.linear.default, aten.convolution.default,
+    aten._scaled_dot_product_flash_attention_for_cpu.default, aten._scaled_dot_product_flash_attention.default,
+    aten._scaled_dot_product_efficient_attention.default, aten._scaled_dot_product_cudnn_attention.default,
+})  # fmt: skip
+
+#: What keeps the dtype of what arrives: no long sums, and no differences of nearly equal numbers but in f″.
+_AS_IT_COMES = frozenset({
+    aten.view.default, aten._unsafe_view.default, aten.reshape.default, aten._reshape_alias.default, aten.t.default,
+    aten.transpose.int, aten.permute.default, aten.expand.default, aten.squeeze.default, aten.squeeze.dim,
+    aten.squeeze.dims, aten.unsqueeze.default, aten.select.int, aten.slice.Tensor, aten.narrow.default,
+    aten.split.Tensor, aten.split_with_sizes.default, aten.unsafe_split.Tensor, aten.unsafe_split_with_sizes.default,
+    aten.unbind.int, aten.cat.default, aten.stack.default, aten.clone.default, aten.contiguous.default,
+    aten.alias.default, aten.flatten.using_ints, aten.constant_pad_nd.default, aten.flip.default, aten.roll.default,
+    aten.repeat.default, aten.as_strided.default, aten.diagonal.default, aten.tril.default, aten.triu.default,
+    aten.index.Tensor, aten.index_select.default, aten.gather.default, aten.embedding.default, aten.where.self,
+    aten.masked_fill.Scalar, aten.masked_fill.Tensor, aten._to_copy.default, aten.copy_.default, aten.copy.default,
+    aten.lift_fresh.default, ALIAS_UPDATE,
+    aten.native_dropout.default, aten.max_pool2d_with_indices.default, aten.avg_pool2d.default,
+    aten._adaptive_avg_pool2d.default, aten.relu.default, aten.leaky_relu.default, aten.hardtanh.default,
+    aten.threshold.default, aten.neg.default, aten.add.Tensor, aten.add.Scalar, aten.sub.Tensor, aten.sub.Scalar,
+    aten.rsub.Tensor, aten.rsub.Scalar, aten.mul.Tensor, aten.mul.Scalar, aten.div.Scalar,
+    aten.tanh.default, aten.sigmoid.default, aten.silu.default, aten.gelu.default, aten.softplus.default,
+})  # fmt: skip
+
+#: Normalisations: their statistics are long sums, and what they return has as many elements as what they are given.
+_RETURNS_WHAT_CAME = frozenset({
+    aten.native_batch_norm.default, aten.cudnn_batch_norm.default, aten.miopen_batch_norm.default,
+    aten._native_batch_norm_legit.default, aten.native_layer_norm.default, aten.native_group_norm.default,
+    aten._fused_rms_norm.default,
+})  # fmt: skip
+
+
+def working(precision: Precision, node: Node, first: Mapping[Value, Tensor], second: Mapping[Value, Tensor]) -> Working:
+    """The dtypes of an operation, given the tangents so far; not for "recorded"."""
+    if precision != "bfloat16":
+        return _WIDENED
+    if _any_complex(node):
+        return _IN_SINGLE
+    if _is_one_of(node.op, PRODUCTS):
+        return _IN_BFLOAT16
+    found = [t.dtype for v in node.inputs for held in (first, second) if (t := held.get(v)) is not None]
+    if any(dtype is not torch.bfloat16 for dtype in found):
+        return _IN_SINGLE
+    if _is_one_of(node.op, _AS_IT_COMES):
+        return _IN_BFLOAT16
+    return _SINGLE_INSIDE if _is_one_of(node.op, _RETURNS_WHAT_CAME) else _IN_SINGLE
+
+
+def _is_one_of(op: Any, those: frozenset[Any]) -> bool:
+    """Whether an operation, or the one that it does in place, is among them."""
+    return op in those or (hasattr(op, "_schema") and functional_twin(op) in those)
+
+
+def _any_complex(node: Node) -> bool:
+    return any(v is not None and v.dtype.is_complex for v in (*node.inputs, *node.outputs))
+
+
+def arriving(node: Node, tangents: Mapping[Value, Tensor], reads: Dtypes) -> dict[Value, Tensor]:
+    """The tangents at the inputs of an operation, in the dtypes in which it works."""
+    return {v: t.to(reads.get(t.dtype, t.dtype)) for v in node.inputs if (t := tangents.get(v)) is not None}
+
+
+
+
+# -- TensorFloat-32 ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def tensorfloat32() -> Iterator[None]:
+    """Have float32 products run in TensorFloat-32 on devices that do; put the settings back whatever happens."""
+    backends = torch.backends
+    found = [
+        (setting, str(setting.fp32_precision), str(above.fp32_precision))
+        for setting, above in (
+            (backends.cuda.matmul, backends), (backends.cudnn.conv, backends.cudnn),
+            (backends.mkldnn.matmul, backends.mkldnn), (backends.mkldnn.conv, backends.mkldnn),
+        )
+    ]  # fmt: skip
+    try:
+        for setting, own, _ in found:
+            if own != "tf32":
+                setting.fp32_precision = "tf32"
+        yield
+    finally:
+        for setting, own, inherited in found:
+            if own != "tf32":  # what was inherited goes on to be, or a later change above would not be heard
+                setting.fp32_precision = "none" if own == inherited else own
+
+
+# -- directions for float16 -------------------------------------------------------------------------------------------
+
+#: Length of the direction in a pass with float16. ‖ẋ‖ ≤ ‖V‖ ‖x‖ and ‖V ẋ‖ ≤ ‖V‖² ‖x‖, so with a length of 2⁴ neither
+#: overflows as long as ‖x‖ < 256 a sample, and elements of a direction of 10⁸ are 2 · 10⁻³, which float16 still has whole.
+_LENGTH = 4
+
+
+def has_float16(plan: Plan) -> bool:
+    """Whether a tangent of the pass would be one of float16 as recorded."""
+    return any(v is not None and v.dtype is torch.float16 for node in plan.steps for v in node.outputs)
+
+
+def unit_seeds(seeds: Mapping[Value, Tensor]) -> tuple[dict[Value, Tensor], Tensor]:
+    """The direction times a power of two α that makes its length about 2⁴, and α; nothing waits for a device."""
+    place = next(iter(seeds.values())).device
+    lengths = [torch.linalg.vector_norm(d, dtype=torch.float32).to(place) for d in seeds.values()]
+    _, exponent = torch.frexp(torch.linalg.vector_norm(torch.stack(lengths)))
+    one = torch.ones((), device=place)
+    scale = torch.ldexp(one, _LENGTH - exponent)
+    scale = torch.where(torch.isfinite(scale) & (scale > 0), scale, one)
+    return {v: d * scale.to(d.device) for v, d in seeds.items()}, scale
+
+
+def undone(found: Curvature, scale: Tensor) -> Curvature:
+    """The curvature along d from that along α d."""
+
+    def over(t: Tensor) -> Tensor:
+        return t / scale.to(t.device)
+
+    return replace(
+        found,
+        total=over(over(found.total)),  # one after the other: α² may be more than float32 has
+        slope=over(found.slope),
+        per_sample=None if found.per_sample is None else over(over(found.per_sample)),
+    )
+
+
+def seeded(
+    precision: Precision, plan: Plan, seeds: Mapping[Value, Tensor]
+) -> tuple[dict[Value, Tensor], Tensor | None]:
+    """The tangents with which a pass begins and their scale; None where that is 1."""
+    if precision != "recorded" or not seeds or not has_float16(plan):
+        return dict(seeds), None
+    return unit_seeds(seeds)
