@@ -38,6 +38,9 @@ class Batch:
     def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Batch:
         """Take the arguments apart.
 
+        Returns:
+            Their tensors and the rest.
+
         Raises:
             NotCompiled: an argument is neither a tensor, a plain value nor a container of such.
         """

@@ -48,7 +48,8 @@ class GroupPlan:
     def key(self) -> tuple[Any, ...]:
         """What of it a graph is traced for."""
         ids = tuple([id(p) for p in self.parameters])
-        return self.direction, ids, self.counts, self.moves, self.scaled, self.decays
+        layouts = tuple([(t.stride(), t.dtype) for state in self.states for t in state.values()])
+        return self.direction, ids, self.counts, layouts, self.moves, self.scaled, self.decays
 
 
 def plan_groups(optimizer: AbstractCurvestepOptimizer, ell: float) -> list[GroupPlan]:

@@ -23,7 +23,7 @@ from curvestep.optim.compiled.backend import Backend, Compiled, compile_graph
 from curvestep.optim.compiled.guards import Batch, Function, autocast_key
 from curvestep.optim.compiled.plan import GroupPlan, Numbers, plan_groups
 from curvestep.optim.compiled.refusal import NotCompiled
-from curvestep.optim.compiled.trace import Traced, trace
+from curvestep.optim.compiled.trace import CURVATURES, MEASURED, Traced, trace
 from curvestep.steprules import StepChoice, StepRule
 
 if TYPE_CHECKING:
@@ -102,13 +102,13 @@ class CompiledStep:
     def _compiled(self, ell: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """Take the step with a graph, made now if there is none that fits."""
         optimizer = self._optimizer
-        rule, rule_state = optimizer._rule(optimizer.param_groups), optimizer._rule_state()
+        rule, rule_state = optimizer._current_rule(), optimizer._rule_state()
         self._require_compilable(rule)
         batch = Batch.of(args, kwargs)
         plans = plan_groups(optimizer, ell)
         numbers = Numbers(plans, optimizer.param_groups, ell)
-        needs = rule.needs_at(rule_state)
-        how = Measurement.of(optimizer.param_groups[0], announced=optimizer._announces_whole_batch)
+        needs = rule.needs_at(rule_state) & MEASURED
+        how = optimizer._measurement()
         program = self._program(batch, plans, numbers, needs, how)
         scalars, loss, *outputs = program.run(*_inputs(batch, plans, numbers, program.traced))
         optimizer.last_step = self._take(program.traced, rule, rule_state, ell, scalars.tolist(), outputs)
@@ -121,9 +121,7 @@ class CompiledStep:
         self, batch: Batch, plans: Sequence[GroupPlan], numbers: Numbers, needs: frozenset[Need], how: Measurement
     ) -> Program:
         """Find the graph that was traced for these arguments, options and modules, or make it."""
-        # A set of needs differs from another one only in what the graph measures.
-        measures = bool(needs & {Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
-        key = (batch.key, tuple([plan.key for plan in plans]), measures, how, autocast_key())
+        key = (batch.key, tuple([plan.key for plan in plans]), needs, how, autocast_key())
         try:
             found = self._programs.setdefault(key, [])
         except TypeError as why:
@@ -166,7 +164,9 @@ class CompiledStep:
         from curvestep.optim._shell import _record_of
 
         optimizer = self._optimizer
-        loss, gradient_norm_sq, parameter_norm_sq, slope, direction_norm_sq, *curvatures = scalars
+        loss, gradient_norm_sq, slope, direction_norm_sq, *others = scalars
+        parameter_norm_sq = others.pop(0) if Need.PARAMETER_NORM in traced.needs else math.nan
+        curvatures = others if traced.needs & CURVATURES else [None, None]
         if not math.isfinite(loss):
             return optimizer._stopped(Outcome.NON_FINITE_LOSS, ell, loss=loss)
         if not math.isfinite(gradient_norm_sq):
@@ -176,8 +176,8 @@ class CompiledStep:
         probe = Probe(
             loss=loss,
             slope=slope,
-            curvature=curvatures[0] if traced.measures else None,
-            absolute_curvature=curvatures[1] if traced.measures else None,
+            curvature=curvatures[0],
+            absolute_curvature=curvatures[1],
             direction_norm_sq=direction_norm_sq,
             parameter_norm_sq=parameter_norm_sq,
             gradient_norm_sq=gradient_norm_sq,
@@ -234,7 +234,7 @@ class CompiledStep:
         optimizer = self._optimizer
         if rule.needs & _ALONG_A_LINE:
             raise NotCompiled("its step rule looks at the loss further along the line, where it goes by what it finds")
-        if hooks_of(optimizer):
+        if _hooked(optimizer):
             raise NotCompiled("hooks are registered that expect gradients in p.grad, and a compiled step makes none")
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             raise NotCompiled("several processes train together, and their gradients meet on the way to p.grad")
@@ -260,12 +260,12 @@ class CompiledStep:
         return loss.detach().reshape(())
 
 
-def hooks_of(optimizer: AbstractCurvestepOptimizer) -> bool:
+def _hooked(optimizer: AbstractCurvestepOptimizer) -> bool:
     """Whether something waits for the optimizer's step, or for gradients to arrive in p.grad."""
     return bool(
         optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
-        or any(p._post_accumulate_grad_hooks for p in optimizer._parameters())
+        or any([p._post_accumulate_grad_hooks or p._backward_hooks for p in optimizer._parameters()])
     )
 
 

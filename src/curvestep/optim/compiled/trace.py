@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
-
 
 from curvestep._numerics import as_dtype, dot, working_dtype
 from curvestep._probe import Need
@@ -23,6 +22,11 @@ from curvestep.optim.compiled.guards import Batch, Function, Guards, Seen, watch
 from curvestep.optim.compiled.lifting import Lifting, inputs_first
 from curvestep.optim.compiled.plan import GroupPlan, Numbers
 from curvestep.optim.compiled.refusal import NotCompiled
+
+#: What is measured on the recording.
+CURVATURES = frozenset({Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
+#: What a graph measures or leaves out.
+MEASURED = CURVATURES | {Need.PARAMETER_NORM}
 
 
 @final
@@ -39,14 +43,14 @@ class Traced:
         captured: tensors that the function closes over, parameters and buffers above all: read anew at every call.
         parts: for each group that has a gradient which one it is, and its parameters with a gradient.
         guards: what else it was traced for.
-        measures: whether the scalars include the curvature.
+        needs: what the scalars are beside the loss, ‖g‖², ⟨g, d⟩ and ‖d‖²: ‖θ‖², and the curvatures.
     """
 
     graph: GraphModule
     captured: list[Tensor]
     parts: list[TracedPart]
     guards: Guards
-    measures: bool
+    needs: frozenset[Need]
 
 
 @final
@@ -97,8 +101,7 @@ def trace(
     given = [*batch.tensors, *states, *([] if numbers.tensor is None else [numbers.tensor])]
     parts: list[TracedPart] = []
     seen = Seen()
-    measures = bool(needs & {Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
-
+    measures = bool(needs & CURVATURES)
     lifting = Lifting()
 
     def step(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -115,10 +118,10 @@ def trace(
             found = torch.autograd.grad(loss, leaves, allow_unused=True)
         by_leaf = {id(leaf): gradient for leaf, gradient in zip(leaves, found, strict=True)}
         with lifting:
-            return _outputs(loss.detach().reshape(()), by_leaf, plans, held, scalars, tape, parts, how)
+            return _outputs(loss.detach().reshape(()), by_leaf, plans, held, scalars, tape, parts, needs, how)
 
     try:
-        with _quiet_caches(), watching(seen), torch.no_grad():
+        with _nested_compilers_off(), _quiet_caches(), watching(seen), torch.no_grad():
             graph = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
     finally:
         assigned = seen.give_back()
@@ -126,12 +129,13 @@ def trace(
         raise NotCompiled(f"the function assigns a tensor to {assigned}, which a graph would do only once")
     inputs_first(graph)
     used = [part for part in parts if part.members]
-    return Traced(graph, lifting.captured, used, Guards(seen, lifting.captured), measures)
+    return Traced(graph, lifting.captured, used, Guards(seen, lifting.captured), needs)
 
 
 def _outputs(
-    loss: Tensor, by_leaf: dict[int, Tensor | None], plans: Sequence[GroupPlan], held: list[list[dict[str, Tensor]]],
-    scalars: dict[tuple[Any, ...], Tensor], tape: Tape | None, parts: list[TracedPart], how: Measurement,
+    loss: Tensor, by_leaf: Mapping[int, Tensor | None], plans: Sequence[GroupPlan], held: list[list[dict[str, Tensor]]],
+    scalars: dict[tuple[Any, ...], Tensor], tape: Tape | None, parts: list[TracedPart],
+    needs: frozenset[Need], how: Measurement,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Return what the graph returns, and enter the parts."""
     gradients: list[Tensor] = []  # of what moves
@@ -165,27 +169,31 @@ def _outputs(
             if plan.scaled:
                 share = scalars["share", plan.index]
                 direction = [d * as_dtype(share, d.dtype) for d in direction]
-            direction = [as_dtype(d, p.dtype) for d, p in zip(direction, chosen, strict=True)]
+            direction = [_laid_out(as_dtype(d, p.dtype), p) for d, p in zip(direction, chosen, strict=True)]
             gradients += own
             directions += direction
             moving += chosen
             if plan.decays:
                 bends.append(scalars["decay", plan.index] * dot(direction, direction))
             outputs += direction
-        outputs += [following[n] for i, following in zip(members, proposal.following, strict=True) for n in states[i]]
+        for i, following in zip(members, proposal.following, strict=True):
+            outputs += [_laid_out(following[name], state) for name, state in states[i].items()]
         parts.append(TracedPart(plan, members))
     if not moving:
         raise NotCompiled("no parameter that moves has a gradient")
-    flat = [p.detach() for p in moving]
+    device = loss.device
     measured = [
-        loss + sum(term.to(loss.device) for term in penalties), sum(gradient_norm_sq), dot(flat, flat),
+        loss + sum(term.to(device) for term in penalties), sum(term.to(device) for term in gradient_norm_sq),
         dot(gradients, directions), dot(directions, directions),
     ]  # fmt: skip
+    if Need.PARAMETER_NORM in needs:
+        flat = [p.detach() for p in moving]
+        measured.append(dot(flat, flat))
     if tape is not None:
         measured += _curvature(tape, moving, directions, bends, how)
         tape.release()
-    wide = torch.float32 if loss.device.type == "mps" else torch.float64  # keeps every bit of what it is given
-    return torch.stack([torch.as_tensor(s).to(loss.device, wide) for s in measured]), loss, *outputs
+    wide = torch.float32 if device.type == "mps" else torch.float64  # keeps every bit of what it is given
+    return torch.stack([scalar.to(device, wide) for scalar in measured]), loss, *outputs
 
 
 def _curvature(
@@ -207,6 +215,13 @@ def _curvature(
     return [total, per_sample.abs().mean()]
 
 
+def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor with the strides of another one: the next call finds it where this one found that."""
+    if tensor.stride() == like.stride():
+        return tensor
+    return torch.empty_strided(like.shape, like.stride(), dtype=tensor.dtype, device=tensor.device).copy_(tensor)
+
+
 def _require_loss(loss: Any) -> None:
     """Refuse what is not one number that can be differentiated."""
     if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
@@ -219,6 +234,17 @@ def _dense(gradient: Tensor | None, parameter: Tensor) -> Tensor:
     if gradient.layout is not torch.strided:
         raise NotCompiled(f"a parameter of shape {tuple(parameter.shape)} has a gradient of layout {gradient.layout}")
     return as_dtype(gradient.detach(), working_dtype(parameter.dtype))
+
+
+@contextmanager
+def _nested_compilers_off() -> Iterator[None]:
+    """Have a model that is compiled already run its operations one by one, where this graph's tracer sees them."""
+    import torch._dynamo as dynamo
+
+    unseen = dynamo.config.patch(error_on_nested_fx_trace=False)
+    with torch.compiler.set_stance("force_eager"), unseen, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using `torch.compile")  # that hooks on all modules come too late for it
+        yield
 
 
 @contextmanager
