@@ -243,7 +243,7 @@ def squares(tensors: Tensors) -> list[Tensor]:
 
 def on_host(tensors: Tensors) -> bool:
     """Whether all tensors lie in the memory of the host, where reading a number waits for nothing."""
-    return all(tensor.is_cpu for tensor in tensors)
+    return all([tensor.is_cpu for tensor in tensors])
 
 
 def to_host(*scalars: Tensor) -> list[float]:

@@ -88,7 +88,9 @@ def _dense_gradient(owner: str, parameter: Tensor) -> Tensor:
             f"layout {gradient.layout}: build the embedding with sparse=False."
         )
         raise CurvestepError(msg)
-    return as_dtype(gradient.detach(), working_dtype(parameter.dtype))
+    if gradient.requires_grad:  # left by create_graph=True
+        gradient = gradient.detach()
+    return as_dtype(gradient, working_dtype(parameter.dtype))
 
 
 def penalty(parts: Sequence[Part], loss: Tensor) -> Tensor:

@@ -149,8 +149,11 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             CurvestepError: A gradient is sparse, or a GradScaler is used in a way that hides its scale.
 
         Cost:
-            One tangent pass over the recording, one tensor the size of the parameters for the direction and as many
-            again as it has averages while it is computed, and two host synchronisations.
+            Where something is measured, what the rule's measurements cost on the recording (a tangent pass for the
+            curvature), and copies of the direction's averages until the step is known to go ahead. Elsewhere the
+            averages are written in place on the CPU: the gradient is read once to see that it is finite, then it and
+            the averages once, the direction twice. Always a tensor the size of the parameters for the direction, and
+            one host synchronisation on a device; losses along a line add their own.
         """
         with torch.no_grad():
             scale = self._loss_scale(closure)
@@ -177,7 +180,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
                     tape.release()
             elif closure is not None:
                 # A closure that returns no loss must not work on measured steps and fail on the others.
-                loss = _returned_loss(returned) if self._needs_loss or returned is not None else None
+                loss = _returned_loss(returned) if returned is not None or self._needs_loss else None
                 self.last_step = self._take(None, loss, scale)
             elif unrecorded:
                 loss = None

@@ -164,10 +164,9 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
         # state that holds what is not finite: a step that was carried out has shown that none does.
         if not self._seen_finite:
             return False
-        index, part = min(
-            ((index, part) for part in parts for index in range(len(part.parameters))),
-            key=lambda place: place[1].parameters[place[0]].numel(),
-        )
+        part = parts[0]
+        sizes = [parameter.numel() for parameter in part.parameters]
+        index = sizes.index(min(sizes))
         at = slice(index, index + 1)
         one = Part(part.group, part.direction, part.parameters[at], part.gradients[at], part.states[at])
         (norm_sq,) = sums_to_host(squares(scaled(one, one.direction.propose(one.gradients, one.states).direction, ell)))

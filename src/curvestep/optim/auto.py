@@ -60,8 +60,8 @@ class Auto(AbstractCurvestepOptimizer):
 
     Cost:
         On one step of eight a recording and a tangent pass over a quarter of the batch, on the others nothing is
-        recorded: docs/overhead.md has the measured ratio. Three tensors of state a parameter; two tensors a parameter
-        while the step is taken.
+        recorded: docs/overhead.md has the measured ratio. Three tensors of state a parameter; while the step is taken
+        one tensor a parameter, or three where it is measured or the parameters are not on the CPU.
 
     Example:
         The first step is the shorter of the two. ½ mean_s (θ − x_s)² from θ = 2 has its minimum at 3, a step of 1

@@ -92,7 +92,7 @@ class Ceiling:
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
         """What the step after ``state`` needs."""
-        return self.rule.needs_at(_inner(state))
+        return self.rule.needs_at(state)
 
     def init(self) -> RuleState:
         """Return the state of the rule inside and a count of 0."""
@@ -106,11 +106,11 @@ class Ceiling:
         if not choice.advances:
             return replace(choice, state=state)
         count = int(state[CEILING_COUNT]) + 1
-        choice = replace(choice, state={**choice.state, CEILING_COUNT: count})
+        rescaling, outcome = choice.rescaling, choice.outcome
         highest = self.peak * min(count / self.warmup, math.sqrt(self.warmup / count)) / ell
-        if not choice.outcome.moved or choice.rescaling <= highest:
-            return choice
-        return replace(choice, rescaling=highest, outcome=Outcome.UNDER_CEILING)
+        if rescaling > highest and outcome.moved:
+            rescaling, outcome = highest, Outcome.UNDER_CEILING
+        return StepChoice(rescaling, choice.lipschitz, outcome, {**choice.state, CEILING_COUNT: count}, advances=True)
 
 
 def _inner(state: RuleState) -> RuleState:

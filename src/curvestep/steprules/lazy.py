@@ -107,10 +107,12 @@ class Lazy:
         if not choice.advances:
             return replace(choice, state=state)
         held = not measures and choice.outcome is Outcome.TAKEN
-        return replace(
-            choice,
+        return StepChoice(
+            rescaling=choice.rescaling,
+            lipschitz=choice.lipschitz,
             outcome=Outcome.CURVATURE_HELD if held else choice.outcome,
             state={**own, **choice.state, LAZY_COUNT: int(state[LAZY_COUNT]) + 1},
+            advances=True,
         )
 
     def _is_due(self, state: RuleState) -> bool:
