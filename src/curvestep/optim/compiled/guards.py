@@ -32,7 +32,7 @@ class Batch:
     tensors: list[Tensor]
     key: tuple[Any, ...]
     _leaves: list[Any]
-    _spec: TreeSpec
+    _spec: TreeSpec | None
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Batch:
@@ -44,7 +44,10 @@ class Batch:
         Raises:
             NotCompiled: an argument is neither a tensor, a plain value nor a container of such.
         """
-        leaves, spec = tree_flatten((args, kwargs))
+        if not kwargs and all([type(arg) is Tensor for arg in args]):  # the usual case, without a tree's cost
+            leaves, spec = list(args), None
+        else:
+            leaves, spec = tree_flatten((args, kwargs))
         tensors: list[Tensor] = []
         parts: list[Any] = [spec]
         for leaf in leaves:
@@ -63,6 +66,8 @@ class Batch:
 
     def filled(self, tensors: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments with other tensors in place of those of the call."""
+        if self._spec is None:
+            return tuple(tensors), {}
         given = iter(tensors)
         return self._spec.unflatten([next(given) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves])
 
