@@ -14,7 +14,7 @@ Form = Literal["auto", "tangent", "taylor"]
 Order = Literal["exact", "ggn"]
 
 #: In which dtypes a pass works, see `curvestep.engine.precision`.
-Precision = Literal["recorded", "float32", "bfloat16", "tf32"]
+Precision = Literal["recorded", "float64", "float32", "bfloat16", "tf32"]
 
 
 @final

@@ -277,10 +277,12 @@ class Tape:
                 net in float32, 16 bits where autocast ran in them. "float32": what was recorded in 16 bits is read as
                 float32. "bfloat16": products and what lies element by element between them in bfloat16; sums,
                 normalisations, softmax and losses in float32. "tf32": as "float32", products in TensorFloat-32 during
-                the pass on a device that has it, elsewhere in float32. Errors: docs/precision.md.
+                the pass on a device that has it, elsewhere in float32. "float64": everything is read as float64, a
+                truth for the rounding of the pass alone. docs/precision.md has the errors of each.
 
         Returns:
-            A `Curvature`: `total` and `slope` are tensors of shape (); `per_sample` has shape (B,) and mean `total`.
+            A `Curvature`: `total` and `slope` are tensors of shape (); `per_sample` has shape (B,) and mean `total`. Of
+            the loss's dtype, or wider where the pass is.
 
         Raises:
             RecordingError: backward did not run, ran twice, or a stored tensor was overwritten since.
