@@ -14,7 +14,7 @@ from torch import Tensor
 from curvestep import _numerics
 from curvestep._numerics import dots, squared_norm, squares, to_host
 from curvestep._probe import LineSample, Need, Probe
-from curvestep.engine import Order, Tape
+from curvestep.engine import Order, Precision, Tape
 from curvestep.optim._parts import Part
 
 #: What is measured on the recording; everything else is known from the loss and the gradient.
@@ -24,6 +24,8 @@ ON_TAPE = frozenset({Need.CURVATURE, Need.ABSOLUTE_CURVATURE, Need.LINE})
 SAMPLES = "curvature_samples"
 CURVATURE = "curvature"
 EVERY = "curvature_every"
+BETA3 = "beta3"
+PRECISION = "curvature_precision"
 
 _NO_SAMPLES = (
     "The recording shows no axis along which samples are lined up, so the loss is taken as that of a single sample: "
@@ -47,11 +49,13 @@ class Measurement:
         kind: The loss's own second derivative, or its generalised Gauss-Newton form.
         announced: Whether to say so where the batch cannot be cut and all of it is measured. A person who asked for a
             part wants to know; one who chose nothing can do nothing about it.
+        precision: The dtypes of its tangents and products.
     """
 
     samples: int | float | None = None
     kind: Order = "exact"
     announced: bool = True
+    precision: Precision = "recorded"
 
     @classmethod
     def of(cls, options: dict[str, Any], *, announced: bool = True) -> Measurement:
@@ -70,7 +74,14 @@ class Measurement:
         if kind not in get_args(Order):
             msg = f"curvature must be 'exact' or 'ggn', but curvature={kind!r} was given."
             raise ValueError(msg)
-        return cls(samples, kind, announced)
+        precision = options.get(PRECISION, "recorded")
+        if precision not in get_args(Precision):
+            msg = (
+                f"curvature_precision must be one of {', '.join(get_args(Precision))}, but "
+                f"curvature_precision={precision!r} was given."
+            )
+            raise ValueError(msg)
+        return cls(samples, kind, announced, precision)
 
 
 def along(
@@ -105,7 +116,7 @@ def _curvatures(
     with warnings.catch_warnings() if not how.announced else nullcontext():
         if not how.announced:
             warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
-        found = tape.curvature(parameters, flat, samples=how.samples, kind=how.kind)
+        found = tape.curvature(parameters, flat, samples=how.samples, kind=how.kind, precision=how.precision)
     total, per_sample = found.total, found.per_sample
     if per_sample is None:
         warnings.warn(_NO_SAMPLES, stacklevel=5)

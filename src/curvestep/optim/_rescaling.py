@@ -17,6 +17,7 @@ RULE_OPTIONS = (
     "curvature",
     "curvature_samples",
     "curvature_every",
+    "curvature_precision",
     "averaging",
 )
 

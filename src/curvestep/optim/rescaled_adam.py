@@ -8,7 +8,7 @@ from typing import Any, final
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction
-from curvestep.engine import Order
+from curvestep.engine import Order, Precision
 from curvestep.optim._rescaling import RULE_OPTIONS, rescaling_rule
 from curvestep.optim._shell import AbstractCurvestepOptimizer
 from curvestep.steprules import Slope, StepRule
@@ -62,6 +62,8 @@ class RescaledAdam(AbstractCurvestepOptimizer):
             None for all.
         curvature_every: From how many steps to the next it is measured (`curvestep.steprules.Lazy`); above 1 only with
             a short `max_relative_step`.
+        curvature_precision: The dtypes in which it is measured: "recorded", "float32" (where the forward ran in 16
+            bits), "bfloat16", "tf32" or "float64", see `curvestep.Tape.curvature`.
         averaging: γ, at least 0, of the averaged weights that `averaged()` gives; None: none are kept.
 
     Raises:
@@ -115,6 +117,7 @@ class RescaledAdam(AbstractCurvestepOptimizer):
         curvature: Order = "exact",
         curvature_samples: float | None = None,
         curvature_every: int = 1,
+        curvature_precision: Precision = "recorded",
         averaging: float | None = None,
     ) -> None:
         options = {
@@ -132,6 +135,7 @@ class RescaledAdam(AbstractCurvestepOptimizer):
             "curvature": curvature,
             "curvature_samples": curvature_samples,
             "curvature_every": curvature_every,
+            "curvature_precision": curvature_precision,
             "averaging": averaging,
         }
         super().__init__(params, options)
