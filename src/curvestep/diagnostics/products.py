@@ -9,7 +9,9 @@ import torch
 
 from curvestep.diagnostics.diagnosis import Products
 from curvestep.diagnostics.operations import is_decomposition
+from curvestep.engine.rules.bilinear import worth_it
 from curvestep.engine.rules.table import Kind
+from curvestep.engine.rules.table import Products as Wanted
 
 if TYPE_CHECKING:
     from curvestep.engine.analysis import Plan
@@ -29,6 +31,8 @@ _FACTORS: dict[Any, tuple[int, int]] = {
     aten.addmv.default: (1, 2),
     aten.convolution.default: (0, 1),
 }
+# Whose rule can take its first tangent from the value that is at hand (`curvestep.engine.rules.bilinear`).
+_POLARISED = (aten.mm.default, aten.addmm.default, aten.linear.default, aten.convolution.default)
 _ATTENTION = (
     "aten._scaled_dot_product_flash_attention_for_cpu.default",
     "aten._scaled_dot_product_flash_attention.default",
@@ -37,7 +41,7 @@ _ATTENTION = (
 )
 
 
-def count_products(tape: Tape, plan: Plan, moving: set[Value]) -> Products:
+def count_products(tape: Tape, plan: Plan, moving: set[Value], share: float = 1.0) -> Products:
     """Count what each pass multiplies.
 
     A product y = A·B costs one in the forward, one more in the backward for each factor that requires a gradient, and
@@ -48,6 +52,8 @@ def count_products(tape: Tape, plan: Plan, moving: set[Value]) -> Products:
         tape: the recording.
         plan: its analysis for the moving leaves.
         moving: the moving leaves.
+        share: of the samples, for a pass that is cut to them: what is quicker depends on the size. The multiply-adds
+            are those of all samples nevertheless.
 
     Returns:
         Numbers and multiply-adds.
@@ -74,6 +80,8 @@ def count_products(tape: Tape, plan: Plan, moving: set[Value]) -> Products:
             a, b = (node.args[i] for i in factors)
             moves = (a in first, b in first) if node in on_path else (False, False)
             tangent = sum(moves) + all(moves) + (a in carried) + (b in carried)
+            if all(moves) and _is_polarised(tape.products, node, a, b, share):
+                tangent -= 1
             count(_multiply_adds(node, a, b), 1, (a.needs_grad + b.needs_grad) if node.live else 0, tangent)
         elif attention:
             q, k, v = node.args[:3]
@@ -104,6 +112,23 @@ def _step(
         if (bends or carried) and not paired:
             second.add(value)
     return carried
+
+
+def _is_polarised(wanted: Wanted, node: Node, a: Value, b: Value, share: float) -> bool:
+    """Whether the rule takes two products where both factors move."""
+    value = node.outputs[0]
+    if node.op not in _POLARISED or wanted is Wanted.NAIVE or value is None or value.data is None:
+        return False
+    if node.op is aten.addmm.default and (node.kwargs.get("beta", 1), node.kwargs.get("alpha", 1)) != (1, 1):
+        return False
+    if a.dtype not in (torch.float32, torch.float64) or not a.dtype == b.dtype == value.dtype:
+        return False
+    data = value.data
+    unchanged = value.version < 0 or data._version == value.version
+    if not unchanged or wanted is Wanted.POLARISED:
+        return unchanged
+    rows, *rest = value.shape
+    return worth_it(int(share * math.prod(a.shape)), b.shape, (int(share * rows), *rest), data.device.type)
 
 
 def _attention_tangent(q: Value, k: Value, v: Value, first: set[Any]) -> int:
