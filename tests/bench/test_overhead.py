@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,14 +17,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from curvestep.bench.errors import SettingError, StoreError
-from curvestep.bench.networks.specs import DenseSpec, GPTSpec
-from curvestep.bench.overhead import measure as measuring
-from curvestep.bench.overhead.executed import Executed, execute, multiply_adds
-from curvestep.bench.overhead.measure import Clock, measure, measure_all
-from curvestep.bench.overhead.peers import NotApplicable
+from curvestep.bench.networks.specs import DenseSpec, GPTSpec, ResNetSpec
+from curvestep.bench.overhead import quiet, run, source
+from curvestep.bench.overhead.accuracy import Reference, errors
+from curvestep.bench.overhead.counted import count
+from curvestep.bench.overhead.executed import execute, multiply_adds
+from curvestep.bench.overhead.measure import Clock, Known, measure
+from curvestep.bench.overhead.plan import rows_of
+from curvestep.bench.overhead.prepared import Measured, NotApplicable, Prepared
 from curvestep.bench.overhead.row import ROWS, Row, RowStore
+from curvestep.bench.overhead.run import is_stale, measure_all
+from curvestep.bench.overhead.source import digest
 from curvestep.bench.overhead.subjects import SUBJECTS, SubjectSpec, chosen, growth
-from curvestep.bench.overhead.ways import WAYS, Prepared, Way, chosen_ways
+from curvestep.bench.overhead.ways import WAYS, Way, chosen_ways
 
 CPU = torch.device("cpu")
 SMALL = SubjectSpec("small", DenseSpec((6, 5, 4, 10), "tanh"), 8, (6,), ())
@@ -34,9 +43,13 @@ class Heard:
 
     def __init__(self) -> None:
         self.rows: list[tuple[Row, bool]] = []
+        self.remaining = 0
 
     def found(self, row: Row, *, stored: bool) -> None:
         self.rows.append((row, stored))
+
+    def left(self, rows: int) -> None:
+        self.remaining = rows
 
 
 def way(name: str) -> Way:
@@ -86,23 +99,116 @@ def test_the_peak_is_that_of_the_run() -> None:
 
 
 @pytest.mark.parametrize("spec", [SMALL, TEXT], ids=lambda spec: spec.name)
-@pytest.mark.parametrize("name", ["RescaledAdam", "RescaledSGD", "LQA", "GeN"])
+@pytest.mark.parametrize("name", [way.name for way in WAYS if way.predicted is not None])
 def test_what_ran_is_what_was_predicted(spec: SubjectSpec, name: str) -> None:
-    row = measure(spec, way(name), "here", CLOCK, {})
+    row = measure(spec, way(name), "here", CLOCK)
     assert row.skipped == "" and row.pairs == 3
     assert row.products == pytest.approx(row.predicted, rel=1e-12)
-    assert row.products is not None and row.products > 1.0
+    assert row.products is not None and (row.products > 1.0) == (name != "plain SGD")
     assert row.low is not None and row.median is not None and row.high is not None
     assert 0.0 < row.low <= row.median <= row.high
     assert row.memory is not None and row.memory >= 1.0
 
 
-@pytest.mark.parametrize("name", [way.name for way in WAYS])
+def test_two_products_are_predicted_where_they_are_quicker() -> None:
+    """A layer wide enough for its value to be of use; a quarter of its samples is too few for that."""
+    wide = SubjectSpec("wide", DenseSpec((64, 256, 256, 10), "tanh"), 256, (64,), ())
+    counted = count(wide.build(CPU))
+    naive, polarised, auto = (counted.measured(kind) for kind in ("naive", "polarised", "auto"))
+    assert naive is not None and polarised is not None and auto is not None
+    assert polarised < auto < naive, "the last layer is small"
+    for name in ("RescaledSGD", "RescaledSGD, ¼ of the samples"):
+        row = measure(wide, way(name), "here", CLOCK, Known(counted=counted))
+        assert row.products == pytest.approx(row.predicted, rel=1e-12), name
+
+
+@pytest.mark.parametrize("name", [way.name for way in WAYS if "compiled" not in way.sets])
 def test_every_way_is_measured_or_says_why_not(name: str) -> None:
-    row = measure(SMALL, way(name), "here", CLOCK, {})
+    row = measure(SMALL, way(name), "here", CLOCK)
     assert (row.median is not None) == (row.skipped == "")
     # What needs no other library applies to a dense network.
     assert row.skipped == "" or "is not installed" in row.skipped, row.skipped
+    assert row.batch == 8 and row.compile_seconds is None
+
+
+def test_every_way_can_be_prepared() -> None:
+    """The names under which ways are looked up exist; compiling itself is tested with the optimizers."""
+    for each in WAYS:
+        with warnings.catch_warnings(), contextlib.suppress(NotApplicable):
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, where its compiler is imported
+            prepared = each.prepare(SMALL.build(CPU))
+            assert prepared.period == each.every, each.name
+            assert prepared.is_compiled == ("compiled" in each.sets), each.name
+
+
+def test_the_whole_batch_is_predicted_where_samples_mix() -> None:
+    images = SubjectSpec("images", ResNetSpec(4, 2, 10, 2, normalised=True, stages=2), 8, (3, 8, 8), ())
+    row = measure(images, way("RescaledSGD, ¼ of the samples"), "here", CLOCK)
+    assert row.skipped == "" and row.products == pytest.approx(row.predicted, rel=1e-12)
+    assert row.products is not None and row.products > 1.6, "a quarter of the pass would be less"
+
+
+def test_a_row_that_compiles_says_how_long_that_took() -> None:
+    def prepare(subject: Any) -> Prepared:
+        calls: list[None] = []
+
+        def step() -> None:
+            if not calls:
+                time.sleep(0.05)
+            calls.append(None)
+            subject.loss().backward()
+
+        return Prepared(step, is_compiled=True)
+
+    row = measure(SMALL, Way("slow start", "-", "SGD", prepare), "here", CLOCK)
+    assert row.compile_seconds is not None and row.compile_seconds > 0.02
+    assert row.products is None, "compiled loops hide their products"
+
+
+# -- accuracy ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [way.name for way in WAYS if way.order and "compiled" not in way.sets])
+def test_errors_are_those_of_float32(name: str) -> None:
+    row = measure(SMALL, way(name), "here", CLOCK)
+    if row.skipped or name in ("LQA", "GeN"):  # they give no curvature
+        assert row.error is None
+        return
+    # sums of some hundred float32 terms; a wrong product or sample would be off by a whole digit
+    assert row.error is not None and row.error < 1e-4
+    assert (row.error_per_sample is None) == (way(name).samples == 0.0)
+    assert row.error_per_sample is None or 0.0 < row.error_per_sample < 1e-5
+
+
+@pytest.mark.parametrize("spec", [SMALL, TEXT], ids=lambda spec: spec.name)
+def test_the_reference_is_that_of_double_backward(spec: SubjectSpec) -> None:
+    """In float64, in parts of three samples or in one."""
+    from curvestep.bench.overhead.subjects import differentiable_kernels
+
+    subject = spec.build(CPU)
+    subject.loss().backward()
+    direction = [torch.zeros_like(p) if p.grad is None else p.grad.double() for p in subject.parameters]
+    subject.network.double()
+    double = replace(subject, inputs=subject.inputs.double() if subject.inputs.is_floating_point() else subject.inputs)
+    with differentiable_kernels(double):
+        gradients = torch.autograd.grad(double.loss(), double.parameters, create_graph=True)
+        products = torch.autograd.grad(gradients, double.parameters, grad_outputs=direction)
+    expected = sum(float((d * p).sum()) for d, p in zip(direction, products, strict=True))
+    whole, parts = (Reference(each, CPU).of("exact") for each in (spec, replace(spec, at_once=3)))
+    assert whole is not None and parts is not None and parts.per_sample is not None and whole.per_sample is not None
+    # float64 throughout, but for the rounding of sums in other orders
+    assert whole.total == pytest.approx(expected, rel=1e-10) and parts.total == pytest.approx(expected, rel=1e-10)
+    torch.testing.assert_close(parts.per_sample, whole.per_sample, rtol=1e-9, atol=1e-12)
+
+
+def test_errors_of_some_samples_are_those_of_the_first() -> None:
+    truth = Measured(0.0, torch.tensor([2.0, -4.0, 1.0, 1.0], dtype=torch.float64))
+    total, per_sample = errors(Measured(-1.1, torch.tensor([2.0, -4.2], dtype=torch.float64)), truth)
+    assert total == pytest.approx(0.1) and per_sample == pytest.approx(0.05)
+    assert errors(Measured(3.0), Measured(-2.0)) == (2.5, None)
+
+
+# -- other ways -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["double backward", "torch.func, jvp of grad", "curvlinops", "BackPACK, Gauss-Newton"])
@@ -133,7 +239,7 @@ def test_other_ways_take_the_measured_step(name: str, monkeypatch: pytest.Monkey
 def test_a_period_holds_all_that_repeats() -> None:
     """Auto and GeN measure on some steps only: after the warm-up every period holds equally many."""
     for each in WAYS:
-        if not each.name.startswith(("Auto", "GeN")):
+        if each.every == 1 or "compiled" in each.sets:
             continue
         subject = SMALL.build(CPU)
         prepared = each.prepare(subject)
@@ -151,7 +257,7 @@ def test_a_failure_is_a_row_with_its_reason() -> None:
 
         return Prepared(step)
 
-    row = measure(SMALL, Way("broken", "-", "SGD", broken), "here", CLOCK, {})
+    row = measure(SMALL, Way("broken", "-", "SGD", broken), "here", CLOCK)
     assert row.skipped == "RuntimeError: no double backward here" and row.median is None and row.pairs == 0
 
 
@@ -168,7 +274,7 @@ def test_parameters_are_put_back_before_each_repetition() -> None:
 
         return Prepared(step, warmup=1)
 
-    measure(SMALL, Way("moving", "-", "SGD", prepare), "here", CLOCK, {})
+    measure(SMALL, Way("moving", "-", "SGD", prepare), "here", CLOCK)
     assert len(set(seen)) == 1 and len(seen) == 1 + 3 + 2  # warm-up, pairs, and the two that are watched
 
 
@@ -177,16 +283,45 @@ def test_parameters_are_put_back_before_each_repetition() -> None:
 
 def test_selections() -> None:
     assert {spec.name for spec in chosen("quick")} < {spec.name for spec in chosen("standard")}
-    assert {spec.name for spec in chosen("full")} - {spec.name for spec in chosen("standard")} == {
-        "VGG11, softplus, B256"
-    }
+    assert {spec.name for spec in chosen("compiled")} < {spec.name for spec in chosen("standard")}
     assert len({spec.name for spec in (*SUBJECTS, *growth())}) == len(SUBJECTS) + len(growth())
     assert [spec.name for spec in chosen("standard", "lstm")] == ["LSTM 256, T64, B32"]
+    assert chosen("growth") == growth()
     assert [found.name for found in chosen_ways("lqa,gen")] == ["LQA", "GeN"]
+    assert chosen_ways() == WAYS and len({each.name for each in WAYS}) == len(WAYS)
     with pytest.raises(SettingError, match="No network of the overhead has 'alexnet' in its name; they are MLP"):
         chosen("standard", "alexnet")
-    with pytest.raises(SettingError, match="No way has 'shampoo' in its name; they are Auto"):
+    with pytest.raises(SettingError, match="No way has 'shampoo' in its name; they are plain SGD"):
         chosen_ways("shampoo")
+
+
+def test_large_networks_have_fewer_rows_on_a_processor() -> None:
+    standard = [(spec.name, each.name) for spec, each in rows_of("standard")]
+    assert ("VGG11, softplus, B256", "RescaledSGD") in standard
+    assert ("VGG11, softplus, B256", "curvlinops") not in standard
+    assert ("VGG11, softplus, B64", "curvlinops") in standard
+    assert not any("compiled" in name for _, name in standard)
+    grown = ["Auto (default)", "RescaledSGD", "RescaledSGD, ¼ of the samples", "GeN", "double backward"]
+    assert [each.name for _, each in rows_of("growth")] == grown * len(growth())
+    assert [each.name for _, each in rows_of("standard", "vgg11", "curvlinops")] == ["curvlinops"] * 2
+
+
+def test_an_accelerator_measures_the_targets_first_and_compiles_last() -> None:
+    pairs = rows_of("cuda")
+    assert {spec.name for spec, _ in pairs} == {spec.name for spec in SUBJECTS if "cuda" in spec.sets}
+    assert len(set(pairs)) == len(pairs)
+    compiles = ["compiled" in each.sets for _, each in pairs]
+    assert any(compiles) and compiles == sorted(compiles)
+    assert {spec.name for spec, each in pairs if "compiled" in each.sets} == {
+        "VGG11, softplus, B256", "GPT 12×768, T1024, B8"
+    }  # fmt: skip
+    begin = {(spec.name, each.name) for spec, each in pairs[:4]}
+    assert begin == {
+        ("VGG11, softplus, B256", name) for name in
+        ("Auto (default)", "RescaledSGD", "RescaledSGD, memory split", "RescaledSGD, ¼ of the samples")
+    }  # fmt: skip
+    # every way that a processor measures is measured there too
+    assert {each.name for _, each in rows_of("standard")} <= {each.name for _, each in pairs}
 
 
 def test_growth_varies_one_size_at_a_time() -> None:
@@ -206,27 +341,99 @@ def test_growth_varies_one_size_at_a_time() -> None:
 # -- the store --------------------------------------------------------------------------------------------------------
 
 
-def test_rows_in_the_store_are_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ways that were measured, in place of measuring them."""
+    found: list[str] = []
 
-    def counted(
-        spec: SubjectSpec, each: Way, machine: str, clock: Clock, plains: dict[tuple[str, str], Executed]
-    ) -> Row:
-        calls.append(each.name)
-        return Row(machine, spec.name, each.name, each.gives, each.baseline, 3, 1.0, 1.5, 2.0)
+    def counted(spec: SubjectSpec, each: Way, machine: str, clock: Clock, known: Known) -> Row:
+        found.append(each.name)
+        return Row(machine, spec.name, each.name, each.gives, each.baseline, 3, 1.0, 1.5, 2.0,
+                   source=digest(each.depends))  # fmt: skip
 
-    monkeypatch.setattr(measuring, "measure", counted)
+    monkeypatch.setattr(run, "measure", counted)
+    return found
+
+
+def pairs_of(names: str, *specs: SubjectSpec) -> list[tuple[SubjectSpec, Way]]:
+    return [(spec, each) for spec in specs for each in chosen_ways(names)]
+
+
+OPTIONS: dict[str, Any] = {"device": CPU, "seconds": 0.0, "threads": 1}
+
+
+def test_rows_in_the_store_are_not_measured_again(tmp_path: Path, calls: list[str]) -> None:
     store, first, again = RowStore(tmp_path), Heard(), Heard()
-    options: dict[str, Any] = {"device": CPU, "seconds": 0.0, "threads": 1}
     before = torch.get_num_threads()
-    machine = measure_all([SMALL], chosen_ways("lqa"), store, first, **options)
+    machine = measure_all(pairs_of("lqa", SMALL), store, first, **OPTIONS)
     assert machine.endswith(", 1 thread") and torch.get_num_threads() == before
-    measure_all([SMALL, TEXT], chosen_ways("lqa,gen"), store, again, **options)
+    measure_all(pairs_of("lqa,gen", SMALL, TEXT), store, again, **OPTIONS)
     assert calls == ["LQA", "GeN", "LQA", "GeN"]
     assert [stored for _, stored in again.rows] == [True, False, False, False]
-    measure_all([SMALL], chosen_ways("lqa"), store, Heard(), afresh=True, **options)
+    measure_all(pairs_of("lqa", SMALL), store, Heard(), again="all", **OPTIONS)
     assert len(calls) == 5 and len(store.read()) == 4
     assert set(store.environments()) == {machine}
+
+
+def test_rows_of_other_source_and_disturbed_ones_are_stale(
+    tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, pairs = RowStore(tmp_path), pairs_of("lqa,double backward", SMALL)
+    measure_all(pairs, store, Heard(), **OPTIONS)
+    (lqa, double) = store.read()
+    measure_all(pairs, store, Heard(), again="stale", **OPTIONS)
+    assert calls == ["LQA", "double backward"]
+    store.append(replace(double, waited=2 * quiet.MOST), {})
+    store.append(replace(lqa, waited=0.5 * quiet.MOST), {})
+    assert is_stale(store.read()[1], way("double backward")) and not is_stale(store.read()[0], way("LQA"))
+    measure_all(pairs, store, Heard(), again="stale", **OPTIONS)
+    assert calls[2:] == ["double backward"]
+    monkeypatch.setattr(run, "digest", lambda depends: "changed" if depends == "library" else digest(depends))
+    measure_all(pairs, store, Heard(), again="stale", **OPTIONS)
+    assert calls[3:] == ["LQA"], "other libraries' rows do not depend on the engine"
+
+
+def test_time_is_up(tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row is begun after the limit, and the next run goes on with those that were left."""
+    now = [0.0]
+
+    def ticking() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=ticking))
+    store, heard = RowStore(tmp_path), Heard()
+    pairs = pairs_of("lqa,gen,double backward", SMALL)
+    measure_all(pairs, store, heard, within=1.5, **OPTIONS)  # begins at 1; asked at 2 and at 3
+    assert calls == ["LQA"] and heard.remaining == 2
+    measure_all(pairs, store, heard, **OPTIONS)
+    assert calls == ["LQA", "GeN", "double backward"]
+
+
+def test_the_source_is_told_from_another_one(tmp_path: Path) -> None:
+    assert digest("library") != digest("peers") and len(digest("peers")) == 12
+    one = tmp_path / "one.py"
+    one.write_text("a = 1")
+    before = source._digest([one], tmp_path)
+    one.write_text("a = 2")
+    assert source._digest([one], tmp_path) != before
+
+
+def test_waiting_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that waited half a second and a quarter in two seconds."""
+    waited, clock = iter((1.0, 1.75)), iter((10.0, 12.0))
+    monkeypatch.setattr(quiet, "_waited", lambda: next(waited))
+    monkeypatch.setattr(quiet, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert quiet.Waiting().share() == pytest.approx(0.375)
+    monkeypatch.setattr(quiet, "_waited", lambda: None)
+    monkeypatch.setattr(quiet, "time", time)
+    assert quiet.Waiting().share() is None
+
+
+def test_waiting_is_read_from_the_system() -> None:
+    found = quiet._waited()
+    assert found is None or found >= 0.0
+    assert (found is None) == (not Path("/proc/self/task").exists())
 
 
 def test_a_torn_line_is_left_out_and_replaced(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_overhead_leaves_rows_a_page_and_a_figure_and_resumes(monkeypatch: pytes
 
     small = subjects.SubjectSpec("small net", DenseSpec((6, 5, 10), "tanh"), 8, (6,), ("quick",))
     monkeypatch.setattr(subjects, "SUBJECTS", (small,))
-    command = ("bench", "overhead", "--quick", "--ways", "lqa", "--seconds", "0.01", "--threads", "1", "--out", "kept")
+    command = ("bench", "overhead", "--set=quick", "--ways=lqa", "--seconds=0.01", "--threads=1", "--out=kept")
     result = invoke(*command)
     assert result.exit_code == 0, result.output
     assert result.stdout.split() == ["kept", "kept/overhead.md", "kept/figures/overhead.png"]
@@ -192,6 +192,8 @@ def test_lists() -> None:
             "There is no claim 'fame'; the claims are line, interpolation, recovery",
         ),
         (("bench", "overhead", "--seconds", "0"), "--seconds is a number above 0, 0 was given"),
+        (("bench", "overhead", "--within", "0"), "--within is a number of minutes above 0, 0 was given"),
+        (("bench", "overhead", "--set", "huge"), "--set is one of quick, standard, full, growth, compiled, cuda;"),
     ],
 )
 def test_refusals_are_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:

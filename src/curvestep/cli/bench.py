@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
 
 from curvestep.bench.errors import SettingError, StoreError
 from curvestep.bench.overhead.row import RowStore
+from curvestep.bench.overhead.subjects import Set
 from curvestep.cli import options
 from curvestep.cli.watch import Watch
 
@@ -32,15 +33,32 @@ class _Lines:
         said = row.skipped or f"{row.median:.2f} ({row.low:.2f} – {row.high:.2f})"
         self.console.print(f"{row.subject}  {row.method}: {said}" + ("  (stored)" if stored else ""))
 
+    def left(self, rows: int) -> None:
+        """Time is up."""
+        self.console.print(f"Time is up: {rows} rows are left for the same command, which goes on from here.")
+
 
 def overhead(
-    quick: Annotated[bool, typer.Option("--quick", help="Two networks, one second a row.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Large batches too.")] = False,
-    growth: Annotated[bool, typer.Option("--growth", help="Width, depth, batch and length of a GPT, instead.")] = False,
+    selection: Annotated[
+        str,
+        typer.Option(
+            "--set",
+            help="quick: two networks; standard; full: every way on every network of a processor; compiled: the "
+            "steps that compile; growth: width, depth, batch and length of a GPT; cuda. "
+            "[default: standard, or cuda there]",
+        ),
+    ] = "",
     networks: Annotated[str, typer.Option(help="Only these: parts of names, separated by commas.")] = "",
     ways: Annotated[str, typer.Option(help="Only these: parts of names, separated by commas.")] = "",
-    seconds: Annotated[float | None, typer.Option(help="For the pairs of a row; three at least. [default: 3]")] = None,
-    afresh: Annotated[bool, typer.Option("--afresh", help="Measure rows again that are in the store.")] = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="For the pairs of a row; three at least. [default: 2; 1 for quick, growth and cuda]"),
+    ] = None,
+    within: Annotated[float | None, typer.Option(help="Minutes after which no further row is begun.")] = None,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Measure rows again whose source has changed, or that were disturbed.")
+    ] = False,
+    afresh: Annotated[bool, typer.Option("--afresh", help="Measure all rows again that are in the store.")] = False,
     render: Annotated[bool, typer.Option("--render", help="Measure nothing; write page and figures.")] = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
@@ -50,31 +68,31 @@ def overhead(
     """Measure what a step costs, over a plain step; rows that are in the store are not measured again."""
     from curvestep.report import overhead as report
 
+    if selection and selection not in get_args(Set):
+        raise SettingError(f"--set is one of {', '.join(get_args(Set))}; {selection!r} was given.")
     if seconds is not None and not seconds > 0.0:
         raise SettingError(f"--seconds is a number above 0, {seconds:g} was given.")
+    if within is not None and not within > 0.0:
+        raise SettingError(f"--within is a number of minutes above 0, {within:g} was given.")
     if threads is not None and threads < 1:
         raise SettingError(f"--threads is a whole number ≥ 1, {threads} was given.")
     store = RowStore(out)
     if not render:
-        from curvestep.bench.overhead import subjects
-        from curvestep.bench.overhead.measure import measure_all
-        from curvestep.bench.overhead.ways import chosen_ways
+        from curvestep.bench.overhead.plan import rows_of
+        from curvestep.bench.overhead.run import measure_all
         from curvestep.bench.runner import resolve_device
 
         found = resolve_device(device)
-        size: subjects.Set = "quick" if quick else "full" if full else "cuda" if found.type == "cuda" else "standard"
-        specs = subjects.growth() if growth else subjects.chosen(size, networks)
-        # How cost grows is asked of the default and of the exact measurement alone.
-        wanted = chosen_ways(ways or ("auto,rescaledadam" if growth else ""))
+        size: Any = selection or ("cuda" if found.type == "cuda" else "standard")
         measure_all(
-            specs,
-            [way for way in wanted if not growth or "¼" not in way.name],
+            rows_of(size, networks, ways),
             store,
             _Lines(),
             device=found,
-            seconds=seconds if seconds is not None else 1.0 if quick else 3.0,
+            seconds=seconds if seconds is not None else 1.0 if size in ("quick", "growth", "cuda") else 2.0,
             threads=threads,
-            afresh=afresh,
+            again="all" if afresh else "stale" if stale else "none",
+            within=None if within is None else 60.0 * within,
         )
     rows = store.read()
     if not rows:

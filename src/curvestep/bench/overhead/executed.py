@@ -19,8 +19,12 @@ _ATTENTION = (
     "aten::_scaled_dot_product_efficient_attention",
     "aten::_scaled_dot_product_cudnn_attention",
 )
+_MATRIX = ("aten::mm", "aten::bmm")
+_ADDED = ("aten::addmm", "aten::baddbmm", "aten::addmm_", "aten::baddbmm_")
 _COUNTED = {
-    *("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::convolution", "aten::convolution_backward"),
+    *_MATRIX,
+    *_ADDED,
+    *("aten::convolution", "aten::convolution_backward"),
     *_ATTENTION,
     *(f"{name}_backward" for name in _ATTENTION),
 }
@@ -119,9 +123,9 @@ def _size(event: Any) -> int:
     """Multiply-adds of one operation."""
     name: str = event.name()
     shapes: list[Sequence[int]] = event.shapes()
-    if name in ("aten::mm", "aten::bmm"):
+    if name in _MATRIX:
         return math.prod(shapes[0]) * shapes[1][-1]
-    if name in ("aten::addmm", "aten::baddbmm"):
+    if name in _ADDED:
         return math.prod(shapes[1]) * shapes[2][-1]
     if name == "aten::convolution":
         _, _, _, stride, padding, dilation, transposed = event.concrete_inputs()[:7]

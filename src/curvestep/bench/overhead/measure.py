@@ -1,4 +1,4 @@
-"""The overhead of one way on one network: interleaved times, peaks, products."""
+"""The overhead of one way on one network: interleaved times, peaks, products, and how exact its curvature is."""
 
 from __future__ import annotations
 
@@ -6,35 +6,28 @@ import gc
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, final
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
 
-import curvestep
-from curvestep.bench.allocator import keep_freed_memory
-from curvestep.bench.environment import environment, revision
+from curvestep.bench.environment import revision
+from curvestep.bench.overhead.accuracy import Reference, error_of
+from curvestep.bench.overhead.counted import Counted, count
 from curvestep.bench.overhead.executed import Executed, execute
-from curvestep.bench.overhead.peers import NotApplicable
-from curvestep.bench.overhead.row import Row, RowStore
-from curvestep.bench.overhead.ways import Prepared, Way, plain
-from curvestep.diagnostics.products import count_products
+from curvestep.bench.overhead.ours import plain
+from curvestep.bench.overhead.prepared import NotApplicable, Prepared
+from curvestep.bench.overhead.quiet import Waiting
+from curvestep.bench.overhead.row import Row
+from curvestep.bench.overhead.source import digest
 
 if TYPE_CHECKING:
     from curvestep.bench.overhead.subjects import Subject, SubjectSpec
-    from curvestep.diagnostics.diagnosis import Products
+    from curvestep.bench.overhead.ways import Way
 
 _FEWEST, _MOST = 3, 101
-
-
-class Listener(Protocol):
-    """Who watches."""
-
-    def found(self, row: Row, *, stored: bool) -> None:
-        """A row is in the store; it was there before, or has just been measured."""
-        ...
 
 
 @final
@@ -69,7 +62,8 @@ class Clock:
         """Times of the plain step and of the way, in turn, the one that comes first alternating.
 
         Args:
-            first: the plain step.
+            first: the plain step. On an accelerator it is repeated as often as the way, so that both wait for the
+                device once in so many steps.
             second: the way.
             again: puts everything back, outside the clock.
 
@@ -78,18 +72,35 @@ class Clock:
         """
         plain_times: list[float] = []
         times: list[float] = []
+        repeated = second.period if self.device.type == "cuda" else 1
         end = time.perf_counter() + self.seconds
         while len(times) < _FEWEST or (len(times) < _MOST and time.perf_counter() < end):
             for turn in (0, 1) if len(times) % 2 == 0 else (1, 0):
                 again()
                 if turn == 0:
-                    plain_times.append(self.time(first))
+                    plain_times.append(self.time(first, repeated))
                 else:
                     times.append(self.time(second.step, second.period))
         return plain_times, times
 
 
-def measure(spec: SubjectSpec, way: Way, machine: str, clock: Clock, plains: dict[tuple[str, str], Executed]) -> Row:
+@final
+@dataclass
+class Known:
+    """What rows of the same network share, measured once.
+
+    Attributes:
+        plains: what plain steps do, by optimizer.
+        counted: the products counted beforehand.
+        reference: the curvature in float64.
+    """
+
+    plains: dict[str, Executed] = field(default_factory=dict)
+    counted: Counted | None = None
+    reference: Reference | None = None
+
+
+def measure(spec: SubjectSpec, way: Way, machine: str, clock: Clock, known: Known | None = None) -> Row:
     """One row.
 
     Args:
@@ -97,7 +108,7 @@ def measure(spec: SubjectSpec, way: Way, machine: str, clock: Clock, plains: dic
         way: of taking a step.
         machine: as in the row.
         clock: how it is timed.
-        plains: what plain steps do, by network and optimizer; added to.
+        known: what earlier rows of this network have found; added to.
 
     Returns:
         The row; where the way does not apply, one that says why.
@@ -110,66 +121,93 @@ def measure(spec: SubjectSpec, way: Way, machine: str, clock: Clock, plains: dic
         "baseline": way.baseline,
         "axis": spec.axis,
         "value": spec.value,
+        "batch": spec.batch,
         "revision": revision(),
+        "source": digest(way.depends),
     }
-    subject = spec.build(clock.device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other libraries, and of batches that mix: tables say what they cost
-        first = plain(way.baseline, subject)
-        again = _keeper(subject)
         try:
-            prepared = way.prepare(subject)
-            for _ in range(prepared.warmup):
-                prepared.step()
+            return Row(**said, **_measured(spec, way, clock, Known() if known is None else known))
         except NotApplicable as reason:
             return Row(**said, skipped=str(reason))
-        except torch.cuda.OutOfMemoryError:
+        except torch.OutOfMemoryError:
             return Row(**said, skipped="does not fit into the memory of the device")
         except (RuntimeError, NotImplementedError, AttributeError, ValueError) as error:
             return Row(**said, skipped=f"{type(error).__name__}: {_first_line(error)}")
-        again()
-        first()
-        gc.collect()
-        plain_times, times = clock.pairs(first, prepared, again)
-        ratios = [b / a for a, b in zip(plain_times, times, strict=True)]
-        low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
-
-        def block() -> None:
-            for _ in range(prepared.period):
-                prepared.step()
-
-        # Put back before each: gradients that are still held would be freed inside, and hide as much of the peak.
-        done = execute(block, clock.device, again)
-        plainly = plains.get((spec.name, way.baseline))
-        if plainly is None:
-            plainly = plains[spec.name, way.baseline] = execute(first, clock.device, again)
-        products = None
-        if done.products is not None and plainly.products:
-            products = done.products / (prepared.period * plainly.products)
-        predicted = way.predicted(products_of(subject)) if way.predicted is not None else None
-    return Row(
-        **said,
-        pairs=len(ratios),
-        low=low,
-        median=median,
-        high=high,
-        memory=done.peak / plainly.peak,
-        products=products,
-        predicted=predicted,
-        plain_seconds=statistics.median(plain_times),
-    )
+        finally:
+            release(clock.device)
 
 
-def products_of(subject: Subject) -> Products:
-    """What `curvestep.doctor` counts on the subject's own loss."""
-    for p in subject.parameters:
-        p.grad = None
-    with curvestep.record() as tape:
-        subject.loss().backward()
-    moving = {tape.leaves[id(p)][1] for p in subject.parameters if id(p) in tape.leaves}
-    found = count_products(tape, tape.plan, moving)
-    tape.release()
-    return found
+def _measured(spec: SubjectSpec, way: Way, clock: Clock, known: Known) -> dict[str, Any]:
+    """The numbers of a row."""
+    subject = spec.build(clock.device)
+    first = plain(way.baseline, subject)
+    again = _keeper(subject)
+    prepared = way.prepare(subject)
+    warm = sum(clock.time(prepared.step) for _ in range(prepared.warmup))
+    again()
+    first()
+    gc.collect()
+    waiting = Waiting()
+    plain_times, times = clock.pairs(first, prepared, again)
+    waited = waiting.share()
+    ratios = [b / a for a, b in zip(plain_times, times, strict=True)]
+    low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    compiling = max(0.0, warm - prepared.warmup * statistics.median(times))
+
+    def block() -> None:
+        for _ in range(prepared.period):
+            prepared.step()
+
+    # Put back before each: gradients that are still held would be freed inside, and hide as much of the peak.
+    done = execute(block, clock.device, again)
+    plainly = known.plains.get(way.baseline)
+    if plainly is None:
+        plainly = known.plains[way.baseline] = execute(first, clock.device, again)
+    products = None
+    if done.products is not None and plainly.products and not prepared.is_compiled:  # compiled loops hide theirs
+        products = done.products / (prepared.period * plainly.products)
+    again()
+    return {
+        "pairs": len(ratios),
+        "low": low,
+        "median": median,
+        "high": high,
+        "memory": done.peak / plainly.peak,
+        "products": products,
+        "predicted": _predicted(spec, way, clock, known),
+        "plain_seconds": statistics.median(plain_times),
+        "compile_seconds": compiling if prepared.is_compiled else None,
+        "waited": waited,
+        **_errors(spec, way, prepared, clock, known),
+    }
+
+
+def _predicted(spec: SubjectSpec, way: Way, clock: Clock, known: Known) -> float | None:
+    """The ratio of products that was to be expected."""
+    if way.predicted is None:
+        return None
+    if known.counted is None:
+        known.counted = count(spec.build(clock.device))
+    return way.predicted(known.counted)
+
+
+def _errors(spec: SubjectSpec, way: Way, prepared: Prepared, clock: Clock, known: Known) -> dict[str, float | None]:
+    """The errors of the curvature; none where it is asked how cost grows, or where a way gives no curvature."""
+    if spec.axis or prepared.curvature is None:
+        return {}
+    if known.reference is None:
+        known.reference = Reference(spec, clock.device)
+    total, per_sample = error_of(prepared.curvature, "ggn" if way.order == "ggn" else "exact", known.reference)
+    return {"error": total, "error_per_sample": per_sample}
+
+
+def release(device: torch.device) -> None:
+    """Give back what a row has held: after an error its frames hold it, and the next row would find no room."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _keeper(subject: Subject) -> Callable[[], None]:
@@ -192,61 +230,3 @@ def _first_line(error: BaseException) -> str:
     """The first line of a message, at most 160 characters of it."""
     line = str(error).strip().partition("\n")[0]
     return line if len(line) <= 160 else f"{line[:157]}..."
-
-
-def measure_all(
-    specs: Sequence[SubjectSpec],
-    ways: Iterable[Way],
-    store: RowStore,
-    listener: Listener,
-    *,
-    device: torch.device,
-    seconds: float,
-    threads: int | None = None,
-    afresh: bool = False,
-) -> str:
-    """Measure what is not in the store yet, row by row.
-
-    Args:
-        specs: networks.
-        ways: of taking a step.
-        store: gets each row when it is measured.
-        listener: is told.
-        device: where torch computes.
-        seconds: how long the pairs of one row may take.
-        threads: of torch; None for its own choice.
-        afresh: measure rows again that are in the store.
-
-    Returns:
-        The name of this machine in the rows.
-    """
-    keep_freed_memory()
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        here = environment(str(device))
-        machine = machine_name(here)
-        present = {} if afresh else {row.key: row for row in store.read()}
-        chosen = list(ways)
-        plains: dict[tuple[str, str], Executed] = {}
-        for spec in specs:
-            for way in chosen:
-                held = present.get((machine, spec.name, way.name))
-                if held is None:
-                    row = measure(spec, way, machine, Clock(device, seconds), plains)
-                    store.append(row, here)
-                    listener.found(row, stored=False)
-                else:
-                    listener.found(held, stored=True)
-    finally:
-        torch.set_num_threads(before)
-    return machine
-
-
-def machine_name(here: dict[str, Any]) -> str:
-    """The accelerator, or the processor with the threads that were used."""
-    if here["accelerator"]:
-        return str(here["accelerator"])
-    threads = here["threads"]
-    return f"{here['processor']}, {threads} thread{'s' if threads > 1 else ''}"

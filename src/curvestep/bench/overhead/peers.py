@@ -1,45 +1,79 @@
 """Other ways to dᵀ∇²J d along the gradient: double backward, forward over reverse, and other libraries' products.
 
-Each takes a whole step: the gradient d, the product of the Hessian (or its Gauss-Newton form) with it, the step size
-|⟨∇J, d⟩| / |dᵀ∇²J d| on the host, and the update. None splits the curvature over the samples.
+Each multiplies the Hessian (or its Gauss-Newton form) with a direction d, by default the gradient, which it computes
+too. A step is that, the step size |⟨∇J, d⟩| / |dᵀ∇²J d| on the host, and the update. None splits the curvature over the
+samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from curvestep.bench.measure import cross_entropy
+from curvestep.bench.overhead.prepared import Measured, NotApplicable, Prepared
 from curvestep.bench.overhead.subjects import Subject, differentiable_kernels
 
 # Longest step: the size of a step is nothing that a step costs, and the next one must not leave where it began by far.
 _LONGEST = 1e-4
 
 
-class NotApplicable(Exception):
-    """A way cannot be taken on a network; the message says why."""
+class Product(Protocol):
+    """The product of a matrix with a direction."""
+
+    def __call__(self, along: Sequence[Tensor] | None = None) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The direction, the gradient where none is given, and its product."""
+        ...
 
 
-def double_backward(subject: Subject) -> Callable[[], None]:
+def prepare(subject: Subject, name: str) -> Prepared:
+    """A step with the product of this name.
+
+    Args:
+        subject: the network.
+        name: of a function of this module.
+
+    Returns:
+        The step.
+    """
+    products: dict[str, Callable[[Subject], Product]] = {
+        "double_backward": double_backward,
+        "jvp_of_grad": jvp_of_grad,
+        "curvlinops": curvlinops,
+        "backpack_ggn": backpack_ggn,
+    }
+    multiply = products[name](subject)
+
+    def step() -> None:
+        direction, product = multiply()
+        _update(subject.parameters, direction, product)
+
+    def curvature(direction: Sequence[Tensor]) -> Measured:
+        _, product = multiply(direction)
+        return Measured(float(_inner(direction, product)))
+
+    return Prepared(step, curvature=curvature)
+
+
+def double_backward(subject: Subject) -> Product:
     """Autograd twice, as a user writes it."""
     parameters = subject.parameters
 
-    def step() -> None:
+    def multiply(along: Sequence[Tensor] | None = None) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         with differentiable_kernels(subject):
             gradients = torch.autograd.grad(subject.loss(), parameters, create_graph=True)
-            direction = [gradient.detach() for gradient in gradients]
-            products = torch.autograd.grad(gradients, parameters, grad_outputs=direction)
-        _update(parameters, direction, products)
+            direction = [gradient.detach() for gradient in gradients] if along is None else along
+            return direction, torch.autograd.grad(gradients, parameters, grad_outputs=direction)
 
-    return step
+    return multiply
 
 
-def jvp_of_grad(subject: Subject) -> Callable[[], None]:
+def jvp_of_grad(subject: Subject) -> Product:
     """The gradient, then forward mode over reverse mode along it; nothing can be reused of the first."""
     network, parameters = _without_running_statistics(subject), subject.parameters
     names = [name for name, _ in network.named_parameters()]
@@ -51,14 +85,13 @@ def jvp_of_grad(subject: Subject) -> Callable[[], None]:
 
     gradient_of = torch.func.grad(loss, argnums=tuple(range(len(names))))
 
-    def step() -> None:
+    def multiply(along: Sequence[Tensor] | None = None) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         with differentiable_kernels(subject):
-            direction = torch.autograd.grad(subject.loss(), parameters)
+            direction = torch.autograd.grad(subject.loss(), parameters) if along is None else tuple(along)
             values = tuple(p.detach() for p in parameters)
-            products = torch.func.jvp(gradient_of, values, direction)[1]
-        _update(parameters, direction, products)
+            return direction, torch.func.jvp(gradient_of, values, direction)[1]
 
-    return step
+    return multiply
 
 
 @final
@@ -70,7 +103,7 @@ class _Rows(nn.Module):
         return logits.flatten(0, -2)
 
 
-def curvlinops(subject: Subject) -> Callable[[], None]:
+def curvlinops(subject: Subject) -> Product:
     """The Hessian of the batch as curvlinops' linear operator, made once."""
     library = _optional("curvlinops")
     parameters = subject.parameters
@@ -83,30 +116,28 @@ def curvlinops(subject: Subject) -> Callable[[], None]:
             check_deterministic=False,
         )
 
-    def step() -> None:
+    def multiply(along: Sequence[Tensor] | None = None) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         with differentiable_kernels(subject):
-            direction = torch.autograd.grad(subject.loss(), parameters)
-            products = hessian @ list(direction)
-        _update(parameters, direction, products)
+            direction = torch.autograd.grad(subject.loss(), parameters) if along is None else along
+            return direction, hessian @ list(direction)
 
-    return step
+    return multiply
 
 
-def backpack_ggn(subject: Subject) -> Callable[[], None]:
+def backpack_ggn(subject: Subject) -> Product:
     """The Gauss-Newton product of BackPACK's Hessian-free tools, on the graph of the gradient."""
     product_of = _optional("backpack.hessianfree.ggnvp", "backpack").ggn_vector_product
     parameters = subject.parameters
 
-    def step() -> None:
+    def multiply(along: Sequence[Tensor] | None = None) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         with differentiable_kernels(subject):
             logits = subject.network(subject.inputs).flatten(0, -2)
             loss = F.cross_entropy(logits, subject.targets.flatten())
-            direction = torch.autograd.grad(loss, parameters, create_graph=True)
-            direction = [gradient.detach() for gradient in direction]
-            products = product_of(loss, logits, subject.network, direction)
-        _update(parameters, direction, products)
+            gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+            direction = [gradient.detach() for gradient in gradients] if along is None else along
+            return direction, product_of(loss, logits, subject.network, list(direction))
 
-    return step
+    return multiply
 
 
 def _without_running_statistics(subject: Subject) -> nn.Module:
@@ -122,11 +153,14 @@ def _optional(module: str, name: str | None = None) -> Any:
         raise NotApplicable(f'{name or module} is not installed; pip install "curvestep[peers]" has it') from None
 
 
+def _inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """⟨left, right⟩."""
+    return torch.stack([torch.sum(a * b) for a, b in zip(left, right, strict=True)]).sum()
+
+
 def _update(parameters: Sequence[Tensor], direction: Sequence[Tensor], products: Sequence[Tensor]) -> None:
     """θ ← θ − τ d with τ from slope and curvature, which go to the host as they do in every measured step."""
     with torch.no_grad():
-        curvature = sum(torch.sum(d * product) for d, product in zip(direction, products, strict=True))
-        slope = sum(torch.sum(d * d) for d in direction)
-        numbers = torch.stack([torch.as_tensor(slope), torch.as_tensor(curvature)]).tolist()
+        numbers = torch.stack([_inner(direction, direction), _inner(direction, products)]).tolist()
         step_size = min(abs(numbers[0]) / max(abs(numbers[1]), 1e-12), _LONGEST)
         torch._foreach_add_(list(parameters), list(direction), alpha=-step_size)

@@ -33,9 +33,16 @@ class Row:
             some ran in a kernel that hides them.
         predicted: the same ratio as ``curvestep.doctor`` predicts it; None where it predicts none.
         plain_seconds: median time of the plain step.
+        batch: number of samples; 0 where that was not noted.
+        error: relative error of the curvature of the batch along the gradient, against float64.
+        error_per_sample: largest error of a sample's curvature over the largest absolute value of one.
+        compile_seconds: what the first steps took beyond the time of later ones, where they compile.
+        waited: how long threads were ready to run and had no processor, over the time of the pairs; None where the
+            system does not count that.
         skipped: why the way does not apply, empty where it does.
         axis, value: what of the network was varied to see how the cost grows, and its value; "" and 0 elsewhere.
         revision: git revision of the library.
+        source: digest of the source that the way runs.
     """
 
     machine: str
@@ -51,10 +58,16 @@ class Row:
     products: float | None = None
     predicted: float | None = None
     plain_seconds: float | None = None
+    batch: int = 0
+    error: float | None = None
+    error_per_sample: float | None = None
+    compile_seconds: float | None = None
+    waited: float | None = None
     skipped: str = ""
     axis: str = ""
     value: int = 0
     revision: str | None = None
+    source: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _TOKENS = 65
-Set = Literal["quick", "standard", "full", "cuda"]
+Set = Literal["quick", "standard", "full", "growth", "compiled", "cuda"]
 
 
 @final
@@ -32,6 +32,7 @@ class SubjectSpec:
         sets: in which selections it is.
         axis: what of it is varied to see how the cost grows.
         value: the value of that.
+        at_once: how many samples float64 is asked for at once, where all would not fit; 0 for all.
     """
 
     name: str
@@ -41,6 +42,7 @@ class SubjectSpec:
     sets: tuple[Set, ...]
     axis: str = ""
     value: int = 0
+    at_once: int = 0
 
     def build(self, device: torch.device) -> Subject:
         """The network with one batch, the same numbers each time."""
@@ -117,14 +119,14 @@ _IMAGE = (3, 32, 32)
 SUBJECTS: tuple[SubjectSpec, ...] = (
     SubjectSpec(
         "MLP 784-300-100-10, B256", DenseSpec((784, 300, 100, 10), "tanh"), 256, (784,),
-        ("quick", "standard", "full", "cuda"),
+        ("quick", "standard", "full", "compiled", "cuda"),
     ),
-    SubjectSpec("VGG11, softplus, B64", _VGG, 64, _IMAGE, ("standard", "full", "cuda")),
-    SubjectSpec("VGG11, softplus, B256", _VGG, 256, _IMAGE, ("full", "cuda")),
-    _resnet18(("standard", "full"), stem_stride=2, batch=32),
+    SubjectSpec("VGG11, softplus, B64", _VGG, 64, _IMAGE, ("standard", "full", "compiled", "cuda")),
+    SubjectSpec("VGG11, softplus, B256", _VGG, 256, _IMAGE, ("standard", "full", "cuda"), at_once=64),
+    _resnet18(("standard", "full", "compiled"), stem_stride=2, batch=32),
     _resnet18(("cuda",), stem_stride=1, batch=256),
-    _gpt(("quick", "standard", "full", "cuda"), blocks=4, width=128, heads=4, length=64, batch=16),
-    _gpt(("cuda",), blocks=12, width=768, heads=12, length=1024, batch=8),
+    _gpt(("quick", "standard", "full", "compiled", "cuda"), blocks=4, width=128, heads=4, length=64, batch=16),
+    replace(_gpt(("cuda",), blocks=12, width=768, heads=12, length=1024, batch=8), at_once=1),
     SubjectSpec(
         "ViT 6×192, 49 patches, B16", ViTSpec(28, 1, 4, 6, 192, 6, 10), 16, (1, 28, 28), ("standard", "full", "cuda")
     ),
@@ -170,7 +172,7 @@ def chosen(size: Set, names: str = "") -> tuple[SubjectSpec, ...]:
     """
     parts = [part.strip().casefold() for part in names.split(",") if part.strip()]
     if not parts:
-        return tuple(spec for spec in SUBJECTS if size in spec.sets)
+        return growth() if size == "growth" else tuple(spec for spec in SUBJECTS if size in spec.sets)
     everything = (*SUBJECTS, *growth())
     for part in parts:
         if not any(part in spec.name.casefold() for spec in everything):

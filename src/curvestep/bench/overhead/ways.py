@@ -1,40 +1,24 @@
-"""The ways of taking a step: plain ones, curvestep's, and other ways to the curvature along the gradient."""
+"""The ways of taking a step: plain ones, curvestep's, and other ways to the curvature along the gradient.
+
+Imports no torch: what a way does is looked up when it is prepared.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from curvestep.bench.errors import SettingError
-from curvestep.bench.overhead import peers
 
 if TYPE_CHECKING:
-    from torch.optim import Optimizer
-
-    from curvestep.bench.overhead.subjects import Subject
-    from curvestep.diagnostics.diagnosis import Products
+    from curvestep.bench.overhead.counted import Counted
+    from curvestep.bench.overhead.prepared import Prepared
+    from curvestep.bench.overhead.subjects import Set, Subject
 
 Baseline = Literal["SGD", "AdamW"]
-
-# Small enough for a plain step to change nothing that a step costs.
-_RATE = 1e-4
-
-
-@final
-@dataclass(frozen=True)
-class Prepared:
-    """A way on a network.
-
-    Args:
-        step: forward, backward, measurement and update.
-        period: after how many steps the cost repeats; so many are timed together.
-        warmup: steps after which it does; two see what is made at first, and what is found again.
-    """
-
-    step: Callable[[], None]
-    period: int = 1
-    warmup: int = 2
+Order = Literal["", "exact", "ggn", "losses"]
 
 
 @final
@@ -47,148 +31,136 @@ class Way:
         gives: what is known after the step beside the gradient.
         baseline: the plain step along the same direction.
         prepare: makes it ready.
-        predicted: its products over those of the plain step, from the counts of `curvestep.doctor`; None for none.
+        predicted: its products over those of the plain step, from what `curvestep.doctor` counts; None for none.
+        order: what kind of curvature it gives; "losses": what a parabola through losses has.
+        samples: the share of the batch for whose samples it gives a number each; 0: one number for the batch.
+        every: from how many steps to the next it measures.
+        is_peer: whether it is somebody else's way, to be compared with.
+        depends: which source it runs: "library" or "peers".
+        sets: selections beside "full" that it belongs to.
+        first: whether it is measured before others where time is short.
     """
 
     name: str
     gives: str
     baseline: Baseline
     prepare: Callable[[Subject], Prepared]
-    predicted: Callable[[Products], float | None] | None = None
+    predicted: Callable[[Counted], float | None] | None = None
+    order: Order = ""
+    samples: float = 0.0
+    every: int = 1
+    is_peer: bool = False
+    depends: Literal["library", "peers"] = "library"
+    sets: tuple[Set, ...] = ("quick", "standard", "cuda")
+    first: bool = False
+
+    def delivers(self, batch: int) -> int:
+        """Curvature numbers of one measured step.
+
+        Args:
+            batch: number of samples.
+
+        Returns:
+            One for the batch, or one for each sample whose curvature is told apart; 0 where nothing is measured.
+        """
+        if not self.order:
+            return 0
+        return max(1, round(self.samples * batch))
 
 
-# -- plain steps ------------------------------------------------------------------------------------------------------
-
-
-def plain(baseline: Baseline, subject: Subject) -> Callable[[], None]:
-    """Forward, backward and the update of torch's optimizer."""
-    import torch
-
-    makers: dict[Baseline, Callable[..., Optimizer]] = {"SGD": torch.optim.SGD, "AdamW": torch.optim.AdamW}
-    return _by_closure(makers[baseline](subject.parameters, lr=_RATE), subject)
-
-
-def _by_closure(optimizer: Optimizer, subject: Subject) -> Callable[[], None]:
-    """A step as users write it."""
-
-    def closure() -> Any:
-        optimizer.zero_grad()
-        loss = subject.loss()
-        loss.backward()
-        return loss
-
-    def step() -> None:
-        optimizer.step(closure)
-
-    return step
-
-
-# -- curvestep's ------------------------------------------------------------------------------------------------------
-
-
-def _named(name: str, /, *, period: int = 1, warmup: int = 2, **options: Any) -> Callable[[Subject], Prepared]:
-    """One of curvestep's optimizers."""
+def _by(module: str, function: str, *arguments: Any) -> Callable[[Subject], Prepared]:
+    """A way that a module of this package prepares."""
 
     def prepare(subject: Subject) -> Prepared:
-        import curvestep
-
-        kind: Any = getattr(curvestep, name)
-        return Prepared(_by_closure(kind(subject.parameters, **options), subject), period, warmup)
+        return getattr(import_module(f"curvestep.bench.overhead.{module}"), function)(subject, *arguments)
 
     return prepare
 
 
-def _split(subject: Subject) -> Prepared:
-    """The exact curvature with fewer cotangents held."""
-    import curvestep
-
-    optimizer = curvestep.RescaledSGD(subject.parameters)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        with optimizer.record(memory="split"):
-            subject.loss().backward()
-        optimizer.step()
-
-    return Prepared(step)
+def _plain(counted: Counted) -> float | None:
+    """Forward and backward, nothing else."""
+    return None if counted.forward is None else 1.0
 
 
-def _taylor(subject: Subject) -> Prepared:
-    """The second-order terms carried to the loss, for the gradient and torch's update; no optimizer asks for it."""
-    import torch
-
-    import curvestep
-
-    parameters = subject.parameters
-    optimizer = torch.optim.SGD(parameters, lr=_RATE)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        with curvestep.record() as tape:
-            subject.loss().backward()
-        moved = [p for p in parameters if p.grad is not None]
-        tape.curvature(moved, [p.grad for p in moved if p.grad is not None], form="taylor").total.item()
-        tape.release()
-        optimizer.step()
-
-    return Prepared(step)
-
-
-def _exact(products: Products) -> float | None:
+def _exact(counted: Counted) -> float | None:
     """Forward, backward and a whole pass."""
-    return products.ratio
+    return counted.measured("auto")
 
 
-def _default(products: Products) -> float | None:
-    """A pass over a quarter of the samples, on every eighth step."""
-    return None if products.ratio is None else 1.0 + 0.25 / 8.0 * (products.ratio - 1.0)
+def _naive(counted: Counted) -> float | None:
+    """Forward, backward and a pass of three products a layer."""
+    return counted.measured("naive")
 
 
-def _quarter(products: Products) -> float | None:
+def _polarised(counted: Counted) -> float | None:
+    """Forward, backward and a pass of two products a layer."""
+    return counted.measured("polarised")
+
+
+def _quarter(counted: Counted) -> float | None:
     """Forward, backward and a pass over a quarter of the samples."""
-    return None if products.ratio is None else 1.0 + 0.25 * (products.ratio - 1.0)
+    return counted.measured("quarter")
 
 
-def _parabola(forwards: float) -> Callable[[Products], float | None]:
+def _default(counted: Counted) -> float | None:
+    """A pass over a quarter of the samples, on every eighth step."""
+    measured = counted.measured("quarter")
+    return None if measured is None else 1.0 + (measured - 1.0) / 8.0
+
+
+def _parabola(forwards: float) -> Callable[[Counted], float | None]:
     """Forward and backward, and so many forwards more a step."""
-
-    def predicted(products: Products) -> float | None:
-        if products.ratio is None:
-            return None
-        forward = products.forward_multiply_adds
-        return 1.0 + forwards * forward / (forward + products.gradient_multiply_adds)
-
-    return predicted
+    return lambda counted: None if counted.forward is None else 1.0 + forwards * counted.forward
 
 
 _PER_SAMPLE = "exact, per sample"
 _BATCH = "exact, batch"
 _QUARTER = "exact, per sample, ¼ of them"
+_NOW_AND_THEN = "exact, ¼ of the samples, every 8 steps"
+_NOTHING = "nothing"
+_GROWN: tuple[Set, ...] = ("quick", "standard", "growth", "cuda")
+_COMPILED: tuple[Set, ...] = ("compiled", "cuda")
 
 WAYS: tuple[Way, ...] = (
-    # Measures on every eighth step, and on each of the first ten.
-    Way("Auto (default)", "exact, now and then", "AdamW", _named("Auto", period=8, warmup=10), _default),
-    Way("RescaledAdam", _PER_SAMPLE, "AdamW", _named("RescaledAdam"), _exact),
-    Way("RescaledAdam, ¼ of the samples", _QUARTER, "AdamW", _named("RescaledAdam", curvature_samples=0.25), _quarter),
-    Way("RescaledSGD", _PER_SAMPLE, "SGD", _named("RescaledSGD"), _exact),
-    Way("RescaledSGD, memory split", _PER_SAMPLE, "SGD", _split),
-    Way("RescaledSGD, Taylor form", _PER_SAMPLE, "SGD", _taylor),
-    Way("RescaledSGD, Gauss-Newton", "GGN, per sample", "SGD", _named("RescaledSGD", curvature="ggn")),
-    Way("RescaledSGD, ¼ of the samples", _QUARTER, "SGD", _named("RescaledSGD", curvature_samples=0.25), _quarter),
-    Way("LQA", "two more losses", "SGD", _named("LQA"), _parabola(2.0)),
-    Way("GeN", "two more losses every 8 steps", "AdamW", _named("GeN", period=8), _parabola(0.25)),
-    Way("double backward", _BATCH, "SGD", lambda subject: Prepared(peers.double_backward(subject))),
-    Way("torch.func, jvp of grad", _BATCH, "SGD", lambda subject: Prepared(peers.jvp_of_grad(subject))),
-    Way("curvlinops", _BATCH, "SGD", lambda subject: Prepared(peers.curvlinops(subject))),
-    Way("BackPACK, Gauss-Newton", "GGN, batch", "SGD", lambda subject: Prepared(peers.backpack_ggn(subject))),
-)
+    # A plain step against itself shows how far ratios scatter.
+    Way("plain SGD", _NOTHING, "SGD", _by("ours", "plain_again", "SGD"), _plain, depends="peers"),
+    Way("plain SGD, compiled", _NOTHING, "SGD", _by("graphs", "plain", "SGD"), depends="peers", sets=_COMPILED),
+    Way("plain AdamW, compiled", _NOTHING, "AdamW", _by("graphs", "plain", "AdamW"), depends="peers", sets=_COMPILED),
+    Way("Auto (default)", _NOW_AND_THEN, "AdamW", _by("ours", "auto"), _default, "exact", 0.25, 8, sets=_GROWN,
+        first=True),
+    Way("Auto, compiled", _NOW_AND_THEN, "AdamW", _by("graphs", "auto"), None, "exact", 0.25, 8, sets=_COMPILED),
+    Way("RescaledSGD", _PER_SAMPLE, "SGD", _by("ours", "rescaled"), _exact, "exact", 1.0, sets=_GROWN, first=True),
+    Way("RescaledSGD, naive products", _PER_SAMPLE, "SGD", _by("ours", "rescaled", "naive"), _naive, "exact", 1.0),
+    Way("RescaledSGD, polarised products", _PER_SAMPLE, "SGD", _by("ours", "rescaled", "polarised"), _polarised,
+        "exact", 1.0),
+    Way("RescaledSGD, compiled", _PER_SAMPLE, "SGD", _by("graphs", "rescaled"), None, "exact", 1.0, sets=_COMPILED),
+    Way("RescaledSGD, memory split", _PER_SAMPLE, "SGD", _by("ours", "rescaled", "auto", "split"), None, "exact", 1.0,
+        first=True),
+    Way("RescaledSGD, Taylor form", _PER_SAMPLE, "SGD", _by("ours", "taylor"), None, "exact", 1.0),
+    Way("RescaledSGD, Gauss-Newton", "GGN, per sample", "SGD", _by("ours", "gauss_newton"), None, "ggn", 1.0),
+    Way("RescaledSGD, ¼ of the samples", _QUARTER, "SGD", _by("ours", "quarter"), _quarter, "exact", 0.25,
+        sets=_GROWN, first=True),
+    Way("RescaledAdam", _PER_SAMPLE, "AdamW", _by("ours", "rescaled_adam"), _exact, "exact", 1.0),
+    Way("LQA", "two more losses", "SGD", _by("ours", "lqa"), _parabola(2.0), "losses", is_peer=True),
+    Way("GeN", "two more losses every 8 steps", "AdamW", _by("ours", "gen"), _parabola(0.25), "losses", every=8,
+        is_peer=True, sets=_GROWN),
+    Way("double backward", _BATCH, "SGD", _by("peers", "prepare", "double_backward"), None, "exact", is_peer=True,
+        depends="peers", sets=_GROWN),
+    Way("torch.func, jvp of grad", _BATCH, "SGD", _by("peers", "prepare", "jvp_of_grad"), None, "exact", is_peer=True,
+        depends="peers"),
+    Way("curvlinops", _BATCH, "SGD", _by("peers", "prepare", "curvlinops"), None, "exact", is_peer=True,
+        depends="peers"),
+    Way("BackPACK, Gauss-Newton", "GGN, batch", "SGD", _by("peers", "prepare", "backpack_ggn"), None, "ggn",
+        is_peer=True, depends="peers"),
+)  # fmt: skip
 
 
-def chosen_ways(names: str = "") -> tuple[Way, ...]:
-    """The ways with these parts in their names.
+def chosen_ways(names: str = "", size: Set = "full") -> tuple[Way, ...]:
+    """The ways of a selection.
 
     Args:
-        names: parts separated by commas; empty for all.
+        names: parts of names, separated by commas, which are looked for in all ways; empty for the selection.
+        size: which selection; "full" has all ways.
 
     Returns:
         The ways in the order of the table.
@@ -197,7 +169,9 @@ def chosen_ways(names: str = "") -> tuple[Way, ...]:
         SettingError: if a part is in no name.
     """
     parts = [part.strip().casefold() for part in names.split(",") if part.strip()]
+    if not parts:
+        return tuple(way for way in WAYS if size == "full" or size in way.sets)
     for part in parts:
         if not any(part in way.name.casefold() for way in WAYS):
             raise SettingError(f"No way has {part!r} in its name; they are {'; '.join(way.name for way in WAYS)}.")
-    return tuple(way for way in WAYS if not parts or any(part in way.name.casefold() for part in parts))
+    return tuple(way for way in WAYS if any(part in way.name.casefold() for part in parts))

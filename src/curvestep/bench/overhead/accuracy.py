@@ -1,0 +1,106 @@
+"""How far a measured curvature is from that of the same network in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, final
+
+import torch
+from torch import Tensor
+
+import curvestep
+from curvestep.bench.overhead.prepared import Measured
+from curvestep.bench.overhead.subjects import Subject
+
+if TYPE_CHECKING:
+    from curvestep.bench.overhead.subjects import SubjectSpec
+
+Kind = Literal["exact", "ggn"]
+
+
+@final
+class Reference:
+    """The curvature along the gradient in float64, each product a product of its own.
+
+    Args:
+        spec: the network.
+        device: where it is.
+    """
+
+    def __init__(self, spec: SubjectSpec, device: torch.device) -> None:
+        self._spec = spec
+        self._device = device
+        self._found: dict[Kind, Measured | None] = {}
+        self._direction: list[Tensor] | None = None
+
+    @property
+    def direction(self) -> list[Tensor]:
+        """The gradient, in float32."""
+        if self._direction is None:
+            subject = self._spec.build(self._device)
+            subject.loss().backward()
+            self._direction = [
+                torch.zeros_like(p) if p.grad is None else p.grad.detach().clone() for p in subject.parameters
+            ]
+        return self._direction
+
+    def of(self, kind: Kind) -> Measured | None:
+        """The curvature of all samples; None where float64 does not fit or has no kernel."""
+        if kind not in self._found:
+            try:
+                self._found[kind] = self._measure(kind)
+            except (RuntimeError, NotImplementedError):
+                self._found[kind] = None
+        return self._found[kind]
+
+    def _measure(self, kind: Kind) -> Measured:
+        """Measure in float64, so many samples at once as the spec says."""
+        subject = self._spec.build(self._device)
+        direction = [d.double() for d in self.direction]
+        network, inputs = subject.network.double(), subject.inputs
+        inputs = inputs.double() if inputs.is_floating_point() else inputs
+        at_once = self._spec.at_once or self._spec.batch
+        totals: list[tuple[int, float]] = []
+        split: list[Tensor] = []
+        for start in range(0, self._spec.batch, at_once):
+            rows = slice(start, start + at_once)
+            part = Subject(network, inputs[rows], subject.targets[rows])
+            with curvestep.record(products="naive") as tape:
+                part.loss().backward()
+            found = tape.curvature(part.parameters, direction, kind=kind)
+            totals.append((len(part.inputs), found.total.item()))
+            if found.per_sample is not None and found.per_sample_exact:
+                split.append(found.per_sample.cpu())
+            tape.release()
+            for p in part.parameters:
+                p.grad = None
+        total = sum(n * value for n, value in totals) / sum(n for n, _ in totals)
+        return Measured(total, torch.cat(split) if len(split) == len(totals) else None)
+
+
+def errors(measured: Measured, truth: Measured) -> tuple[float | None, float | None]:
+    """Compare.
+
+    Args:
+        measured: of all samples, or of the first ones.
+        truth: of all samples.
+
+    Returns:
+        The relative error of the total; the largest error of a sample over the largest absolute value of one, None
+        where samples are not told apart.
+    """
+    split = measured.per_sample
+    if split is None or truth.per_sample is None:
+        return abs(measured.total - truth.total) / abs(truth.total), None
+    true = truth.per_sample[: len(split)]
+    total = true.mean().item()
+    largest = ((split - true).abs().max() / true.abs().max()).item()
+    return abs(measured.total - total) / abs(total), largest
+
+
+def error_of(
+    curvature: Callable[[Sequence[Tensor]], Measured], kind: Kind, reference: Reference
+) -> tuple[float | None, float | None]:
+    """The errors of what a way measures along the gradient, as in `errors`; None twice where there is no reference."""
+    truth = reference.of(kind)
+    return (None, None) if truth is None else errors(curvature(reference.direction), truth)

@@ -1,0 +1,68 @@
+"""What `curvestep.doctor` counts beforehand: the products of a step, over those of a plain one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, final
+
+import curvestep
+from curvestep.bench.overhead.subjects import Subject
+from curvestep.diagnostics.products import count_products
+from curvestep.engine.subsample import find_cut
+
+Pass = Literal["auto", "naive", "polarised", "quarter"]
+
+
+@final
+@dataclass(frozen=True)
+class Counted:
+    """Multiply-adds over those of forward and backward.
+
+    Args:
+        forward: of a forward; None where the count is not whole.
+        tangents: of the passes; empty where the count is not whole.
+    """
+
+    forward: float | None
+    tangents: Mapping[str, float]
+
+    def measured(self, kind: Pass) -> float | None:
+        """A step with that pass; None where the count is not whole."""
+        tangent = self.tangents.get(kind)
+        return None if tangent is None else 1.0 + tangent
+
+
+def count(subject: Subject) -> Counted:
+    """Count on a recording of the subject's own loss in each setting.
+
+    Args:
+        subject: whose gradients are cleared.
+
+    Returns:
+        The ratios.
+    """
+    forward: float | None = None
+    tangents: dict[str, float] = {}
+    for kind in ("auto", "naive", "polarised"):
+        for p in subject.parameters:
+            p.grad = None
+        with curvestep.record(products=kind) as tape:
+            subject.loss().backward()
+        moving = {tape.leaves[id(p)][1] for p in subject.parameters if id(p) in tape.leaves}
+        found = count_products(tape, tape.plan, moving)
+        work = found.forward_multiply_adds + found.gradient_multiply_adds
+        if found.uncounted or not work:
+            tape.release()
+            return Counted(None, {})
+        forward = found.forward_multiply_adds / work
+        tangents[kind] = found.tangent_multiply_adds / work
+        if kind == "auto":
+            # Where samples mix the tape is not cut: the whole batch is measured.
+            share = 1.0 if find_cut(tape, tape.root, moving, "exact").reason else 0.25
+            part = count_products(tape, tape.plan, moving, share)
+            tangents["quarter"] = share * part.tangent_multiply_adds / work
+        tape.release()
+    for p in subject.parameters:
+        p.grad = None
+    return Counted(forward, tangents)
