@@ -235,7 +235,7 @@ def dots(left: Tensors, right: Tensors) -> list[Tensor]:
 
 def squares(tensors: Tensors) -> list[Tensor]:
     """Return ‖tensor_i‖² for each i, of shape (): the terms of ``squared_norm``, to be summed on the host."""
-    if on_host(tensors):  # the list's norms take three times as long there
+    if on_host(tensors):
         lines = [_line(widened(tensor)) for tensor in tensors]
         return [torch.dot(line, line) for line in lines]
     return [norm * norm for norm in torch._foreach_norm(in_working_dtype(tensors))]

@@ -25,7 +25,7 @@ def test_it_is_its_formulas_over_a_hundred_steps() -> None:
     optimizer = curvestep.Auto([theta])
 
     weight, mean = start.clone(), start.clone()
-    m, v, average, count = torch.zeros_like(start), torch.zeros_like(start), 0.0, 0
+    m, v, average, count, last = torch.zeros_like(start), torch.zeros_like(start), 0.0, 0, -1
     decided = {"ceiling": 0, "curvature": 0}
     for k, batch in enumerate(batches, start=1):
         optimizer.zero_grad()
@@ -38,16 +38,17 @@ def test_it_is_its_formulas_over_a_hundred_steps() -> None:
         (g,) = torch.autograd.grad(losses.mean(), own, retain_graph=True)
         m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
         d = m / (1 - 0.9**k) / ((v / (1 - 0.99**k)).sqrt() + 1e-8)
-        c = average / (1 - 0.9**count) if count else 0.0  # between measurements the average stands in for one
-        if k <= 10 or (k - 10) % 8 == 0:  # the first ten steps, then every eighth
+        c = average / (1 - 0.7**count) if count else 0.0  # between measurements the average stands in for one
+        if k - 1 - last >= min(16, 1 + (k - 1) // 10):  # ever fewer steps
+            last = k - 1
             curvatures = []
             for loss in losses[:3]:  # a quarter of ten samples, rounded up
                 (first,) = torch.autograd.grad(loss, own, create_graph=True, retain_graph=True)
                 (second,) = torch.autograd.grad((first * d).sum(), own, retain_graph=True)
                 curvatures.append(abs(float((second * d).sum())))
             c = sum(curvatures) / 3 / float((d * d).sum())
-        average, count = 0.9 * average + 0.1 * c, count + 1
-        lipschitz = max(average / (1 - 0.9**count), c)
+        average, count = 0.7 * average + 0.3 * c, count + 1
+        lipschitz = max(average / (1 - 0.7**count), c)
         parabola = 0.5 * 2 * abs(float((g * d).sum())) / (float((d * d).sum()) * lipschitz)
         ceiling = 0.006 * min(k / 100, math.sqrt(100 / k))
         decided["curvature" if parabola < ceiling else "ceiling"] += 1

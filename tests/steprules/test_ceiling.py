@@ -69,11 +69,11 @@ def test_a_refusal_counts_no_step() -> None:
 
 def test_what_is_needed_is_what_the_rule_inside_needs() -> None:
     assert Ceiling(CurvatureRescaling(), peak=1.0).needs == CurvatureRescaling().needs
-    lazy = Ceiling(Lazy(CurvatureRescaling(), every=2, first=1), peak=1.0)
+    lazy = Ceiling(Lazy(CurvatureRescaling(), every=2, growth=1), peak=1.0)
     assert lazy.needs_at(lazy.init()) == lazy.needs
     state = taken(lazy.choose(probe(), 0.5, lazy.init())).state
     assert lazy.needs_at(state) == {Need.SLOPE, Need.PARAMETER_NORM}
-    unlimited = Ceiling(Lazy(CurvatureRescaling(max_relative_step=math.inf), every=2, first=1), peak=1.0)
+    unlimited = Ceiling(Lazy(CurvatureRescaling(max_relative_step=math.inf), every=2, growth=1), peak=1.0)
     assert unlimited.needs_at(state) == {Need.SLOPE}
     guarded = Ceiling(Guard(CurvatureRescaling()), peak=1.0)
     assert isinstance(guarded.choose(probe(), 0.5, guarded.init()), LineRequest)

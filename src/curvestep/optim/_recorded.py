@@ -54,6 +54,9 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     #: Read by ``torch.amp.GradScaler``: it then leaves the gradients scaled and hands over ``self.grad_scale``.
     _step_supports_amp_scaling = True
 
+    #: What a recording holds where nothing else is said.
+    _memory: Memory = "keep"
+
     last_step: StepRecord | None
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
@@ -104,7 +107,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     # ------------------------------------------------------------------------------------------------ recording
 
     @contextmanager
-    def record(self, batch_size: int | None = None, *, memory: Memory | float = "keep") -> Iterator[Tape]:
+    def record(self, batch_size: int | None = None, *, memory: Memory | float | None = None) -> Iterator[Tape]:
         """Record the forward and the backward pass inside the ``with`` block, for the next ``step()``.
 
         A new recording replaces one that was not used and frees it. Before a step that measures nothing (a lazy rule
@@ -112,7 +115,8 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
         Args:
             batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
-            memory: What is held of the cotangents, "keep", "split" or a share; as in ``curvestep.record``.
+            memory: What is held for the measurement, "keep", "split" or a share, as in ``curvestep.record``; None for
+                what suits the optimizer: "split" for ``Auto``, which measures rarely, and "keep" for all others.
 
         Yields:
             The tape, as ``curvestep.record()`` gives it.
@@ -125,7 +129,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             yield tape
             self._unrecorded = True
             return
-        with record(batch_size, memory=memory) as tape:
+        with record(batch_size, memory=self._memory if memory is None else memory) as tape:
             try:
                 yield tape
             except BaseException:

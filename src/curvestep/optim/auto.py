@@ -10,14 +10,14 @@ from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction
 from curvestep.optim._average import AVERAGING
-from curvestep.optim._measure import EVERY, SAMPLES
+from curvestep.optim._measure import BETA3, EVERY, SAMPLES
 from curvestep.optim._shell import AbstractCurvestepOptimizer
 from curvestep.steprules import Ceiling, CurvatureRescaling, Lazy, StepRule
 
 # Frozen on five problems, before the others were seen: docs/auto.md has what was tried.
 _LEVEL = 0.5
 _ADAM = Adam(0.9, 0.99, 1e-8)
-_EVERY, _SHARE = 8, 0.25
+_EVERY, _SHARE, _BETA3 = 16, 0.25, 0.7
 _PEAK, _WARMUP = 0.006, 100
 _GAMMA = 8.0
 
@@ -29,7 +29,8 @@ class Auto(AbstractCurvestepOptimizer):
     θ ← θ − τ d with d = m̃ / (√ṽ + ε) of Adam (β₁ = 0.9, β₂ = 0.99). The step τ is the shortest of two:
 
     - to the minimum of the parabola along d, τ ≤ ½ · 2 |⟨d, g⟩| / (‖d‖² L̃), L̃ the smoothed mean of |dᵀ∇²J_s d| / ‖d‖²
-      over a quarter of the samples s of every eighth batch (`curvestep.steprules.CurvatureRescaling`, `Lazy`);
+      over a quarter of the samples s, on all of the first ten steps and then ever fewer, at last on every sixteenth
+      (`curvestep.steprules.CurvatureRescaling`, `Lazy`);
     - a ceiling, τ ≤ 0.006 min(k/100, √(100/k)) at step k (`curvestep.steprules.Ceiling`): where the slope is noise of
       the batch, a measured step would be too long. It is a guess that Adam's direction allows, because its entries are
       of order one, and it knows no horizon.
@@ -59,8 +60,8 @@ class Auto(AbstractCurvestepOptimizer):
         ValueError: An argument is out of range.
 
     Cost:
-        On one step of eight a recording and a tangent pass over a quarter of the batch, on the others nothing is
-        recorded: docs/overhead.md has the measured ratio. Three tensors of state a parameter; while the step is taken
+        On one step of sixteen a recording that holds nothing and a Taylor pass over a quarter of the batch, which
+        computes the forward of these samples again; on the others nothing is recorded: docs/overhead.md has the measured ratio. Three tensors of state a parameter; while the step is taken
         one tensor a parameter, or three where it is measured or the parameters are not on the CPU.
 
     Example:
@@ -87,6 +88,7 @@ class Auto(AbstractCurvestepOptimizer):
     """
 
     _announces_whole_batch = False
+    _memory = "split"  # one step of many is measured: what it costs more in time is little, what it holds is a peak
 
     def __init__(self, params: ParamsT, *, weight_decay: float = 0.0, decoupled_weight_decay: float = 0.0) -> None:
         options = {
@@ -95,6 +97,7 @@ class Auto(AbstractCurvestepOptimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
             SAMPLES: _SHARE,
             EVERY: _EVERY,
+            BETA3: _BETA3,
             AVERAGING: _GAMMA,
         }
         super().__init__(params, options)
@@ -107,10 +110,10 @@ class Auto(AbstractCurvestepOptimizer):
     def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
         """Return Algorithm 1 with the absolute slope, measured now and then, under the ceiling."""
         # No cap beside the ceiling: it bounds every entry of the step, whatever the norm of the parameters is.
-        measured = CurvatureRescaling(slope="absolute", max_relative_step=math.inf)
+        measured = CurvatureRescaling(groups[0][BETA3], slope="absolute", max_relative_step=math.inf)
         return Ceiling(Lazy(measured, groups[0][EVERY]), _PEAK, _WARMUP)
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
         """The options that one measurement serves."""
-        return (SAMPLES, EVERY, AVERAGING)
+        return (SAMPLES, EVERY, BETA3, AVERAGING)

@@ -13,6 +13,9 @@ from curvestep.steprules.guard import Guard
 
 #: Name in the rule's state of the number of steps so far.
 LAZY_COUNT = "lazy_count"
+#: Name in the rule's state of what that number was at the last measured step.
+LAZY_LAST = "lazy_last"
+_OWN = (LAZY_COUNT, LAZY_LAST)
 
 
 _UNMEASURED = frozenset({Need.SLOPE, Need.PARAMETER_NORM})
@@ -21,9 +24,13 @@ _UNMEASURED = frozenset({Need.SLOPE, Need.PARAMETER_NORM})
 @final
 @dataclass(frozen=True)
 class Lazy:
-    """Curvature rescaling whose curvature is measured on every ``every``-th step; in between its average stands in.
+    """Curvature rescaling whose curvature is measured now and then; in between its average stands in.
 
-    On a measured step the rule inside does what it does. On any other the average of what was measured takes the place
+    With k steps taken, a step is measured if the last measured one lies
+
+        min(every, 1 + ⌊k / growth⌋)
+
+    steps back or more: all of the first ones, where the curvature moves fastest, then ever fewer. On a measured step the rule inside does what it does. On any other the average of what was measured takes the place
     of the measurement,
 
         c = c̃,    so that    L̃ = c̃,    τ = ℓ r,    r = κ ⟨d, g⟩ / (‖d‖² c̃),
@@ -31,7 +38,8 @@ class Lazy:
     with the slope and the length of this step's direction; the average stays what it is.
 
     This is safe only where steps are short, as under `curvestep.steprules.Ceiling`: otherwise a stale average that
-    is too small sends the parameters arbitrarily far before the curvature is measured again.
+    is too small sends the parameters arbitrarily far before the curvature is measured again. The average of the rule
+    inside counts measurements, not steps: with longer intervals its β₃ is to be smaller, or it lags behind.
 
     ======  ======================  ==================================================
     symbol  name                    meaning
@@ -41,8 +49,8 @@ class Lazy:
 
     Args:
         rule: The rule that is asked.
-        every: Steps from one measurement to the next, at least 1.
-        first: Number of steps at the start that are all measured, at least 1: the curvature moves fastest there.
+        every: Longest number of steps from one measurement to the next, at least 1.
+        growth: Number of steps after which the interval is one step longer, at least 1.
 
     Raises:
         ValueError: An argument is not a whole number of at least 1.
@@ -53,7 +61,7 @@ class Lazy:
 
     Example:
         >>> from curvestep._probe import Probe
-        >>> rule = Lazy(CurvatureRescaling(), every=2, first=1)
+        >>> rule = Lazy(CurvatureRescaling(), every=2, growth=1)
         >>> measured = Probe(18.0, 144.0, 576.0, 576.0, direction_norm_sq=144.0, parameter_norm_sq=9.0)
         >>> first = rule.choose(measured, 0.5, rule.init())
         >>> held = rule.choose(Probe(8.0, 64.0, None, None, 64.0, 4.0), 0.5, first.state)
@@ -69,11 +77,11 @@ class Lazy:
 
     rule: CurvatureRescaling | Guard
     every: int = 8
-    first: int = 10
+    growth: int = 10
 
     def __post_init__(self) -> None:
         """Refuse intervals that are none."""
-        for name in ("every", "first"):
+        for name in ("every", "growth"):
             value = getattr(self, name)
             if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
                 msg = f"{name} is a number of steps and must be a whole number of at least 1, but {value!r} was given."
@@ -89,12 +97,13 @@ class Lazy:
         return self.rule.needs if self._is_due(state) else self.rule.needs & _UNMEASURED
 
     def init(self) -> RuleState:
-        """Return the state of the rule inside and a count of 0."""
-        return {**self.rule.init(), LAZY_COUNT: 0}
+        """Return the state of the rule inside, a count of 0 and a last measurement before it."""
+        return {**self.rule.init(), LAZY_COUNT: 0, LAZY_LAST: -1}
 
     def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice | LineRequest:
         """Return r from the measured curvature or from the average; see the class."""
-        own = {name: value for name, value in state.items() if name != LAZY_COUNT}
+        own = {name: value for name, value in state.items() if name not in _OWN}
+        count = int(state[LAZY_COUNT])
         rule, measures = self.rule, self._is_due(state)
         if not measures:
             rescaling = rule.rule if isinstance(rule, Guard) else rule
@@ -111,11 +120,16 @@ class Lazy:
             rescaling=choice.rescaling,
             lipschitz=choice.lipschitz,
             outcome=Outcome.CURVATURE_HELD if held else choice.outcome,
-            state={**own, **choice.state, LAZY_COUNT: int(state[LAZY_COUNT]) + 1},
+            state={
+                **own,
+                **choice.state,
+                LAZY_COUNT: count + 1,
+                LAZY_LAST: count if measures else int(state[LAZY_LAST]),
+            },
             advances=True,
         )
 
     def _is_due(self, state: RuleState) -> bool:
         """Whether the step after ``state`` is a measured one."""
         count = int(state[LAZY_COUNT])
-        return count < self.first or (count - self.first + 1) % self.every == 0
+        return count - int(state[LAZY_LAST]) >= min(self.every, 1 + count // self.growth)

@@ -1,23 +1,22 @@
-"""`curvestep.Auto` with other numbers of samples and other intervals between two measurements."""
+"""`curvestep.Auto` with other intervals between two measurements, numbers of samples and memories of them."""
 
 from __future__ import annotations
 
 from curvestep.bench.methods.method import BuildRequest, Built, Method
 
-#: Steps from one measurement to the next, and the share of the batch that is measured (None: all of it).
-_GRID: tuple[tuple[int, float | None], ...] = (
-    (1, None),
-    (8, None),
-    (16, None),
-    (8, 1 / 4),
-    (16, 1 / 4),
-    (32, 1 / 4),
-    (16, 1 / 8),
+#: Longest interval in steps, the share of the batch that is measured (None: all of it), β₃ of the average. The first is
+#: what the others are held against: the whole batch at every step, as the source measures.
+_GRID: tuple[tuple[int, float | None, float], ...] = (
+    (1, None, 0.9),
+    (8, 1 / 4, 0.9),
+    (16, 1 / 4, 0.9),
+    (16, 1 / 4, 0.7),
+    (32, 1 / 4, 0.5),
 )
-_NAMES = {None: "all", 1 / 4: "quarter", 1 / 8: "eighth"}
+_NAMES = {None: "all", 1 / 4: "quarter"}
 
 
-def _method(every: int, share: float | None) -> Method:
+def _method(every: int, share: float | None, beta3: float) -> Method:
     """The method of one cell of the grid."""
 
     def build(request: BuildRequest) -> Built:
@@ -27,11 +26,14 @@ def _method(every: int, share: float | None) -> Method:
         for group in optimizer.param_groups:
             group["curvature_every"] = every
             group["curvature_samples"] = share
+            group["beta3"] = beta3
         return Built(optimizer, optimizer, averaged=optimizer.averaged)
 
-    what = "all samples" if share is None else f"one {_NAMES[share]} of the samples"
-    when = "every step" if every == 1 else f"every {every}th step"
-    return Method(f"auto-{every}-{_NAMES[share]}", f"auto measured on {when}, {what}", False, build)
+    what = "all samples" if share is None else f"a {_NAMES[share]} of the samples"
+    when = "every step" if every == 1 else f"steps at most {every} apart"
+    return Method(
+        f"auto-{every}-{_NAMES[share]}-{beta3:g}", f"auto measured on {when}, {what}, β₃ = {beta3:g}", False, build
+    )
 
 
-MEASURED: tuple[Method, ...] = tuple(_method(every, share) for every, share in _GRID)
+MEASURED: tuple[Method, ...] = tuple(_method(every, share, beta3) for every, share, beta3 in _GRID)
