@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from curvestep.bench.store import RunStore
+from curvestep.report.alike import alike_table
 from curvestep.report.figure import write_figures
 from curvestep.report.series import panels
 from curvestep.report.table import markdown_table
@@ -17,10 +18,13 @@ from curvestep.report.versus import versus_table
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "README.md"
 FIGURES = ROOT / "docs" / "figures"
-PAGES = (PAGE, ROOT / "docs" / "auto.md", ROOT / "docs" / "all-methods.md")
+PAGES = (PAGE, *(ROOT / "docs" / name for name in ("auto.md", "all-methods.md", "measuring.md")))
 _SLOT = re.compile(r"<!-- table (?P<store>\S+) -->\n.*?<!-- end -->", re.DOTALL)
 _VERSUS = re.compile(
     r"<!-- versus (?P<method>\S+) (?P<rival>\S+) (?P<outcome>\S+) (?P<stores>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL
+)
+_ALIKE = re.compile(
+    r"<!-- alike (?P<methods>\S+) (?P<reference>\S+) (?P<stores>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL
 )
 
 
@@ -40,7 +44,12 @@ def filled(text: str) -> str:
         head = slot[0].split("\n", 1)[0]
         return f"{head}\n{versus_table(problems, slot['method'], slot['rival'], slot['outcome'])}\n<!-- end -->"
 
-    return _VERSUS.sub(versus, _SLOT.sub(table, text))
+    def alike(slot: re.Match[str]) -> str:
+        problems = {Path(name).name: RunStore.at(ROOT / name).read() for name in slot["stores"].split()}
+        head = slot[0].split("\n", 1)[0]
+        return f"{head}\n{alike_table(problems, slot['methods'].split(','), slot['reference'])}\n<!-- end -->"
+
+    return _ALIKE.sub(alike, _VERSUS.sub(versus, _SLOT.sub(table, text)))
 
 
 def stores(text: str) -> list[str]:
