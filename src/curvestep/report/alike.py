@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from curvestep.bench.record import FINISHED, RunRecord
 
-#: Above it the mean of the seeds' differences is told from zero with 95 % confidence (Student's t, by degrees of freedom).
+#: Above it the mean of the seeds' differences is told from zero with 95 % confidence: Student's t by degrees of freedom.
 _CRITICAL = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
 
 
@@ -28,7 +28,7 @@ def alike_table(problems: Mapping[str, Sequence[RunRecord]], methods: Sequence[s
         number of comparisons that are told apart.
     """
     lines = [
-        f"| problem | method | seeds | whole curve, ratio to {reference} | training loss at the end | test loss at the end |",
+        f"| problem | method | seeds | whole curve ÷ {reference} | training loss, end | test loss, end |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     apart = total = 0
