@@ -1,7 +1,8 @@
 # Two commands for a newcomer; each sets up everything it needs by itself, in .venv, the first time:
 #   make demo    train a small network with measured step sizes next to tuned ones, and show the table
 #   make test    run all tests and docstring examples
-# For contributors: make lint, make format, make types, make api, make readme, make operations, make wheel-test, make clean.
+# For contributors: make lint, make format, make types, make api, make readme, make operations, make overhead, make memory,
+# make wheel-test, make clean.
 #
 #   make test PYTHON=python3.12     use this Python (3.10 or newer) instead of the first one that is found
 #   make test JOBS=8                use this many test processes
@@ -16,7 +17,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types api readme operations wheel-test clean
+.PHONY: help setup demo test lint format types api readme operations overhead memory wheel-test clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -85,6 +86,18 @@ operations: $(STAMP)
 # The tables and figures of README.md, from the committed run stores.
 readme: $(STAMP)
 	$(BIN)/python docs/make_readme.py
+
+# docs/overhead.md: what a measured step costs, on two threads; half an hour without other work on the machine, and rows
+# that are there and fresh are not measured again. WITHIN=10 begins no row of a selection after ten minutes.
+overhead: $(STAMP)
+	for set in standard compiled growth; do \
+	    $(BIN)/curvestep bench overhead --set $$set --stale --threads 2 $(if $(WITHIN),--within $(WITHIN)) \
+	        --page docs/overhead.md || exit 1; \
+	done
+
+# docs/memory.md: peaks of recorded steps; a minute on one thread.
+memory: $(STAMP)
+	$(BIN)/python -m curvestep.bench.memory
 
 wheel-test: $(STAMP)
 	$(BIN)/python tests/wheel_smoke.py

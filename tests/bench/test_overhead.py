@@ -349,7 +349,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def counted(spec: SubjectSpec, each: Way, machine: str, clock: Clock, known: Known) -> Row:
         found.append(each.name)
         return Row(machine, spec.name, each.name, each.gives, each.baseline, 3, 1.0, 1.5, 2.0,
-                   source=digest(each.depends))  # fmt: skip
+                   source=digest(each.depends), axis=spec.axis, value=spec.value)  # fmt: skip
 
     monkeypatch.setattr(run, "measure", counted)
     return found
@@ -373,6 +373,14 @@ def test_rows_in_the_store_are_not_measured_again(tmp_path: Path, calls: list[st
     measure_all(pairs_of("lqa", SMALL), store, Heard(), again="all", **OPTIONS)
     assert len(calls) == 5 and len(store.read()) == 4
     assert set(store.environments()) == {machine}
+
+
+def test_a_size_that_several_axes_share_is_measured_once(tmp_path: Path, calls: list[str]) -> None:
+    store, heard = RowStore(tmp_path), Heard()
+    pairs = [(spec, way("LQA")) for spec in growth()]
+    measure_all(pairs, store, heard, **OPTIONS)
+    assert len(heard.rows) == len(store.read()) == 15 and len(calls) == 12, "4×128, T64, B16 is on four axes"
+    assert {(row.axis, row.value) for row in store.read()} == {(spec.axis, spec.value) for spec in growth()}
 
 
 def test_rows_of_other_source_and_disturbed_ones_are_stale(

@@ -67,7 +67,7 @@ def test_targets_are_judged() -> None:
     exact = "exact, every step, whole batch: time"
     assert f"| {exact} | {VGG} | 1.75 | 1.75 | held |" in text
     assert f"| {exact} | GPT 4×128, T64, B16 | 2.00 | – | not measured |" in text
-    assert f"| the same, compiled, over a compiled plain step: time | {VGG} | 1.75 | 2.00 | **not held** |" in text
+    assert f"| exact, compiled, over a compiled plain step: time | {VGG} | 1.75 | 2.00 | **not held** |" in text
     assert f"| the default: time | {VGG} | 1.10 | 1.11 | **not held** |" in text
     assert f"| exact: memory | {VGG} | 2.00 | 2.10 | **not held** |" in text
     assert f"| the default: memory | {VGG} | 1.30 | 1.30 | held |" in text

@@ -41,12 +41,13 @@ _INTRODUCTION: tuple[str, ...] = (
     "$ curvestep bench overhead --stale --threads 2 --page docs/overhead.md                    # standard\n"
     "$ curvestep bench overhead --stale --threads 2 --set compiled --page docs/overhead.md\n"
     "$ curvestep bench overhead --stale --threads 2 --set growth --page docs/overhead.md\n"
-    "$ curvestep bench overhead --stale --set cuda --device cuda --within 7 --page docs/overhead.md\n"
+    "$ curvestep bench overhead --stale --set cuda --device cuda --within 6 --page docs/overhead.md\n"
     "$ curvestep bench overhead --render --page docs/overhead.md                               # measures nothing\n"
     "```\n",
     "Each goes on where it was stopped. `--within` begins no row after so many minutes: on an accelerator what the "
     "targets are about is measured first and what compiles last, a network that does not fit leaves a row that says "
-    "so, and the same command again measures what is left. Other libraries come with "
+    "so, and the same command again measures what is left. There products are whole float32, no TF32, in plain steps "
+    "too. Other libraries come with "
     '`pip install "curvestep[peers]"`.\n',
 )
 

@@ -83,7 +83,6 @@ def _figure(rows: Sequence[Row]) -> Any:
             colour = _colour(method)
             axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
             axes.plot([row.median], [place], marker="o", markersize=4.5, color=colour, linestyle="none")
-            axes.axhline(place, color=_GREY, linewidth=0.3, alpha=0.4, zorder=0)
         axes.axvline(1.0, color=_INK, linewidth=0.8)
         axes.set_title(subject, loc="left", fontsize=9)
         axes.set_yticks(range(len(methods)), labels=methods)

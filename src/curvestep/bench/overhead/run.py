@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
@@ -76,30 +78,47 @@ def measure_all(
     """
     end = None if within is None else time.monotonic() + within
     keep_freed_memory()
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
+    with _settings(threads):
         here = environment(str(device))
         machine = machine_name(here)
         present = {row.key: row for row in store.read()}
         known: dict[str, Known] = {}
+        grown: dict[tuple[object, ...], Row] = {}  # the sizes around which others are varied are those of several rows
         left = 0
         for spec, way in pairs:
-            held = present.get((machine, spec.name, way.name))
-            if held is not None and again != "all" and not (again == "stale" and is_stale(held, way)):
-                listener.found(held, stored=True)
-            elif end is not None and time.monotonic() >= end:
+            same = spec.network, spec.batch, spec.shape, way.name
+            row = present.get((machine, spec.name, way.name))
+            stored = row is not None and again != "all" and not (again == "stale" and is_stale(row, way))
+            if not stored and spec.axis and same in grown:
+                row = replace(grown[same], subject=spec.name, axis=spec.axis, value=spec.value)
+                store.append(row, here)
+            elif not stored and end is not None and time.monotonic() >= end:
                 left += 1
-            else:
+                continue
+            elif not stored:
                 row = measure(spec, way, machine, Clock(device, seconds), known.setdefault(spec.name, Known()))
                 store.append(row, here)
-                listener.found(row, stored=False)
+            assert row is not None
+            listener.found(row, stored=stored)
+            if spec.axis:
+                grown[same] = row
         if left:
             listener.left(left)
+    return machine
+
+
+@contextmanager
+def _settings(threads: int | None) -> Iterator[None]:
+    """So many threads; float32 that is float32 on accelerators too, where convolutions round their factors else."""
+    before, rounds = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
-    return machine
+        torch.backends.cudnn.allow_tf32 = rounds
 
 
 def machine_name(here: dict[str, Any]) -> str:
