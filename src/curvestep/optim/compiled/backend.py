@@ -29,8 +29,11 @@ def compile_graph(
         if backend == "inductor":
             from torch._inductor import compile as inductor
 
+            # On the CPU Inductor would lay out the outputs of convolutions with the channels last, and the sums over
+            # all of a sample, which a pass makes at every layer, would read them across.
+            layout = {"layout_optimization": False} if all(t.device.type == "cpu" for t in inputs) else {}
             # Straight to Inductor: torch.compile would trace the graph once more, and guard what is guarded here.
-            compiled: Any = inductor(graph, list(inputs), options=options)
+            compiled: Any = inductor(graph, list(inputs), options={**layout, **(options or {})})
             return compiled
         if isinstance(backend, str):
             from torch._dynamo.backends.registry import lookup_backend
