@@ -2,7 +2,7 @@
 #   make demo    train a small network with measured step sizes next to tuned ones, and show the table
 #   make test    run all tests and docstring examples
 # For contributors: make lint, make format, make types, make api, make readme, make operations, make overhead, make memory,
-# make wheel-test, make clean.
+# make precision, make wheel-test, make clean.
 #
 #   make test PYTHON=python3.12     use this Python (3.10 or newer) instead of the first one that is found
 #   make test JOBS=8                use this many test processes
@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types api readme operations overhead memory wheel-test clean
+.PHONY: help setup demo test lint format types api readme operations overhead memory precision wheel-test clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -82,6 +82,10 @@ api: $(STAMP)
 # docs/operations.md: every rule checked against its truths, and the table of them.
 operations: $(STAMP)
 	$(BIN)/python docs/make_operations.py
+
+# docs/precision.md: errors of the curvature in every precision, measured anew.
+precision: $(STAMP)
+	$(BIN)/python -m curvestep.bench.precision
 
 # The tables and figures of README.md, from the committed run stores.
 readme: $(STAMP)

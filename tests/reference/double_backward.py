@@ -51,9 +51,10 @@ class DoubleBackwardTape:
         return len(self.per_sample_losses)
 
     def curvature(
-        self, params: Sequence[Tensor], direction: Sequence[Tensor], *, samples: float | None, kind: str
+        self, params: Sequence[Tensor], direction: Sequence[Tensor], *, samples: float | None, kind: str, precision: str
     ) -> DoubleBackwardCurvature:
         assert samples is None and kind == "exact", "The reference measures every sample's own second derivative."
+        assert precision == "recorded", "The reference computes in the dtype of the parameters."
         self.require_backward()
         second, first = [], []
         with torch.enable_grad():

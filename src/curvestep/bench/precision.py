@@ -254,7 +254,7 @@ What the numbers say:
   values computed again, terms carried to the loss, and parts of the batch. A kink may be passed on the other side in
   float32 than in float64 already, which is an error of the forward alone (VGG with ReLU).
 * bfloat16 has 8 bits. Its errors are random and differ from term to term, so that most of them cancel in sums: what is
-  left is below one per cent of the largest curvature, and less in the mean. A step size needs no more.
+  left is about one per cent of the largest curvature at most, and less in the mean. A step size needs no more.
 * Under autocast the forward and backward are rounded too, and this part stays with float32 tangents. Where the net has
   kinks it is by far the larger one: in 16 bits some units of a ReLU, and some maxima of a pool, fall to the other side,
   and what is measured is the net that was run.
