@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 import warnings
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import curvestep
 from curvestep.bench.errors import SettingError, StoreError
 from curvestep.bench.networks.specs import DenseSpec, GPTSpec, ResNetSpec
 from curvestep.bench.overhead import quiet, run, source
@@ -23,6 +26,7 @@ from curvestep.bench.overhead.accuracy import Reference, errors
 from curvestep.bench.overhead.counted import count
 from curvestep.bench.overhead.executed import execute, multiply_adds
 from curvestep.bench.overhead.measure import Clock, Known, measure
+from curvestep.bench.overhead.ours import by_closure
 from curvestep.bench.overhead.plan import rows_of
 from curvestep.bench.overhead.prepared import Measured, NotApplicable, Prepared
 from curvestep.bench.overhead.row import ROWS, Row, RowStore
@@ -149,20 +153,26 @@ def test_the_whole_batch_is_predicted_where_samples_mix() -> None:
 
 
 def test_a_row_that_compiles_says_how_long_that_took() -> None:
+    folders: list[str | None] = []
+
     def prepare(subject: Any) -> Prepared:
         calls: list[None] = []
 
         def step() -> None:
             if not calls:
+                folders.append(os.environ.get("TORCHINDUCTOR_CACHE_DIR"))
                 time.sleep(0.05)
             calls.append(None)
             subject.loss().backward()
 
         return Prepared(step, is_compiled=True)
 
-    row = measure(SMALL, Way("slow start", "-", "SGD", prepare), "here", CLOCK)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, where its compiler is imported
+        row = measure(SMALL, Way("slow start", "-", "SGD", prepare), "here", CLOCK)
     assert row.compile_seconds is not None and row.compile_seconds > 0.02
     assert row.products is None, "compiled loops hide their products"
+    assert folders[0] is not None and not Path(folders[0]).exists(), "what was compiled before is not found again"
 
 
 # -- accuracy ---------------------------------------------------------------------------------------------------------
@@ -214,7 +224,6 @@ def test_errors_of_some_samples_are_those_of_the_first() -> None:
 @pytest.mark.parametrize("name", ["double backward", "torch.func, jvp of grad", "curvlinops", "BackPACK, Gauss-Newton"])
 def test_other_ways_take_the_measured_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """τ of the batch's curvature along the gradient, from curvestep's own engine."""
-    import curvestep
     from curvestep.bench.overhead import peers
 
     monkeypatch.setattr(peers, "_LONGEST", float("inf"))
@@ -237,17 +246,28 @@ def test_other_ways_take_the_measured_step(name: str, monkeypatch: pytest.Monkey
 
 
 def test_a_period_holds_all_that_repeats() -> None:
-    """Auto and GeN measure on some steps only: after the warm-up every period holds equally many."""
-    for each in WAYS:
-        if each.every == 1 or "compiled" in each.sets:
-            continue
-        subject = SMALL.build(CPU)
-        prepared = each.prepare(subject)
-        for _ in range(prepared.warmup):
-            prepared.step()
-        counts = [multiply_adds(prepared.step) for _ in range(2 * prepared.period)]
-        assert counts[: prepared.period] == counts[prepared.period :], each.name
-        assert len(set(counts)) == 2, f"{each.name} measures on some steps and not on others"
+    """GeN measures on some steps only: after the warm-up every period holds equally many."""
+    subject = SMALL.build(CPU)
+    prepared = way("GeN").prepare(subject)
+    for _ in range(prepared.warmup):
+        prepared.step()
+    counts = [multiply_adds(prepared.step) for _ in range(2 * prepared.period)]
+    assert counts[: prepared.period] == counts[prepared.period :] and len(set(counts)) == 2
+
+
+def test_the_default_measures_as_often_late_in_a_run_as_its_row_says() -> None:
+    """The two kinds of step that are timed are those that a run takes, one measured step in a period."""
+    subject = SMALL.build(CPU)
+    optimizer = curvestep.Auto(subject.parameters)
+    step = by_closure(optimizer, subject)
+    for _ in range(200):  # by then measurements are as rare as they get
+        step()
+    prepared = way("Auto (default)").prepare(SMALL.build(CPU))
+    assert prepared.measured is not None
+    for kind in (prepared.measured, prepared.step):
+        kind()  # the first step of all has no state that it could be told
+    expected = {multiply_adds(prepared.step): prepared.period - 1, multiply_adds(prepared.measured): 1}
+    assert Counter(multiply_adds(step) for _ in range(prepared.period)) == expected and len(expected) == 2
 
 
 def test_a_failure_is_a_row_with_its_reason() -> None:
@@ -288,6 +308,8 @@ def test_selections() -> None:
     assert [spec.name for spec in chosen("standard", "lstm")] == ["LSTM 256, T64, B32"]
     assert chosen("growth") == growth()
     assert [found.name for found in chosen_ways("lqa,gen")] == ["LQA", "GeN"]
+    assert [found.name for found in chosen_ways("auto, comp; LQA")] == ["Auto, compiled", "LQA"]
+    assert [found.name for found in chosen_ways("rescaledsgd, compiled;")] == ["RescaledSGD, compiled"]
     assert chosen_ways() == WAYS and len({each.name for each in WAYS}) == len(WAYS)
     with pytest.raises(SettingError, match="No network of the overhead has 'alexnet' in its name; they are MLP"):
         chosen("standard", "alexnet")

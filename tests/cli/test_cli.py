@@ -193,6 +193,7 @@ def test_lists() -> None:
         ),
         (("bench", "overhead", "--seconds", "0"), "--seconds is a number above 0, 0 was given"),
         (("bench", "overhead", "--within", "0"), "--within is a number of minutes above 0, 0 was given"),
+        (("bench", "overhead", "--set", "cuda"), "--set cuda needs an accelerator, cpu was given; add --device cuda."),
         (("bench", "overhead", "--set", "huge"), "--set is one of quick, standard, full, growth, compiled, cuda;"),
     ],
 )

@@ -87,9 +87,9 @@ def test_an_accelerator_has_targets_of_its_own() -> None:
 
 
 def test_prices() -> None:
-    """Over measured steps and numbers: a quarter of 64 samples every 8 steps is 16 numbers a measured step."""
+    """Over measured steps and numbers: a quarter of 64 samples every 16 steps is 16 numbers a measured step."""
     found = overhead_price.price(row("Auto (default)", VGG, 1.1))
-    assert found is not None and found.step == pytest.approx(0.8) and found.number == pytest.approx(0.05)
+    assert found is not None and found.step == pytest.approx(1.6) and found.number == pytest.approx(0.1)
     exact = overhead_price.price(row("RescaledSGD", VGG, 1.64))
     assert exact is not None and exact.step == pytest.approx(0.64) and exact.number == pytest.approx(0.01)
     batch = overhead_price.price(row("double backward", VGG, 3.0))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _OVERHEAD = Path("benchmarks/overhead")
 _CLAIMS = Path("benchmarks/claims")
+_PARTS = "parts of names, separated by commas, or by semicolons where a part has a comma"
 _SECONDS = {"quick": 1.0, "growth": 1.0, "cuda": 0.5}  # a step on an accelerator takes some hundredths
 
 
@@ -46,14 +47,14 @@ def overhead(
             "--set",
             help="quick: two networks; standard; full: every way on every network of a processor; compiled: the "
             "steps that compile; growth: width, depth, batch and length of a GPT; cuda. "
-            "[default: standard, or cuda there]",
+            "Without it: standard, or cuda there.",
         ),
     ] = "",
-    networks: Annotated[str, typer.Option(help="Only these: parts of names, separated by commas.")] = "",
-    ways: Annotated[str, typer.Option(help="Only these: parts of names, separated by commas.")] = "",
+    networks: Annotated[str, typer.Option(help=f"Only these: {_PARTS}.")] = "",
+    ways: Annotated[str, typer.Option(help=f"Only these: {_PARTS}.")] = "",
     seconds: Annotated[
         float | None,
-        typer.Option(help="For the pairs of a row; three at least. [default: 2; 1 for quick and growth; ½ for cuda]"),
+        typer.Option(help="For the pairs of a row, three at least. Without it: 2; 1 for quick and growth; ½ for cuda."),
     ] = None,
     within: Annotated[float | None, typer.Option(help="Minutes after which no further row is begun.")] = None,
     stale: Annotated[
@@ -64,7 +65,7 @@ def overhead(
     device: options.Device = "cpu",
     threads: options.Threads = None,
     out: Annotated[Path, typer.Option(help="Folder of the rows.")] = _OVERHEAD,
-    page: Annotated[Path | None, typer.Option(help="The page to write. [default: overhead.md in --out]")] = None,
+    page: Annotated[Path | None, typer.Option(help="The page to write. Without it: overhead.md in --out.")] = None,
 ) -> None:
     """Measure what a step costs, over a plain step; rows that are in the store are not measured again."""
     from curvestep.report import overhead as report
@@ -85,6 +86,8 @@ def overhead(
 
         found = resolve_device(device)
         size: Any = selection or ("cuda" if found.type == "cuda" else "standard")
+        if size == "cuda" and found.type != "cuda":
+            raise SettingError(f"--set cuda needs an accelerator, {found.type} was given; add --device cuda.")
         measure_all(
             rows_of(size, networks, ways),
             store,

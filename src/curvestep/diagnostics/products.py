@@ -80,7 +80,7 @@ def count_products(tape: Tape, plan: Plan, moving: set[Value], share: float = 1.
             a, b = (node.args[i] for i in factors)
             moves = (a in first, b in first) if node in on_path else (False, False)
             tangent = sum(moves) + all(moves) + (a in carried) + (b in carried)
-            if all(moves) and _is_polarised(tape.products, node, a, b, share):
+            if all(moves) and _is_polarised(tape, node, a, b, share):
                 tangent -= 1
             count(_multiply_adds(node, a, b), 1, (a.needs_grad + b.needs_grad) if node.live else 0, tangent)
         elif attention:
@@ -88,7 +88,7 @@ def count_products(tape: Tape, plan: Plan, moving: set[Value], share: float = 1.
             size = math.prod(q.shape[:-1]) * k.shape[-2] * q.shape[-1]
             # forward QKᵀ, PV; backward QKᵀ again and one for each of V, P, Q, K
             gradient = 5 if node.live else 0
-            count(size, 2, gradient, _attention_tangent(q, k, v, first) if node in on_path else 0)
+            count(size, 2, gradient, _attention_tangent(q, k, v, first, carried) if node in on_path else 0)
     hidden = {n.name for n in plan.steps if n.rule is not None and is_decomposition(n.rule)}
     return Products(*numbers, *work, uncounted=tuple(sorted(hidden)))
 
@@ -114,30 +114,31 @@ def _step(
     return carried
 
 
-def _is_polarised(wanted: Wanted, node: Node, a: Value, b: Value, share: float) -> bool:
+def _is_polarised(tape: Tape, node: Node, a: Value, b: Value, share: float) -> bool:
     """Whether the rule takes two products where both factors move."""
     value = node.outputs[0]
-    if node.op not in _POLARISED or wanted is Wanted.NAIVE or value is None or value.data is None:
+    if node.op not in _POLARISED or tape.products is Wanted.NAIVE or value is None:
         return False
     if node.op is aten.addmm.default and (node.kwargs.get("beta", 1), node.kwargs.get("alpha", 1)) != (1, 1):
         return False
     if a.dtype not in (torch.float32, torch.float64) or not a.dtype == b.dtype == value.dtype:
         return False
     data = value.data
-    unchanged = value.version < 0 or data._version == value.version
-    if not unchanged or wanted is Wanted.POLARISED:
-        return unchanged
+    at_hand = tape.replays or (data is not None and (value.version < 0 or data._version == value.version))
+    if not at_hand or tape.products is Wanted.POLARISED:
+        return at_hand
     rows, *rest = value.shape
-    return worth_it(int(share * math.prod(a.shape)), b.shape, (int(share * rows), *rest), data.device.type)
+    device = tape.loss.device.type
+    return worth_it(int(share * math.prod(a.shape)), b.shape, (int(share * rows), *rest), device)
 
 
-def _attention_tangent(q: Value, k: Value, v: Value, first: set[Any]) -> int:
+def _attention_tangent(q: Value, k: Value, v: Value, first: set[Any], carried: set[Value]) -> int:
     """Products of the attention rule: QKᵀ made again, then one for each pair of tangents that meet."""
     scores = q in first, k in first
-    made = 1 + sum(scores) + all(scores)
-    if any(scores):
-        made += 2  # ṖV and P̈V
-    return made + (v in first) + (any(scores) and v in first)
+    bends = q in carried, k in carried
+    made = 1 + sum(scores) + all(scores) + sum(bends)
+    made += any(scores) + (any(scores) or any(bends))  # ṖV and P̈V
+    return made + (v in first) + (any(scores) and v in first) + (v in carried)
 
 
 def _multiply_adds(node: Node, a: Value, b: Value) -> int:

@@ -18,8 +18,9 @@ _INTRODUCTION: tuple[str, ...] = (
     "# What a measured step costs\n",
     "A whole step (forward, backward, measurement, update) over a plain step of torch's optimizer along the same "
     "direction: gradient over `SGD`, Adam's over `AdamW`. **time** is the median of the ratios in interleaved pairs, "
-    "with their quartiles; where the cost repeats only after several steps, so many are timed together. **memory** is "
-    "the ratio of the peaks of allocated bytes during a step. **products** is the ratio of the multiply-adds of matrix "
+    "with their quartiles; where the cost repeats only after several steps, it is that of a step in their mean (`Auto` "
+    "measures often at first: its rows are those of a long run). **memory** is the ratio of the peaks of allocated "
+    "bytes during a step, one that measures. **products** is the ratio of the multiply-adds of matrix "
     "products, convolutions and fused attention that torch's profiler saw, **predicted** what `curvestep.doctor` "
     "counts beforehand. **error** is the relative error of the batch's curvature along the gradient against float64, "
     "**per sample** the largest error of a sample's curvature over the largest absolute value of one. Parameters are "

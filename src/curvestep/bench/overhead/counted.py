@@ -11,7 +11,7 @@ from curvestep.bench.overhead.subjects import Subject
 from curvestep.diagnostics.products import count_products
 from curvestep.engine.subsample import find_cut
 
-Pass = Literal["auto", "naive", "polarised", "quarter"]
+Pass = Literal["auto", "naive", "polarised", "quarter", "again", "quarter again"]
 
 
 @final
@@ -44,10 +44,16 @@ def count(subject: Subject) -> Counted:
     """
     forward: float | None = None
     tangents: dict[str, float] = {}
-    for kind in ("auto", "naive", "polarised"):
+    settings: tuple[tuple[str, str, Literal["auto", "naive", "polarised"], Literal["keep", "split"]], ...] = (
+        ("auto", "quarter", "auto", "keep"),
+        ("naive", "", "naive", "keep"),
+        ("polarised", "", "polarised", "keep"),
+        ("again", "quarter again", "auto", "split"),
+    )
+    for whole, part, products, memory in settings:
         for p in subject.parameters:
             p.grad = None
-        with curvestep.record(products=kind) as tape:
+        with curvestep.record(products=products, memory=memory) as tape:
             subject.loss().backward()
         moving = {tape.leaves[id(p)][1] for p in subject.parameters if id(p) in tape.leaves}
         found = count_products(tape, tape.plan, moving)
@@ -56,12 +62,13 @@ def count(subject: Subject) -> Counted:
             tape.release()
             return Counted(None, {})
         forward = found.forward_multiply_adds / work
-        tangents[kind] = found.tangent_multiply_adds / work
-        if kind == "auto":
+        again = found.forward_multiply_adds if memory == "split" else 0
+        tangents[whole] = (found.tangent_multiply_adds + again) / work
+        if part:
             # Where samples mix the tape is not cut: the whole batch is measured.
             share = 1.0 if find_cut(tape, tape.root, moving, "exact").reason else 0.25
-            part = count_products(tape, tape.plan, moving, share)
-            tangents["quarter"] = share * part.tangent_multiply_adds / work
+            less = count_products(tape, tape.plan, moving, share)
+            tangents[part] = share * (less.tangent_multiply_adds + again) / work
         tape.release()
     for p in subject.parameters:
         p.grad = None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import curvestep
 from curvestep.bench.overhead.compiled import compiled_plain, compiled_step
-from curvestep.bench.overhead.ours import AUTO_PERIOD, AUTO_WARMUP, torch_optimizer
+from curvestep.bench.overhead.ours import now_and_then, torch_optimizer
 from curvestep.bench.overhead.prepared import Measured, Prepared
 from curvestep.bench.overhead.subjects import Subject
 
@@ -22,8 +22,8 @@ def plain(subject: Subject, baseline: str) -> Prepared:
 
 def auto(subject: Subject) -> Prepared:
     """The library's default as two graphs: a measured step and one that is not."""
-    step = compiled_step(curvestep.Auto(subject.parameters), subject)
-    return Prepared(step, AUTO_PERIOD, AUTO_WARMUP, is_compiled=True)
+    optimizer = curvestep.Auto(subject.parameters)
+    return now_and_then(optimizer, compiled_step(optimizer, subject), is_compiled=True)
 
 
 def rescaled(subject: Subject) -> Prepared:

@@ -7,6 +7,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
@@ -64,7 +65,7 @@ class Clock:
         Args:
             first: the plain step. On an accelerator it is repeated as often as the way, so that both wait for the
                 device once in so many steps.
-            second: the way.
+            second: the way; where one of its steps can be asked to measure, that is timed, and one that does not.
             again: puts everything back, outside the clock.
 
         Returns:
@@ -72,7 +73,8 @@ class Clock:
         """
         plain_times: list[float] = []
         times: list[float] = []
-        repeated = second.period if self.device.type == "cuda" else 1
+        together = second.period if second.measured is None else 1
+        repeated = together if self.device.type == "cuda" else 1
         end = time.perf_counter() + self.seconds
         while len(times) < _FEWEST or (len(times) < _MOST and time.perf_counter() < end):
             for turn in (0, 1) if len(times) % 2 == 0 else (1, 0):
@@ -80,8 +82,16 @@ class Clock:
                 if turn == 0:
                     plain_times.append(self.time(first, repeated))
                 else:
-                    times.append(self.time(second.step, second.period))
+                    times.append(self._of_a_period(second, together, again))
         return plain_times, times
+
+    def _of_a_period(self, way: Prepared, together: int, again: Callable[[], None]) -> float:
+        """Seconds of a step in the mean of a period."""
+        usual = self.time(way.step, together)
+        if way.measured is None:
+            return usual
+        again()
+        return usual + (self.time(way.measured) - usual) / way.period
 
 
 @final
@@ -145,7 +155,9 @@ def _measured(spec: SubjectSpec, way: Way, clock: Clock, known: Known) -> dict[s
     first = plain(way.baseline, subject)
     again = _keeper(subject)
     prepared = way.prepare(subject)
-    warm = sum(clock.time(prepared.step) for _ in range(prepared.warmup))
+    with _nothing_compiled_yet() if prepared.is_compiled else nullcontext():
+        kinds = [prepared.step] if prepared.measured is None else [prepared.measured, prepared.step]
+        warm = sum(clock.time(step) for step in kinds for _ in range(prepared.warmup))
     again()
     first()
     gc.collect()
@@ -154,20 +166,16 @@ def _measured(spec: SubjectSpec, way: Way, clock: Clock, known: Known) -> dict[s
     waited = waiting.share()
     ratios = [b / a for a, b in zip(plain_times, times, strict=True)]
     low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    compiling = max(0.0, warm - prepared.warmup * statistics.median(times))
-
-    def block() -> None:
-        for _ in range(prepared.period):
-            prepared.step()
+    compiling = max(0.0, warm - prepared.warmup * len(kinds) * statistics.median(times))
 
     # Put back before each: gradients that are still held would be freed inside, and hide as much of the peak.
-    done = execute(block, clock.device, again)
+    done = _done(prepared, clock.device, again)
     plainly = known.plains.get(way.baseline)
     if plainly is None:
         plainly = known.plains[way.baseline] = execute(first, clock.device, again)
     products = None
     if done.products is not None and plainly.products and not prepared.is_compiled:  # compiled loops hide theirs
-        products = done.products / (prepared.period * plainly.products)
+        products = done.products / plainly.products
     again()
     return {
         "pairs": len(ratios),
@@ -182,6 +190,39 @@ def _measured(spec: SubjectSpec, way: Way, clock: Clock, known: Known) -> dict[s
         "waited": waited,
         **_errors(spec, way, prepared, clock, known),
     }
+
+
+@final
+@dataclass(frozen=True)
+class _Done:
+    """What a way does: the peak of a period, and multiply-adds of a step in the mean of it."""
+
+    peak: int
+    products: float | None
+
+
+def _done(prepared: Prepared, device: torch.device, again: Callable[[], None]) -> _Done:
+    """Watch a period."""
+    if prepared.measured is not None:
+        usual, rare = (execute(step, device, again) for step in (prepared.step, prepared.measured))
+        mean = None
+        if usual.products is not None and rare.products is not None:
+            mean = usual.products + (rare.products - usual.products) / prepared.period
+        return _Done(max(usual.peak, rare.peak), mean)
+
+    def block() -> None:
+        for _ in range(prepared.period):
+            prepared.step()
+
+    found = execute(block, device, again)
+    return _Done(found.peak, None if found.products is None else found.products / prepared.period)
+
+
+def _nothing_compiled_yet() -> AbstractContextManager[object]:
+    """Compile without what earlier rows and runs have left on the disk: its time would depend on them."""
+    from torch._inductor.utils import fresh_cache
+
+    return fresh_cache()
 
 
 def _predicted(spec: SubjectSpec, way: Way, clock: Clock, known: Known) -> float | None:

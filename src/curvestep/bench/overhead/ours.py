@@ -13,6 +13,9 @@ import curvestep
 from curvestep.bench.overhead.prepared import Measured, Prepared
 from curvestep.bench.overhead.subjects import Subject
 from curvestep.engine.rules.table import Products
+from curvestep.optim._measure import EVERY
+from curvestep.optim._recorded import RULE_STATE
+from curvestep.steprules.lazy import LAZY_COUNT, LAZY_LAST
 
 ProductsName = Literal["auto", "naive", "polarised"]
 Memory = Literal["keep", "split"]
@@ -21,8 +24,8 @@ _PRODUCTS = {"auto": Products.AUTO, "naive": Products.NAIVE, "polarised": Produc
 # Small enough for a plain step to change nothing that a step costs.
 RATE = 1e-4
 
-# Auto measures on every eighth step, and on each of the first ten.
-AUTO_PERIOD, AUTO_WARMUP = 8, 10
+# A step of a long run: measurements are as rare as they get.
+_LATE = 1 << 20
 
 
 def torch_optimizer(baseline: str, subject: Subject) -> Optimizer:
@@ -81,9 +84,31 @@ def curvature_of(
 
 
 def auto(subject: Subject) -> Prepared:
-    """The library's default."""
+    """The library's default, late in a run."""
     optimizer = curvestep.Auto(subject.parameters)
-    return Prepared(by_closure(optimizer, subject), AUTO_PERIOD, AUTO_WARMUP, curvature_of(subject, samples=0.25))
+    return now_and_then(optimizer, by_closure(optimizer, subject), curvature_of(subject, samples=0.25, memory="split"))
+
+
+def now_and_then(
+    optimizer: Optimizer,
+    step: Callable[[], None],
+    curvature: Callable[[Sequence[Tensor]], Measured] | None = None,
+    *,
+    is_compiled: bool = False,
+) -> Prepared:
+    """A lazy rule's two kinds of step, each when it is asked for: the rule is told how long ago it measured."""
+    every = optimizer.param_groups[0][EVERY]
+
+    def after(steps: int) -> Callable[[], None]:
+        def run() -> None:
+            for group in optimizer.param_groups:
+                if group[RULE_STATE]:
+                    group[RULE_STATE] = {**group[RULE_STATE], LAZY_COUNT: _LATE, LAZY_LAST: _LATE - steps}
+            step()
+
+        return run
+
+    return Prepared(after(1), every, after(every), curvature=curvature, is_compiled=is_compiled)
 
 
 def rescaled(subject: Subject, products: ProductsName = "auto", memory: Memory = "keep") -> Prepared:

@@ -18,7 +18,7 @@ def rows_of(size: Set, networks: str = "", ways: str = "") -> tuple[Pair, ...]:
 
     Args:
         size: which.
-        networks: parts of names, separated by commas; empty for the selection's.
+        networks: parts of names as in `parts_of`; empty for the selection's.
         ways: the same of ways.
 
     Returns:

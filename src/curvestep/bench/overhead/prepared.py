@@ -34,8 +34,9 @@ class Prepared:
 
     Args:
         step: forward, backward, measurement and update.
-        period: after how many steps the cost repeats; so many are timed together.
-        warmup: steps after which it does; two see what is made at first, and what is found again.
+        period: after how many steps the cost repeats; so many are timed together where `measured` is None.
+        measured: the one step of a period that measures, where it can be asked for; `step` is each of the others.
+        warmup: steps, of both kinds, after which the cost repeats; two see what is made at first, and found again.
         curvature: what it measures along a direction at the present parameters; None where it gives no curvature. A
             way that measures along its own gradient alone leaves the direction aside, which differs by rounding.
         is_compiled: whether the first steps compile.
@@ -43,6 +44,7 @@ class Prepared:
 
     step: Callable[[], None]
     period: int = 1
+    measured: Callable[[], None] | None = None
     warmup: int = 2
     curvature: Callable[[Sequence[Tensor]], Measured] | None = None
     is_compiled: bool = False

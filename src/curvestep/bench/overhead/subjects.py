@@ -162,7 +162,7 @@ def chosen(size: Set, names: str = "") -> tuple[SubjectSpec, ...]:
 
     Args:
         size: which.
-        names: parts of names, separated by commas, which are looked for in all subjects; empty for the selection.
+        names: parts of names as in `parts_of`, which are looked for in all subjects; empty for the selection.
 
     Returns:
         The subjects in the order of the table.
@@ -170,7 +170,7 @@ def chosen(size: Set, names: str = "") -> tuple[SubjectSpec, ...]:
     Raises:
         SettingError: if a part is in no name.
     """
-    parts = [part.strip().casefold() for part in names.split(",") if part.strip()]
+    parts = parts_of(names)
     if not parts:
         return growth() if size == "growth" else tuple(spec for spec in SUBJECTS if size in spec.sets)
     everything = (*SUBJECTS, *growth())
@@ -179,3 +179,16 @@ def chosen(size: Set, names: str = "") -> tuple[SubjectSpec, ...]:
             listed = "; ".join(spec.name for spec in SUBJECTS)
             raise SettingError(f"No network of the overhead has {part!r} in its name; they are {listed}.")
     return tuple(spec for spec in everything if any(part in spec.name.casefold() for part in parts))
+
+
+def parts_of(names: str) -> list[str]:
+    """Parts of names in lower case.
+
+    Args:
+        names: separated by commas, or by semicolons where there is one: names have commas.
+
+    Returns:
+        The parts, none of them empty.
+    """
+    parts = [part.strip().casefold() for part in names.split(";" if ";" in names else ",")]
+    return [part for part in parts if part]

@@ -11,11 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from curvestep.bench.errors import SettingError
+from curvestep.bench.overhead.subjects import parts_of
 
 if TYPE_CHECKING:
     from curvestep.bench.overhead.counted import Counted
     from curvestep.bench.overhead.prepared import Prepared
     from curvestep.bench.overhead.subjects import Set, Subject
+
+# Late in a run; before, more often.
+_AUTO_EVERY = 16
 
 Baseline = Literal["SGD", "AdamW"]
 Order = Literal["", "exact", "ggn", "losses"]
@@ -102,10 +106,15 @@ def _quarter(counted: Counted) -> float | None:
     return counted.measured("quarter")
 
 
+def _split(counted: Counted) -> float | None:
+    """Forward, backward and a pass that computes values again."""
+    return counted.measured("again")
+
+
 def _default(counted: Counted) -> float | None:
-    """A pass over a quarter of the samples, on every eighth step."""
-    measured = counted.measured("quarter")
-    return None if measured is None else 1.0 + (measured - 1.0) / 8.0
+    """A pass over a quarter of the samples that computes values again, on every sixteenth step."""
+    measured = counted.measured("quarter again")
+    return None if measured is None else 1.0 + (measured - 1.0) / _AUTO_EVERY
 
 
 def _parabola(forwards: float) -> Callable[[Counted], float | None]:
@@ -116,7 +125,7 @@ def _parabola(forwards: float) -> Callable[[Counted], float | None]:
 _PER_SAMPLE = "exact, per sample"
 _BATCH = "exact, batch"
 _QUARTER = "exact, per sample, ¼ of them"
-_NOW_AND_THEN = "exact, ¼ of the samples, every 8 steps"
+_NOW_AND_THEN = "exact, ¼ of the samples, every 16 steps"
 _NOTHING = "nothing"
 _GROWN: tuple[Set, ...] = ("quick", "standard", "growth", "cuda")
 _COMPILED: tuple[Set, ...] = ("compiled", "cuda")
@@ -126,15 +135,16 @@ WAYS: tuple[Way, ...] = (
     Way("plain SGD", _NOTHING, "SGD", _by("ours", "plain_again", "SGD"), _plain, depends="peers"),
     Way("plain SGD, compiled", _NOTHING, "SGD", _by("graphs", "plain", "SGD"), depends="peers", sets=_COMPILED),
     Way("plain AdamW, compiled", _NOTHING, "AdamW", _by("graphs", "plain", "AdamW"), depends="peers", sets=_COMPILED),
-    Way("Auto (default)", _NOW_AND_THEN, "AdamW", _by("ours", "auto"), _default, "exact", 0.25, 8, sets=_GROWN,
-        first=True),
-    Way("Auto, compiled", _NOW_AND_THEN, "AdamW", _by("graphs", "auto"), None, "exact", 0.25, 8, sets=_COMPILED),
+    Way("Auto (default)", _NOW_AND_THEN, "AdamW", _by("ours", "auto"), _default, "exact", 0.25, _AUTO_EVERY,
+        sets=_GROWN, first=True),
+    Way("Auto, compiled", _NOW_AND_THEN, "AdamW", _by("graphs", "auto"), None, "exact", 0.25, _AUTO_EVERY,
+        sets=_COMPILED),
     Way("RescaledSGD", _PER_SAMPLE, "SGD", _by("ours", "rescaled"), _exact, "exact", 1.0, sets=_GROWN, first=True),
     Way("RescaledSGD, naive products", _PER_SAMPLE, "SGD", _by("ours", "rescaled", "naive"), _naive, "exact", 1.0),
     Way("RescaledSGD, polarised products", _PER_SAMPLE, "SGD", _by("ours", "rescaled", "polarised"), _polarised,
         "exact", 1.0),
     Way("RescaledSGD, compiled", _PER_SAMPLE, "SGD", _by("graphs", "rescaled"), None, "exact", 1.0, sets=_COMPILED),
-    Way("RescaledSGD, memory split", _PER_SAMPLE, "SGD", _by("ours", "rescaled", "auto", "split"), None, "exact", 1.0,
+    Way("RescaledSGD, memory split", _PER_SAMPLE, "SGD", _by("ours", "rescaled", "auto", "split"), _split, "exact", 1.0,
         first=True),
     Way("RescaledSGD, Taylor form", _PER_SAMPLE, "SGD", _by("ours", "taylor"), None, "exact", 1.0),
     Way("RescaledSGD, Gauss-Newton", "GGN, per sample", "SGD", _by("ours", "gauss_newton"), None, "ggn", 1.0),
@@ -159,7 +169,7 @@ def chosen_ways(names: str = "", size: Set = "full") -> tuple[Way, ...]:
     """The ways of a selection.
 
     Args:
-        names: parts of names, separated by commas, which are looked for in all ways; empty for the selection.
+        names: parts of names as in `parts_of`, which are looked for in all ways; empty for the selection.
         size: which selection; "full" has all ways.
 
     Returns:
@@ -168,7 +178,7 @@ def chosen_ways(names: str = "", size: Set = "full") -> tuple[Way, ...]:
     Raises:
         SettingError: if a part is in no name.
     """
-    parts = [part.strip().casefold() for part in names.split(",") if part.strip()]
+    parts = parts_of(names)
     if not parts:
         return tuple(way for way in WAYS if size == "full" or size in way.sets)
     for part in parts:
