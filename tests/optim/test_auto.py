@@ -38,7 +38,7 @@ def test_it_is_its_formulas_over_a_hundred_steps() -> None:
         (g,) = torch.autograd.grad(losses.mean(), own, retain_graph=True)
         m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
         d = m / (1 - 0.9**k) / ((v / (1 - 0.99**k)).sqrt() + 1e-8)
-        c = average / (1 - 0.7**count) if count else 0.0  # between measurements the average stands in for one
+        c = average / (1 - 0.8**count) if count else 0.0  # between measurements the average stands in for one
         if k - 1 - last >= min(16, 1 + (k - 1) // 10):  # ever fewer steps
             last = k - 1
             curvatures = []
@@ -47,8 +47,8 @@ def test_it_is_its_formulas_over_a_hundred_steps() -> None:
                 (second,) = torch.autograd.grad((first * d).sum(), own, retain_graph=True)
                 curvatures.append(abs(float((second * d).sum())))
             c = sum(curvatures) / 3 / float((d * d).sum())
-        average, count = 0.7 * average + 0.3 * c, count + 1
-        lipschitz = max(average / (1 - 0.7**count), c)
+        average, count = 0.8 * average + 0.2 * c, count + 1
+        lipschitz = max(average / (1 - 0.8**count), c)
         parabola = 0.5 * 2 * abs(float((g * d).sum())) / (float((d * d).sum()) * lipschitz)
         ceiling = 0.006 * min(k / 100, math.sqrt(100 / k))
         decided["curvature" if parabola < ceiling else "ceiling"] += 1

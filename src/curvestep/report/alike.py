@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from curvestep.bench.record import FINISHED, RunRecord
 
-#: Above it the mean of the seeds' differences is told from zero with 95 % confidence: Student's t by degrees of freedom.
+#: Above it a mean of the seeds' differences is told from zero with 95 % confidence: Student's t by degrees of freedom.
 _CRITICAL = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
 
 
