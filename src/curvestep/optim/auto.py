@@ -61,8 +61,9 @@ class Auto(AbstractCurvestepOptimizer):
 
     Cost:
         On one step of sixteen a recording that holds nothing and a Taylor pass over a quarter of the batch, which
-        computes the forward of these samples again; on the others nothing is recorded: docs/overhead.md has the measured ratio. Three tensors of state a parameter; while the step is taken
-        one tensor a parameter, or three where it is measured or the parameters are not on the CPU.
+        computes the forward of these samples again; on the others nothing is recorded: docs/overhead.md has the
+        measured ratio. Three tensors of state a parameter; while the step is taken one tensor a parameter, or three
+        where it is measured or the parameters are not on the CPU.
 
     Example:
         The first step is the shorter of the two. ½ mean_s (θ − x_s)² from θ = 2 has its minimum at 3, a step of 1
