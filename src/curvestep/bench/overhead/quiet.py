@@ -9,7 +9,7 @@ from typing import final
 _TASKS = Path("/proc/self/task")
 
 #: A row whose threads waited longer is measured again with `--stale`.
-MOST = 0.05
+MOST = 0.1
 
 
 @final
