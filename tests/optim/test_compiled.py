@@ -560,3 +560,22 @@ def test_an_error_of_the_function_is_the_one_that_is_raised() -> None:
         found.step(torch.zeros(8, 7, dtype=torch.float64), torch.zeros(8, dtype=torch.int64))
     found.both(0)
     found.compare()
+
+
+def test_the_precision_of_the_measurement_is_that_of_the_closure() -> None:
+    found = pair("dense", lambda p: curvestep.RescaledSGD(p, lr=0.5, curvature_precision="bfloat16"))
+    plain = pair("dense", lambda p: curvestep.RescaledSGD(p, lr=0.5))
+    found.both(0)
+    plain.both(0)
+    rough, same, exact = (optimizer.last_step for optimizer in (*found.optimizers, plain.optimizers[0]))
+    assert rough is not None and same is not None and exact is not None
+    assert same.curvature == pytest.approx(rough.curvature, rel=1e-6)  # the same roundings to 8 bits
+    assert same.curvature != pytest.approx(exact.curvature, rel=1e-6)
+
+
+def test_a_setting_of_torch_that_no_graph_holds_is_left_to_the_closure() -> None:
+    found = pair("dense", lambda p: curvestep.RescaledSGD(p, lr=0.5, curvature_precision="tf32"))
+    with pytest.warns(UserWarning, match="curvature_precision='tf32'"):
+        found.both(0)
+    found.compare()
+    assert found.step.compilations == 0

@@ -203,7 +203,7 @@ def _curvature(
     with warnings.catch_warnings() if not how.announced else nullcontext():
         if not how.announced:
             warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
-        found = tape.curvature(moving, directions, samples=how.samples, kind=how.kind)
+        found = tape.curvature(moving, directions, samples=how.samples, kind=how.kind, precision=how.precision)
     total, per_sample = found.total, found.per_sample
     if per_sample is None:
         warnings.warn(_NO_SAMPLES, stacklevel=2)
