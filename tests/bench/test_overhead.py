@@ -216,6 +216,18 @@ def test_errors_of_some_samples_are_those_of_the_first() -> None:
     total, per_sample = errors(Measured(-1.1, torch.tensor([2.0, -4.2], dtype=torch.float64)), truth)
     assert total == pytest.approx(0.1) and per_sample == pytest.approx(0.05)
     assert errors(Measured(3.0), Measured(-2.0)) == (2.5, None)
+    # Nor is more of what was measured compared than is known; of a total alone nothing is.
+    part = Measured(float("nan"), torch.tensor([2.0, -4.0], dtype=torch.float64))
+    total, per_sample = errors(Measured(9.0, torch.tensor([2.0, -4.2, 8.0], dtype=torch.float64)), part)
+    assert total == pytest.approx(0.1) and per_sample == pytest.approx(0.05)
+    assert errors(Measured(9.0), part) == (None, None)
+
+
+def test_errors_of_a_large_batch_are_those_of_its_first_samples() -> None:
+    whole, part = (Reference(replace(SMALL, checked=n), CPU).of("exact") for n in (0, 3))
+    assert whole is not None and part is not None and whole.per_sample is not None and part.per_sample is not None
+    torch.testing.assert_close(part.per_sample, whole.per_sample[:3], rtol=1e-9, atol=1e-12)  # sums in other orders
+    assert part.total != part.total
 
 
 # -- other ways -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, final
 
@@ -59,10 +60,11 @@ class Reference:
         direction = [d.double() for d in self.direction]
         network, inputs = subject.network.double(), subject.inputs
         inputs = inputs.double() if inputs.is_floating_point() else inputs
-        at_once = self._spec.at_once or self._spec.batch
+        checked = self._spec.checked or self._spec.batch
+        at_once = min(self._spec.at_once or checked, checked)
         totals: list[tuple[int, float]] = []
         split: list[Tensor] = []
-        for start in range(0, self._spec.batch, at_once):
+        for start in range(0, checked, at_once):
             rows = slice(start, start + at_once)
             part = Subject(network, inputs[rows], subject.targets[rows])
             with curvestep.record(products="naive") as tape:
@@ -74,7 +76,8 @@ class Reference:
             tape.release()
             for p in part.parameters:
                 p.grad = None
-        total = sum(n * value for n, value in totals) / sum(n for n, _ in totals)
+        whole = checked == self._spec.batch
+        total = sum(n * value for n, value in totals) / sum(n for n, _ in totals) if whole else math.nan
         return Measured(total, torch.cat(split) if len(split) == len(totals) else None)
 
 
@@ -83,19 +86,20 @@ def errors(measured: Measured, truth: Measured) -> tuple[float | None, float | N
 
     Args:
         measured: of all samples, or of the first ones.
-        truth: of all samples.
+        truth: likewise; its total is no number where it is not of all samples.
 
     Returns:
-        The relative error of the total; the largest error of a sample over the largest absolute value of one, None
-        where samples are not told apart.
+        The relative error of the total, where the split can be had of the samples of both; the largest error of a
+        sample over the largest absolute value of one, None where samples are not told apart.
     """
     split = measured.per_sample
     if split is None or truth.per_sample is None:
-        return abs(measured.total - truth.total) / abs(truth.total), None
-    true = truth.per_sample[: len(split)]
-    total = true.mean().item()
+        return None if math.isnan(truth.total) else abs(measured.total - truth.total) / abs(truth.total), None
+    count = min(len(split), len(truth.per_sample))
+    total = measured.total if count == len(split) else split[:count].mean().item()
+    split, true = split[:count], truth.per_sample[:count]
     largest = ((split - true).abs().max() / true.abs().max()).item()
-    return abs(measured.total - total) / abs(total), largest
+    return abs(total - true.mean().item()) / abs(true.mean().item()), largest
 
 
 def error_of(

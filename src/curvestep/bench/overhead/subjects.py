@@ -33,6 +33,7 @@ class SubjectSpec:
         axis: what of it is varied to see how the cost grows.
         value: the value of that.
         at_once: how many samples float64 is asked for at once, where all would not fit; 0 for all.
+        checked: on how many of the first samples errors are measured, where all would take minutes; 0 for all.
     """
 
     name: str
@@ -43,6 +44,7 @@ class SubjectSpec:
     axis: str = ""
     value: int = 0
     at_once: int = 0
+    checked: int = 0
 
     def build(self, device: torch.device) -> Subject:
         """The network with one batch, the same numbers each time."""
@@ -122,7 +124,7 @@ SUBJECTS: tuple[SubjectSpec, ...] = (
         ("quick", "standard", "full", "compiled", "cuda"),
     ),
     SubjectSpec("VGG11, softplus, B64", _VGG, 64, _IMAGE, ("standard", "full", "compiled", "cuda")),
-    SubjectSpec("VGG11, softplus, B256", _VGG, 256, _IMAGE, ("standard", "full", "cuda"), at_once=64),
+    SubjectSpec("VGG11, softplus, B256", _VGG, 256, _IMAGE, ("standard", "full", "cuda"), checked=32),
     _resnet18(("standard", "full", "compiled"), stem_stride=2, batch=32),
     _resnet18(("cuda",), stem_stride=1, batch=256),
     _gpt(("quick", "standard", "full", "compiled", "cuda"), blocks=4, width=128, heads=4, length=64, batch=16),
