@@ -79,6 +79,13 @@ def test_targets_are_judged() -> None:
     assert overhead_targets.table(rows, on_accelerator=False) in page(rows, {})
 
 
+def test_times_of_disturbed_rows_are_not_judged() -> None:
+    rows = [replace(row("RescaledSGD", VGG, 1.2, memory=1.9), waited=0.5)]
+    text = overhead_targets.table(rows, on_accelerator=False)
+    assert f"time | {VGG} | 1.75 | – | not measured |" in text and f"memory | {VGG} | 2.00 | 1.90 | held |" in text
+    assert overhead_price.price(rows[0]) is None and overhead_price.price(replace(rows[0], waited=0.01)) is not None
+
+
 def test_an_accelerator_has_targets_of_its_own() -> None:
     rows = [row("RescaledSGD", "VGG11, softplus, B256", 1.61), row("Auto (default)", "GPT 12×768, T1024, B8", 1.04)]
     text = page(rows, {"cpu": {"accelerator": "a GPU"}})

@@ -24,7 +24,8 @@ _INTRODUCTION: tuple[str, ...] = (
     "products, convolutions and fused attention that torch's profiler saw, **predicted** what `curvestep.doctor` "
     "counts beforehand. **error** is the relative error of the batch's curvature along the gradient against float64, "
     "**per sample** the largest error of a sample's curvature over the largest absolute value of one; of VGG11 at B256 "
-    "both are of the first 32 samples. Parameters are put back before each pair, so that every repetition does the same work. A row that compiles has a plain step that "
+    "both are of the first 32 samples. Parameters are put back before each pair, so that every repetition does the "
+    "same work. A row that compiles has a plain step that "
     "does not as its measure, like all others; the plain compiled step stands beside it, and **compile** is what the "
     "first steps took beyond the time of later ones.\n",
     "The ways differ in what is known after the step: the curvature along the direction for each sample, for the batch "
@@ -91,14 +92,14 @@ def page(rows: Sequence[Row], environments: Mapping[str, Mapping[str, Any]], fig
 def _disturbed(rows: Sequence[Row]) -> str:
     """A sentence on other work that was in the way."""
     timed = [row for row in rows if row.waited is not None]
-    disturbed = [row for row in timed if row.waited is not None and row.waited > MOST]
+    disturbed = [row for row in timed if row.disturbed]
     if not timed:
         return "Whether other work was in the way was not noted."
     if not disturbed:
         return f"In none of the {len(timed)} rows was other work in the way."
     return (
         f"In {len(disturbed)} of {len(timed)} rows other work was in the way, and their times are not to be relied on; "
-        "these are marked °."
+        "these are marked ° and not judged."
     )
 
 
@@ -160,7 +161,7 @@ def _growth(rows: Sequence[Row], figure: str) -> str:
 
 def _time(row: Row) -> str:
     """The ratio of times, marked where other work was in the way."""
-    return _two(row.median) + ("°" if row.waited is not None and row.waited > MOST else "")
+    return _two(row.median) + ("°" if row.disturbed else "")
 
 
 def _power(value: float | None) -> str:

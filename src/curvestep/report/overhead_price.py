@@ -36,10 +36,10 @@ def price(row: Row) -> Price | None:
         row: of a way.
 
     Returns:
-        The price; None for ways that measure nothing, and where nothing was timed.
+        The price; None for ways that measure nothing, and where nothing was timed or other work was in the way.
     """
     way = _WAYS.get(row.method)
-    if way is None or not way.order or row.median is None or not row.batch:
+    if way is None or not way.order or row.median is None or row.disturbed or not row.batch:
         return None
     step = (row.median - 1.0) * way.every
     return Price(step, step / way.delivers(row.batch))

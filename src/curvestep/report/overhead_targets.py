@@ -22,11 +22,11 @@ Found = Mapping[tuple[str, str], Row]
 
 
 def _time(method: str) -> Callable[[Found, str], float | None]:
-    """The ratio of times of a way."""
+    """The ratio of times of a way, where no other work was in the way."""
 
     def of(found: Found, subject: str) -> float | None:
         row = found.get((method, subject))
-        return None if row is None else row.median
+        return None if row is None or row.disturbed else row.median
 
     return of
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from curvestep.bench.errors import StoreError
+from curvestep.bench.overhead.quiet import MOST
 
 ROWS = "rows.jsonl"
 ENVIRONMENT = "environment.json"
@@ -73,6 +74,11 @@ class Row:
     def key(self) -> tuple[str, str, str]:
         """Rows of equal key are the same measurement."""
         return self.machine, self.subject, self.method
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other work was in the way, so that its times are not to be relied on."""
+        return self.waited is not None and self.waited > MOST
 
 
 @final

@@ -13,7 +13,6 @@ import torch
 from curvestep.bench.allocator import keep_freed_memory
 from curvestep.bench.environment import environment
 from curvestep.bench.overhead.measure import Clock, Known, measure
-from curvestep.bench.overhead.quiet import MOST
 from curvestep.bench.overhead.row import Row, RowStore
 from curvestep.bench.overhead.source import digest
 
@@ -47,7 +46,7 @@ def is_stale(row: Row, way: Way) -> bool:
     Returns:
         Whether it should be measured again.
     """
-    return row.source != digest(way.depends) or (row.waited is not None and row.waited > MOST)
+    return row.source != digest(way.depends) or row.disturbed
 
 
 def measure_all(
