@@ -30,8 +30,8 @@ class Lazy:
 
         min(every, 1 + ⌊k / growth⌋)
 
-    steps back or more: all of the first ones, where the curvature moves fastest, then ever fewer. On a measured step the rule inside does what it does. On any other the average of what was measured takes the place
-    of the measurement,
+    steps back or more: all of the first ones, where the curvature moves fastest, then ever fewer. On a measured step
+    the rule inside does what it does. On any other the average of what was measured takes the place of the measurement,
 
         c = c̃,    so that    L̃ = c̃,    τ = ℓ r,    r = κ ⟨d, g⟩ / (‖d‖² c̃),
 

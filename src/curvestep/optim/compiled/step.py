@@ -144,7 +144,9 @@ class CompiledStep:
     ) -> Program:
         """Trace and compile."""
         if how.precision == "tf32":
-            raise NotCompiled("curvature_precision='tf32' is a setting of torch while a pass runs, which no graph holds")
+            raise NotCompiled(
+                "curvature_precision='tf32' is a setting of torch while a pass runs, which no graph holds"
+            )
         try:
             traced = trace(self._function, batch, plans, numbers, needs, how)
         except NotCompiled:
