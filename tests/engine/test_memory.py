@@ -101,7 +101,7 @@ def test_anything_else_is_refused(memory: Any) -> None:
 def _held(tape: curvestep.Tape) -> list[Any]:
     """The values between parameters and loss that the tape holds."""
     found = [v for node in tape.nodes for v in node.outputs if v is not None and v.needs_grad and v.data is not None]
-    return [v for v in found if v.data.numel() > 1]
+    return [v for v in found if v.data is not None and v.data.numel() > 1]
 
 
 @pytest.mark.parametrize("graph", GRAPHS + TASK_GRAPHS, ids=lambda graph: graph.name)
