@@ -24,6 +24,12 @@ _COLOURS = {
     "eg-sgd": "#661100",
     "eg-adam": "#6699CC",
     "egdd": "#888888",
+    # the grid of measurements has figures of its own, in Brewer's Dark2
+    "auto-1-all": "#1B9E77",
+    "auto-16-quarter-0.9": "#D95F02",
+    "auto-16-quarter-0.8": "#7570B3",
+    "auto-16-quarter-0.7": "#E7298A",
+    "auto-32-quarter-0.5": "#66A61E",
 }
 _OTHER_COLOURS = ("#444444", "#AA4466", "#4477AA")
 
