@@ -9,7 +9,8 @@ list; without it new tensors are returned. Lists may mix dtypes and devices; tor
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,11 +78,6 @@ def divide(left: Tensors, right: Tensors) -> list[Tensor]:
     return list(torch._foreach_div(list(left), list(right)))
 
 
-def divide_(left: Tensors, right: Tensors) -> None:
-    """Write left ← left / right, entry by entry."""
-    torch._foreach_div_(list(left), list(right))
-
-
 # The numbers of an operation that has one for each tensor are floats, or tensors of shape () on the tensors' devices.
 # torch would read the latter off as floats, which waits for the device and puts a constant into a graph that is traced:
 # they go tensor by tensor.
@@ -98,32 +94,29 @@ def divide_each(tensors: Tensors, numbers: Numbers) -> list[Tensor]:
 
 def divide_each_(tensors: Tensors, numbers: Numbers) -> None:
     """Write tensor_i ← tensor_i / number_i."""
-    floats = _floats(numbers)
-    if floats is not None:
-        torch._foreach_div_(list(tensors), floats)
-        return
-    for tensor, number in zip(tensors, numbers, strict=True):
-        tensor.div_(number)
+    _each_(torch._foreach_div_, Tensor.div_, tensors, numbers)
 
 
 def scale_each_(tensors: Tensors, numbers: Numbers) -> None:
     """Write tensor_i ← number_i · tensor_i."""
-    floats = _floats(numbers)
-    if floats is not None:
-        torch._foreach_mul_(list(tensors), floats)
-        return
-    for tensor, number in zip(tensors, numbers, strict=True):
-        tensor.mul_(number)
+    _each_(torch._foreach_mul_, Tensor.mul_, tensors, numbers)
 
 
 def shift_each_(tensors: Tensors, numbers: Numbers) -> None:
     """Write tensor_i ← tensor_i + number_i."""
+    _each_(torch._foreach_add_, Tensor.add_, tensors, numbers)
+
+
+def _each_(
+    at_once: Callable[[list[Tensor], list[float]], Any], one: Callable[..., Any], tensors: Tensors, numbers: Numbers
+) -> None:
+    """Run an operation in place on each tensor with its number: at once where all numbers are floats."""
     floats = _floats(numbers)
     if floats is not None:
-        torch._foreach_add_(list(tensors), floats)
+        at_once(list(tensors), floats)
         return
     for tensor, number in zip(tensors, numbers, strict=True):
-        tensor.add_(number)
+        one(tensor, number)
 
 
 def _floats(numbers: Numbers) -> list[float] | None:

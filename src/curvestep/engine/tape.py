@@ -292,9 +292,11 @@ class Tape:
             ValueError: `form`, `kind` or `precision` is none of those named, or `samples` is no count and no fraction.
 
         Cost:
-            One tangent pass: three products for every product of the forward (one in the first layer), two with
-            kind="ggn"; no host sync. Of a part of the batch, that part of it. Per operation some microseconds of
-            Python, and once for each new sequence of shapes some milliseconds to find how the tape is cut.
+            One tangent pass: two or three products for every product of the forward (see `products` of `record`; one in
+            the first layer), two with kind="ggn"; one more where terms are carried, and the forward again where the
+            recording holds no values; no host sync. Of a part of the batch, that part of it. Per operation
+            some microseconds of Python, and once for each new sequence of shapes some milliseconds to find how the tape
+            is cut.
 
         Example:
             The curvature of ½‖θ‖² along d is ‖d‖²:

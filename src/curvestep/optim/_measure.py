@@ -112,17 +112,9 @@ def _curvatures(
 ) -> tuple[Tensor, Tensor]:
     """Return the curvature of the batch and the mean absolute curvature of its samples, the L2 term in both."""
     parameters = [parameter for part in parts for parameter in part.parameters]
-    flat = [tensor for direction in directions for tensor in direction]
-    with warnings.catch_warnings() if not how.announced else nullcontext():
-        if not how.announced:
-            warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
-        found = tape.curvature(parameters, flat, samples=how.samples, kind=how.kind, precision=how.precision)
-    total, per_sample = found.total, found.per_sample
-    if per_sample is None:
-        warnings.warn(_NO_SAMPLES, stacklevel=5)
-        per_sample = total.reshape(1)
-    elif not found.per_sample_exact:
-        warnings.warn(_MIXED_SAMPLES, stacklevel=5)  # Python's own filter says it once
+    total, per_sample = split_curvature(
+        how, tape, parameters, [tensor for direction in directions for tensor in direction]
+    )
     if scale is not None:
         total, per_sample = total / scale.to(total.device), per_sample / scale.to(per_sample.device)
     for part, direction in zip(parts, directions, strict=True):
@@ -132,6 +124,22 @@ def _curvatures(
             total = total + penalty.to(total.device)
             per_sample = per_sample + penalty.to(per_sample.device)
     return total, per_sample.abs().mean()
+
+
+def split_curvature(
+    how: Measurement, tape: Tape, parameters: Sequence[Tensor], direction: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return the curvature of the recorded loss and that of each sample, and say where samples cannot be told apart."""
+    with warnings.catch_warnings() if not how.announced else nullcontext():
+        if not how.announced:
+            warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
+        found = tape.curvature(parameters, direction, samples=how.samples, kind=how.kind, precision=how.precision)
+    if found.per_sample is None:
+        warnings.warn(_NO_SAMPLES, stacklevel=6)
+        return found.total, found.total.reshape(1)
+    if not found.per_sample_exact:
+        warnings.warn(_MIXED_SAMPLES, stacklevel=6)  # Python's own filter says it once
+    return found.total, found.per_sample
 
 
 def line_resolution(needs: frozenset[Need], tape: Tape | None, parts: Sequence[Part]) -> float:

@@ -60,8 +60,8 @@ class RescaledAdam(AbstractCurvestepOptimizer):
             first derivative of the network; never negative for convex losses, and one product a layer cheaper.
         curvature_samples: On how many samples of the batch the curvature is measured: a number, a share in (0, 1], or
             None for all.
-        curvature_every: From how many steps to the next it is measured (`curvestep.steprules.Lazy`); above 1 only with
-            a short `max_relative_step`.
+        curvature_every: Longest number of steps from one measurement to the next, reached after ten times as many steps
+            (`curvestep.steprules.Lazy`); above 1 only with a short `max_relative_step`.
         curvature_precision: The dtypes in which it is measured: "recorded", "float32" (where the forward ran in 16
             bits), "bfloat16", "tf32" or "float64", see `curvestep.Tape.curvature`.
         averaging: γ, at least 0, of the averaged weights that `averaged()` gives; None: none are kept.

@@ -17,7 +17,7 @@ from curvestep._numerics import as_dtype, dot, working_dtype
 from curvestep._probe import Need
 from curvestep.directions import STEP
 from curvestep.engine import Tape, record
-from curvestep.optim._measure import _MIXED_SAMPLES, _NO_SAMPLES, Measurement
+from curvestep.optim._measure import Measurement, split_curvature
 from curvestep.optim.compiled.guards import Batch, Function, Guards, Seen, watching
 from curvestep.optim.compiled.lifting import Lifting, inputs_first
 from curvestep.optim.compiled.plan import GroupPlan, Numbers
@@ -200,16 +200,7 @@ def _curvature(
     tape: Tape, moving: list[Tensor], directions: list[Tensor], bends: list[Tensor], how: Measurement
 ) -> list[Tensor]:
     """Return dᵀ∇²J d and the mean over the samples of its absolute value, L2 terms included."""
-    with warnings.catch_warnings() if not how.announced else nullcontext():
-        if not how.announced:
-            warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
-        found = tape.curvature(moving, directions, samples=how.samples, kind=how.kind, precision=how.precision)
-    total, per_sample = found.total, found.per_sample
-    if per_sample is None:
-        warnings.warn(_NO_SAMPLES, stacklevel=2)
-        per_sample = total.reshape(1)
-    elif not found.per_sample_exact:
-        warnings.warn(_MIXED_SAMPLES, stacklevel=2)
+    total, per_sample = split_curvature(how, tape, moving, directions)
     for term in bends:
         total, per_sample = total + term.to(total.device), per_sample + term.to(per_sample.device)
     return [total, per_sample.abs().mean()]
