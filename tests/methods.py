@@ -48,7 +48,7 @@ class Method:
     joint: tuple[str, ...] = ()  # options that act on all parameters together, those without a gradient included
 
     patience: int = 1  # how many times the usual number of steps it takes to learn the noisy problem
-    takes_lr: bool = True  # the level can be given at construction, and not only in a group
+    level: str | None = "lr"  # the argument that becomes a group's lr; None: only a group can be given one
 
     late: Options = field(default_factory=dict)  # options with which nothing is measured before there was a step
     decays: tuple[str, ...] = ("weight_decay", "decoupled_weight_decay")
@@ -59,9 +59,13 @@ class Method:
 
     def at_level(self, params: Any, options: Options, lr: float) -> AbstractRecordedOptimizer:
         """The optimizer at a level."""
-        if self.takes_lr:
-            return self.make(params, **{**options, "lr": lr})
+        if self.level is not None:
+            return self.make(params, **{**options, self.level: lr})
         return self.make([{"params": list(params), "lr": lr}], **options)
+
+    def as_group(self, options: Options) -> Options:
+        """The options under the names that a parameter group has for them."""
+        return {"lr" if name == self.level else name: value for name, value in options.items()}
 
     def without_decay(self, options: Options) -> Options:
         """The options with every weight decay at 0."""
@@ -81,16 +85,16 @@ _SHARED_VARIANTS: dict[str, Options] = {
     "tight cap": {"max_relative_step": 0.05},
     "floor": {"floor": 0.5},
     "band": {"band": (1e-3, 2.0, 0.75)},
-    "guard": {"guard": 1},
-    "lazy guard": {"guard": 3, "lr": 0.5},
-    "Gauss-Newton": {"curvature": "ggn", "lr": 0.5},
+    "guard": {"guard_every": 1},
+    "lazy guard": {"guard_every": 3, "lr": 0.5},
+    "Gauss-Newton": {"curvature_kind": "ggn", "lr": 0.5},
     "half the samples": {"curvature_samples": 0.5, "lr": 0.5},
     "held curvature": {"curvature_every": 3, "max_relative_step": 0.05},
     "averaged": {"averaging": 8.0},
 }
 
 _SHARED_REFUSALS = (
-    Refusal({"curvature": "hessian"}, r"curvature='hessian' was given"),
+    Refusal({"curvature_kind": "hessian"}, r"curvature_kind='hessian' was given"),
     Refusal({"curvature_samples": 0}, r"curvature_samples=0 was given"),
     Refusal({"curvature_samples": 1.5}, r"curvature_samples=1\.5 was given"),
     Refusal({"curvature_every": 0}, r"whole number of at least 1, but 0 was given"),
@@ -107,14 +111,14 @@ _SHARED_REFUSALS = (
     Refusal({"max_relative_step": float("inf")}, r"max_relative_step=inf was given"),
     Refusal({"floor": -1.0}, r"floor=-1\.0 was given"),
     Refusal({"band": (2.0, 1.0, 0.75)}, r"band=\(2\.0, 1\.0, 0\.75\) was given"),
-    Refusal({"guard": -1}, r"guard=-1 was given"),
-    Refusal({"guard": 0.5}, r"guard=0\.5 was given"),
+    Refusal({"guard_every": -1}, r"guard_every=-1 was given"),
+    Refusal({"guard_every": 0.5}, r"guard_every=0\.5 was given"),
 )
 
 
-def _step_tuned(params: Any, lr: float = 0.5, **options: Any) -> StepTunedSGD:
+def _step_tuned(params: Any, rate: float = 0.5, **options: Any) -> StepTunedSGD:
     """The one method that has no learning rate of its own."""
-    return StepTunedSGD(params, lr, **options)
+    return StepTunedSGD(params, rate, **options)
 
 
 METHODS: dict[str, Method] = {
@@ -128,7 +132,7 @@ METHODS: dict[str, Method] = {
         learns={},
         state_per_parameter={"plain": ("average", "exp_avg", "exp_avg_sq")},
         scale_free=False,  # the ε of Adam's direction cannot be chosen
-        takes_lr=False,
+        level=None,
         patience=5,  # the ceiling rises over the first hundred steps
     ),
     "RescaledSGD": Method(
@@ -173,17 +177,17 @@ METHODS: dict[str, Method] = {
         make=ALIG,
         variants={
             "plain": {},
-            "no cap": {"lr": None},
-            "tight cap": {"lr": 0.1},
+            "no cap": {"cap": None},
+            "tight cap": {"cap": 0.1},
             "momentum": {"momentum": 0.5},
             "adjusted momentum": {"momentum": 0.5, "adjusted": True},
             "ball": {"max_norm": 1.0},
             "lower bound": {"lower_bound": 0.1},
         },
         refusals=(
-            Refusal({"lr": -1.0}, r"lr is the cap η .* but lr=-1\.0 was given"),
-            Refusal({"lr": float("nan")}, r"lr=nan was given"),
-            Refusal({"lr": "fast"}, r"lr='fast' was given"),
+            Refusal({"cap": -1.0}, r"cap \(lr in a group\) is η, .* but -1\.0 was given"),
+            Refusal({"cap": float("nan")}, r"but nan was given"),
+            Refusal({"cap": "fast"}, r"but 'fast' was given"),
             Refusal({"momentum": 1.0}, r"momentum=1\.0 was given"),
             Refusal({"adjusted": "yes"}, r"True or False, but 'yes' was given"),
             Refusal({"max_norm": 0.0}, r"max_norm=0\.0 was given"),
@@ -191,11 +195,12 @@ METHODS: dict[str, Method] = {
             Refusal({"lower_bound": float("nan")}, r"lower_bound .* but nan was given"),
             Refusal({"eps": -1e-5}, r"eps=-1e-05 was given"),
         ),
-        learns={"lr": 0.5, "max_norm": 4.0},  # this problem's loss does not fall to 0 inside the smaller ball
+        learns={"cap": 0.5, "max_norm": 4.0},  # this problem's loss does not fall to 0 inside the smaller ball
         state_per_parameter={"plain": (), "momentum": ("momentum_buffer",)},
-        eps={"eps": 0.0, "lr": None},
+        eps={"eps": 0.0, "cap": None},
         rescales=False,
         curvature=False,
+        level="cap",
         joint=("max_norm",),
         decays=(),
     ),
@@ -207,8 +212,8 @@ METHODS: dict[str, Method] = {
             "wide range": {"factor_range": (0.1, 10.0), "delta": 0.1},
         },
         refusals=(
-            Refusal({"lr": -1.0}, r"lr is the learning rate .* but lr=-1\.0 was given"),
-            Refusal({"lr": float("inf")}, r"lr=inf was given"),
+            Refusal({"rate": -1.0}, r"rate \(lr in a group\) is α, .* but -1\.0 was given"),
+            Refusal({"rate": float("inf")}, r"but inf was given"),
             Refusal({"decay": 1.0}, r"decay=1\.0 was given"),
             Refusal({"fallback": 0.0}, r"fallback .* but 0\.0 was given"),
             Refusal({"factor_range": (2.0, 0.5)}, r"low=2\.0 and high=0\.5 were given"),
@@ -216,11 +221,12 @@ METHODS: dict[str, Method] = {
             Refusal({"delta": 0.6}, r"delta=0\.6 was given"),
             Refusal({"weight_decay": -1.0}, r"weight_decay=-1\.0 was given"),
         ),
-        learns={"lr": 0.3},
+        learns={"rate": 0.3},
         state_per_parameter={"plain": ("exp_avg",)},
         rescales=False,
         curvature=False,
         scale_free=False,
+        level="rate",
         decays=("weight_decay",),
     ),
     "LQA": Method(

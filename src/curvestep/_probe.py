@@ -15,7 +15,6 @@ class Need(enum.Enum):
     CURVATURE = "the curvature of the loss along the direction"
     LINE = "losses further along the direction, or along the last step"
     LAST_STEP = "the last step, kept to be measured along"
-    SECOND_GRADIENT = "the gradient at another point of the line"
     PARAMETER_NORM = "the norm of the parameters that move"
     ABSOLUTE_CURVATURE = "the mean over the batch of the absolute curvature of each sample's loss along the direction"
 

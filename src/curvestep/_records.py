@@ -48,6 +48,10 @@ class Outcome(enum.Enum):
     NON_FINITE_CURVATURE = (
         "The slope or the curvature along the direction is not finite: the step was skipped and nothing was changed."
     )
+    NON_FINITE_STEP = (
+        "The step that the rule asked for is not finite, or larger than the parameters' dtype can hold: it was skipped "
+        "and nothing was changed."
+    )
 
     @property
     def moved(self) -> bool:
@@ -103,3 +107,8 @@ class StepRecord:
     direction_norm: float | None
     outcome: Outcome
     step: int
+
+    @classmethod
+    def stopped(cls, outcome: Outcome, ell: float, step: int, loss: float | None) -> StepRecord:
+        """Return the record of a step that ended before anything was measured along a direction."""
+        return cls(loss, None, None, None, None, None, ell, 0.0, None, outcome, step)

@@ -17,12 +17,12 @@ from tests.optim.problem import Problem, assert_bitwise_equal, assert_close, mak
 from tests.reference import alig
 
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"lr": None}, {}),
-    ({"lr": 0.5}, {"cap": 0.5}),
-    ({"lr": 0.5, "momentum": 0.9}, {"cap": 0.5, "momentum": 0.9}),
-    ({"lr": 0.5, "momentum": 0.9, "adjusted": True}, {"cap": 0.5, "momentum": 0.9, "form": "adjusted"}),
-    ({"lr": 0.5, "max_norm": 2.0}, {"cap": 0.5, "radius": 2.0}),
-    ({"lr": 0.5, "max_norm": 2.0, "momentum": 0.5}, {"cap": 0.5, "radius": 2.0, "momentum": 0.5}),
+    ({"cap": None}, {}),
+    ({"cap": 0.5}, {"cap": 0.5}),
+    ({"cap": 0.5, "momentum": 0.9}, {"cap": 0.5, "momentum": 0.9}),
+    ({"cap": 0.5, "momentum": 0.9, "adjusted": True}, {"cap": 0.5, "momentum": 0.9, "form": "adjusted"}),
+    ({"cap": 0.5, "max_norm": 2.0}, {"cap": 0.5, "radius": 2.0}),
+    ({"cap": 0.5, "max_norm": 2.0, "momentum": 0.5}, {"cap": 0.5, "radius": 2.0, "momentum": 0.5}),
 ]
 CASE_IDS = ["no cap", "cap", "standard momentum", "adjusted momentum", "ball", "ball and momentum"]
 
@@ -55,7 +55,7 @@ def test_a_hundred_steps_follow_the_algorithm(options: dict[str, Any], naive: di
 def test_on_the_absolute_value_it_lands_on_the_minimum() -> None:
     # J = ‖x‖₁ has g = sign(x): γ = ‖x‖₁ / n, and for equal entries one step ends at 0.
     theta = torch.full((4,), 3.0, dtype=torch.float64, requires_grad=True)
-    optimizer = ALIG([theta], lr=None, eps=0.0)
+    optimizer = ALIG([theta], cap=None, eps=0.0)
     with optimizer.record():
         theta.abs().sum().backward()
     optimizer.step()
@@ -102,7 +102,7 @@ def test_a_lower_bound_shifts_the_loss() -> None:
 def test_where_the_cap_always_holds_it_is_sgd() -> None:
     # g is taken times τ before it is subtracted, where torch does both at once: the last bit may differ.
     problem, other = make_problem(), make_problem()
-    optimizer = ALIG(problem.net.parameters(), lr=1e-3)
+    optimizer = ALIG(problem.net.parameters(), cap=1e-3)
     problem.train(optimizer, range(100))
     other.train(torch.optim.SGD(other.net.parameters(), lr=1e-3), range(100))
     assert optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.CAPPED
@@ -111,15 +111,15 @@ def test_where_the_cap_always_holds_it_is_sgd() -> None:
 
 def test_where_the_cap_always_holds_adjusted_momentum_is_nesterov_s_of_torch() -> None:
     problem, other = make_problem(), make_problem()
-    problem.train(ALIG(problem.net.parameters(), lr=1e-3, momentum=0.9, adjusted=True), range(100))
+    problem.train(ALIG(problem.net.parameters(), cap=1e-3, momentum=0.9, adjusted=True), range(100))
     other.train(torch.optim.SGD(other.net.parameters(), lr=1e-3, momentum=0.9, nesterov=True), range(100))
     assert_close(problem.parameters(), other.parameters(), 1e-12)
 
 
 def test_at_a_constant_step_both_forms_of_momentum_are_the_same() -> None:
     problem, other = make_problem(), make_problem()
-    problem.train(ALIG(problem.net.parameters(), lr=1e-3, momentum=0.9), range(50))
-    other.train(ALIG(other.net.parameters(), lr=1e-3, momentum=0.9, adjusted=True), range(50))
+    problem.train(ALIG(problem.net.parameters(), cap=1e-3, momentum=0.9), range(50))
+    other.train(ALIG(other.net.parameters(), cap=1e-3, momentum=0.9, adjusted=True), range(50))
     assert_close(problem.parameters(), other.parameters(), 1e-12)
 
 
@@ -187,17 +187,17 @@ def test_a_closure_may_return_a_number() -> None:
 
 def test_without_a_cap_a_gradient_too_small_to_divide_by_moves_nothing() -> None:
     theta = torch.tensor([1e-200], dtype=torch.float64, requires_grad=True)
-    optimizer = ALIG([theta], lr=None, eps=0.0)
+    optimizer = ALIG([theta], cap=None, eps=0.0)
     with optimizer.record():
         (1.0 + 1e-155 * theta).sum().backward()
     optimizer.step()
     assert theta.item() == 1e-200
-    assert optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.ZERO_GRADIENT
+    assert optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.NON_FINITE_STEP
 
 
 def test_schedulers_leave_no_cap_without_one() -> None:
     problem = make_problem()
-    optimizer = ALIG(problem.net.parameters(), lr=None)
+    optimizer = ALIG(problem.net.parameters(), cap=None)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
     problem.train(optimizer, range(1))
     schedule.step()
@@ -209,8 +209,8 @@ def test_schedulers_leave_no_cap_without_one() -> None:
 
 def test_the_same_state_whatever_the_scale_of_the_loss() -> None:
     problem, other = make_problem(), make_problem()
-    first = ALIG(problem.net.parameters(), momentum=0.5, eps=0.0, lr=None)
-    second = ALIG(other.net.parameters(), momentum=0.5, eps=0.0, lr=None)
+    first = ALIG(problem.net.parameters(), momentum=0.5, eps=0.0, cap=None)
+    second = ALIG(other.net.parameters(), momentum=0.5, eps=0.0, cap=None)
     for batch in range(5):
         first.step(problem.closure(first, batch))
         second.zero_grad()

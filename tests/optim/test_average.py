@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from curvestep import CurvestepError
-from curvestep.optim import AbstractCurvestepOptimizer, RescaledAdam, RescaledSGD
+from curvestep.optim import AbstractComposedOptimizer, RescaledAdam, RescaledSGD
 from tests.optim.problem import make_problem
 
 
-def averager(parameters: object, gamma: float = 8.0) -> AbstractCurvestepOptimizer:
+def averager(parameters: object, gamma: float = 8.0) -> AbstractComposedOptimizer:
     return RescaledAdam(parameters, lr=0.1, averaging=gamma)  # pyright: ignore[reportArgumentType]
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 import curvestep
 from curvestep import Outcome
-from curvestep.optim import AbstractCurvestepOptimizer
+from curvestep.optim import AbstractComposedOptimizer
 from curvestep.optim.compiled import CompiledStep
 from curvestep.optim.compiled.backend import compile_graph
 from curvestep.optim.compiled.lifting import Lifting, inputs_first
@@ -28,7 +28,7 @@ from curvestep.optim.compiled.step import MOST_GRAPHS
 # Float64 sums that the graph may order differently, over twenty steps; measured up to 5e-14.
 CLOSE = 1e-12
 
-Make = Callable[[Any], AbstractCurvestepOptimizer]
+Make = Callable[[Any], AbstractComposedOptimizer]
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ class Pair:
     """The same net twice, with an optimizer each: one steps by closures, the other compiled."""
 
     nets: tuple[nn.Module, nn.Module]
-    optimizers: tuple[AbstractCurvestepOptimizer, AbstractCurvestepOptimizer]
+    optimizers: tuple[AbstractComposedOptimizer, AbstractComposedOptimizer]
     step: CompiledStep
     shape: tuple[int, ...]
 
@@ -136,11 +136,11 @@ class Pair:
             assert one["effective_lr"] == pytest.approx(other["effective_lr"], rel=1e3 * tolerance)
 
 
-def sgd(params: Any) -> AbstractCurvestepOptimizer:
+def sgd(params: Any) -> AbstractComposedOptimizer:
     return curvestep.RescaledSGD(params, lr=0.5)
 
 
-def two_groups(params: Any) -> AbstractCurvestepOptimizer:
+def two_groups(params: Any) -> AbstractComposedOptimizer:
     first, *others = params
     groups = [{"params": [first], "lr": 0.25, "weight_decay": 1e-3}, {"params": others}]
     return curvestep.RescaledAdam(groups, lr=0.5, eps=1e-3)
@@ -165,7 +165,7 @@ METHODS: dict[str, Make] = {
     "SGD": sgd,
     "momentum": lambda p: curvestep.RescaledSGD(p, lr=0.5, momentum=0.9, averaging=8.0),
     "decay": lambda p: curvestep.RescaledSGD(p, lr=0.5, weight_decay=1e-2, decoupled_weight_decay=1e-2),
-    "Gauss-Newton": lambda p: curvestep.RescaledSGD(p, lr=0.5, curvature="ggn"),
+    "Gauss-Newton": lambda p: curvestep.RescaledSGD(p, lr=0.5, curvature_kind="ggn"),
     "quarter": lambda p: curvestep.RescaledSGD(p, lr=0.5, curvature_samples=0.25),
     "RMSprop": lambda p: curvestep.RescaledRMSprop(p, lr=0.5, eps=1e-3),
     "Adam": lambda p: curvestep.RescaledAdam(p, lr=0.5, eps=1e-3, weight_decay=1e-2),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from curvestep._records import Outcome
-from curvestep.optim import AbstractCurvestepOptimizer, RescaledAdam, RescaledRMSprop, RescaledSGD
+from curvestep.optim import AbstractComposedOptimizer, RescaledAdam, RescaledRMSprop, RescaledSGD
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 ROUNDING = 1e-12
 
 
-def step(optimizer: AbstractCurvestepOptimizer, loss: Callable[[], Tensor]) -> float:
+def step(optimizer: AbstractComposedOptimizer, loss: Callable[[], Tensor]) -> float:
     """Record the loss, take a step and return the loss after it."""
     optimizer.zero_grad()
     with optimizer.record():
@@ -82,7 +82,7 @@ def test_levels_on_a_quadratic_of_one_variable(ell: float, factor: float) -> Non
 @pytest.mark.parametrize("make", [RescaledSGD, RescaledRMSprop, RescaledAdam])
 @pytest.mark.parametrize(("ell", "gain"), [(0.25, 0.75), (0.5, 1.0), (1.0, 0.0), (2.0, -8.0)])
 def test_levels_on_a_quadratic_of_several_variables(
-    make: type[AbstractCurvestepOptimizer], ell: float, gain: float
+    make: type[AbstractComposedOptimizer], ell: float, gain: float
 ) -> None:
     """Along any direction the loss falls by 4 (ℓ − ℓ²) times what the exact line minimum gains: equation (11)."""
     theta = torch.randn(5).requires_grad_()

@@ -46,7 +46,7 @@ every_wrapper = pytest.mark.parametrize("make", WRAPPERS.values(), ids=WRAPPERS.
 )
 def test_the_published_vectors(signs: bool, theta: list[float], update: list[float], gain: list[float]) -> None:
     parameter = torch.tensor([0.5, 1.0], dtype=torch.float64, requires_grad=True)
-    optimizer = EGDD([parameter], lr=0.1, momentum=0.9, decay=0.1, gain_lr=1e-2, scale_lr=1e-3, signs=signs)
+    optimizer = EGDD([parameter], rate=0.1, momentum=0.9, decay=0.1, gain_lr=1e-2, scale_lr=1e-3, signs=signs)
     parameter.grad = torch.tensor([0.1, -0.5], dtype=torch.float64)
     optimizer.step()
     state = optimizer.state[parameter]

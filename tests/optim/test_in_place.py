@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from curvestep._records import Outcome
-from curvestep.optim import LQA, AbstractCurvestepOptimizer, Auto, GeN, RescaledAdam, RescaledSGD
+from curvestep.optim import LQA, AbstractComposedOptimizer, Auto, GeN, RescaledAdam, RescaledSGD
 from tests.optim.problem import assert_bitwise_equal, make_problem
 
 MEASURED_AT_FIRST = 23  # after it a lazy rule leaves out the next two steps
-Make = Callable[[Any], AbstractCurvestepOptimizer]
+Make = Callable[[Any], AbstractComposedOptimizer]
 LAZY: dict[str, Make] = {
     "Auto": Auto,
     "Auto with L2": lambda p: Auto(p, weight_decay=0.01),
@@ -28,7 +28,7 @@ LAZY: dict[str, Make] = {
 every_lazy_one = pytest.mark.parametrize("make", LAZY.values(), ids=LAZY.keys())
 
 
-def tensors_of(optimizer: AbstractCurvestepOptimizer) -> list[dict[str, Any]]:
+def tensors_of(optimizer: AbstractComposedOptimizer) -> list[dict[str, Any]]:
     return [optimizer.state[p] for group in optimizer.param_groups for p in group["params"]]
 
 

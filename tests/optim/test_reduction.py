@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from curvestep.directions import Adam, Direction, Gradient, HeavyBall, RMSprop
-from curvestep.optim import AbstractCurvestepOptimizer
+from curvestep.optim import AbstractComposedOptimizer
 from curvestep.steprules import Constant, StepRule
 from tests.optim.problem import assert_close, make_problem
 
@@ -18,7 +18,7 @@ STEPS = 100
 TOLERANCE = 1e-11
 
 
-class Unscaled(AbstractCurvestepOptimizer):
+class Unscaled(AbstractComposedOptimizer):
     """A direction with the constant rule."""
 
     def __init__(self, params: Any, lr: float, direction: Direction, **decay: float) -> None:

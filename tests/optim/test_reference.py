@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from curvestep.optim import AbstractCurvestepOptimizer, RescaledAdam, RescaledRMSprop, RescaledSGD, _recorded
+from curvestep.optim import AbstractComposedOptimizer, RescaledAdam, RescaledRMSprop, RescaledSGD, _recorded
 from tests.optim.problem import Problem, assert_close, make_problem
 from tests.reference import curvature_rescaling, double_backward
 
@@ -21,7 +21,7 @@ CONVERGING = ([0.5 * 0.5 ** (k / 100) for k in range(100)], 1e-8)
 EXPLORING = ([0.5 ** (k / 20) for k in range(20)], 1e-10)
 
 Form = Literal["sgd", "rmsprop", "adam", "momentum"]
-CASES: list[tuple[Form, type[AbstractCurvestepOptimizer], dict[str, Any], dict[str, Any]]] = [
+CASES: list[tuple[Form, type[AbstractComposedOptimizer], dict[str, Any], dict[str, Any]]] = [
     ("sgd", RescaledSGD, {}, {}),
     ("sgd", RescaledSGD, {"weight_decay": 1e-3, "beta3": 0.5}, {"l2": 1e-3, "beta3": 0.5}),
     ("rmsprop", RescaledRMSprop, {}, {}),
@@ -52,7 +52,7 @@ def naive(problem: Problem, form: Form, levels: list[float], **options: Any) -> 
     return curvature_rescaling.train(start, sample_losses, range(len(levels)), levels, form, **options)
 
 
-def trajectory(problem: Problem, optimizer: AbstractCurvestepOptimizer, levels: list[float]) -> list[Tensor]:
+def trajectory(problem: Problem, optimizer: AbstractComposedOptimizer, levels: list[float]) -> list[Tensor]:
     """The parameters after every step."""
     found = []
     for batch, level in enumerate(levels):
@@ -66,7 +66,7 @@ def trajectory(problem: Problem, optimizer: AbstractCurvestepOptimizer, levels: 
 @pytest.mark.parametrize(("form", "make", "options", "naive_options"), CASES, ids=CASE_IDS)
 def test_every_step_follows_the_algorithm_of_the_source(
     form: Form,
-    make: type[AbstractCurvestepOptimizer],
+    make: type[AbstractComposedOptimizer],
     options: dict[str, Any],
     naive_options: dict[str, Any],
     levels: list[float],

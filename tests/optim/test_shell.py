@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome
 from curvestep.engine import Tape
-from curvestep.optim import AbstractCurvestepOptimizer, RescaledAdam, RescaledSGD
+from curvestep.optim import AbstractComposedOptimizer, RescaledAdam, RescaledSGD
 from tests.optim.problem import Problem, assert_bitwise_equal, assert_close, make_problem
 
 Pair = tuple[Problem, RescaledSGD]
@@ -25,7 +25,7 @@ def pair() -> Pair:
     return problem, RescaledSGD(problem.net.parameters())
 
 
-def recorded(problem: Problem, optimizer: AbstractCurvestepOptimizer, batch: int = 0) -> Tape:
+def recorded(problem: Problem, optimizer: AbstractComposedOptimizer, batch: int = 0) -> Tape:
     """Record one batch without stepping."""
     optimizer.zero_grad()
     with optimizer.record() as tape:

@@ -126,7 +126,7 @@ def test_groups_have_their_own_rate_and_one_factor() -> None:
 
 
 def test_a_learning_rate_must_be_given() -> None:
-    with pytest.raises(TypeError, match="lr"):
+    with pytest.raises(TypeError, match="rate"):
         StepTunedSGD([torch.zeros(1, requires_grad=True)])  # pyright: ignore[reportCallIssue]
 
 

@@ -31,6 +31,10 @@ class DoubleBackwardTape:
         self.vectors: dict[int, tuple[Tensor, Tensor]] = {}
         self.released = False
 
+    @property
+    def backwards(self) -> int:
+        return len(self.roots)
+
     def require_backward(self) -> None:
         from curvestep._errors import RecordingError
 

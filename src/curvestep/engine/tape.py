@@ -148,6 +148,11 @@ class Tape:
 
     # -- what the recording says ------------------------------------------------------------------------------
 
+    @property
+    def backwards(self) -> int:
+        """How many backward passes the recording has seen."""
+        return len(self.log.tasks)
+
     def require_backward(self) -> None:
         """Refuse, in a sentence, unless backward ran exactly once within the recording."""
         if self._released:
@@ -165,7 +170,8 @@ class Tape:
         if passes > 1:
             raise RecordingError(
                 f"One backward pass inside the recording was needed, but {passes} ran. "
-                "Add the losses and call backward() once, or record each forward and backward on its own."
+                "Add the losses and call backward() once, or give each forward and backward a recording of its own: an "
+                "optimizer's step() takes all recordings since the last step together."
             )
         if self.foreign:
             raise RecordingError(

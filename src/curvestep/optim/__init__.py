@@ -1,9 +1,9 @@
-"""Optimizers: compositions of a direction and a step rule on one ``torch.optim.Optimizer`` shell."""
+"""Optimizers: compositions of a direction and a step rule in one ``torch.optim.Optimizer``."""
 
 from __future__ import annotations
 
+from curvestep.optim._composed import AbstractComposedOptimizer as AbstractComposedOptimizer
 from curvestep.optim._recorded import AbstractRecordedOptimizer as AbstractRecordedOptimizer
-from curvestep.optim._shell import AbstractCurvestepOptimizer as AbstractCurvestepOptimizer
 from curvestep.optim.alig import ALIG as ALIG
 from curvestep.optim.auto import Auto as Auto
 from curvestep.optim.eg_step_size import EGStepSize as EGStepSize
@@ -22,7 +22,7 @@ __all__ = [
     "EGStepSize",
     "GeN",
     "LQA",
-    "AbstractCurvestepOptimizer",
+    "AbstractComposedOptimizer",
     "AbstractRecordedOptimizer",
     "RescaledAdam",
     "RescaledRMSprop",

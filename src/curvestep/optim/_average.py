@@ -45,17 +45,17 @@ def check_gamma(gamma: Any) -> None:
 
 
 def starts(parameters: Sequence[Tensor], states: Any) -> dict[Tensor, Tensor]:
-    """Return copies of the parameters that have a gradient and no average yet: what they were until now."""
+    """Return copies of the parameters that have no average yet: what they are before they move for the first time."""
     return {
         parameter: parameter.detach().to(working_dtype(parameter.dtype), copy=True)
         for parameter in parameters
-        if AVERAGE not in states.get(parameter, ()) and parameter.requires_grad and parameter.grad is not None
+        if AVERAGE not in states.get(parameter, ())
     }
 
 
 @torch.no_grad()
-def advance(parameters: Sequence[Tensor], states: Any, begun: dict[Tensor, Tensor], step: int, gamma: float) -> None:
-    """Absorb the parameters into their averages; one that never had a gradient has not moved and needs none."""
+def absorb(parameters: Sequence[Tensor], states: Any, begun: dict[Tensor, Tensor], step: int, gamma: float) -> None:
+    """Absorb the parameters into their averages; one that has never moved needs none."""
     for parameter, start in begun.items():
         states[parameter][AVERAGE] = start
     averages, present = [], []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,14 +16,9 @@ from torch.optim.optimizer import ParamsT, StateDict
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
 from curvestep.engine import Memory, Tape, record
-from curvestep.optim._average import AVERAGING, advance, check_gamma, exchanged, starts
-
-#: Name in every parameter group of τ_i, the learning rate that the last step amounted to there.
-EFFECTIVE_LR = "effective_lr"
-#: Name in every parameter group of the number of times that the optimizer's state was advanced.
-STEPS = "steps"
-#: Name in every parameter group of the step rule's state; the same in all of them.
-RULE_STATE = "rule_state"
+from curvestep.optim._average import AVERAGING, check_gamma, exchanged
+from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
+from curvestep.optim._recordings import Recordings
 
 _NOTHING_RECORDED = """\
 step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
@@ -61,20 +56,19 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, ``lr`` among them."""
-        self._tape: Tape | None = None
+        self._tapes: list[Tape] = []
         self._unrecorded = False
         self._is_averaged = False
         self.last_step = None
         super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, RULE_STATE: {}})
 
     @abstractmethod
-    def _take(self, tape: Tape | None, loss: Tensor | None, scale: Tensor | None) -> StepRecord:
-        """Carry out one step after a backward pass, and say what was done.
+    def _take(self, recordings: Recordings) -> StepRecord:
+        """Carry out one step after the backward passes, and say what was done.
 
         Args:
-            tape: The recording; it is released after the step at the latest. None only where ``_needs_tape`` is false.
-            loss: The recorded loss, without the factor of a GradScaler. None only where ``_needs_loss`` is false.
-            scale: That factor, which the gradients still carry, or None.
+            recordings: The loss whose gradient is in ``p.grad``. Without a tape only where ``_needs_tape`` is false,
+                without a loss only where ``_needs_loss`` is.
         """
 
     @abstractmethod
@@ -110,8 +104,10 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     def record(self, batch_size: int | None = None, *, memory: Memory | float | None = None) -> Iterator[Tape]:
         """Record the forward and the backward pass inside the ``with`` block, for the next ``step()``.
 
-        A new recording replaces one that was not used and frees it. Before a step that measures nothing (a lazy rule
-        between two measurements) nothing is recorded: the tape is then an empty, released one.
+        Recordings since the last step add up, as gradients do: with one around the forward and backward of each
+        micro-batch, the step measures the loss of them all. ``zero_grad()`` drops those that were not used. Before a
+        step that measures nothing (a lazy rule between two measurements) nothing is recorded: the tape is then an
+        empty, released one.
 
         Args:
             batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
@@ -121,8 +117,9 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         Yields:
             The tape, as ``curvestep.record()`` gives it.
         """
-        self._drop_tape()
         self._refuse_averaged()
+        if all(parameter.grad is None for parameter in self._parameters()):
+            self._drop_recordings()  # their gradients are gone
         if not self._needs_tape and not self._needs_loss:
             tape = Tape()
             tape.release()
@@ -135,7 +132,12 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             except BaseException:
                 tape.release()
                 raise
-        self._tape = tape
+        self._tapes.append(tape)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients, as in ``torch.optim``, and drop the recordings that they came from."""
+        self._drop_recordings()
+        super().zero_grad(set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Choose the step size for the recorded mini-batch and take the step.
@@ -162,37 +164,23 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         with torch.no_grad():
             scale = self._loss_scale(closure)
             returned: Any = None
-            if closure is not None and self._needs_tape:
-                with torch.enable_grad(), self.record():
-                    returned = closure()
-            elif closure is not None:
-                self._drop_tape()
-                with torch.enable_grad():
+            if closure is not None:  # recordings of before are those of a closure that does nothing, as Lightning's
+                with torch.enable_grad(), self.record() if self._needs_tape else nullcontext():
                     returned = closure()
             self._refuse_averaged()
-            gamma = self.param_groups[0].get(AVERAGING)
-            begun = {} if gamma is None else starts(self._parameters(), self.state)
+            tapes, self._tapes = self._tapes, []
             unrecorded, self._unrecorded = self._unrecorded, False
-            tape, self._tape = self._tape, None
-            loss: Tensor | None
-            if tape is not None:
-                try:
-                    tape.require_backward()
-                    loss = tape.loss if scale is None else tape.loss / scale
-                    self.last_step = self._take(tape, loss, scale)
-                finally:
-                    tape.release()
-            elif closure is not None:
-                # A closure that returns no loss must not work on measured steps and fail on the others.
-                loss = _returned_loss(returned) if returned is not None or self._needs_loss else None
-                self.last_step = self._take(None, loss, scale)
-            elif unrecorded:
-                loss = None
-                self.last_step = self._take(None, loss, scale)
-            else:
+            if not (tapes or unrecorded or closure is not None):
                 raise RecordingError(_NOTHING_RECORDED)
-            if gamma is not None and self.last_step.outcome.moved:
-                advance(self._parameters(), self.state, begun, self._steps(), gamma)
+            # A closure that returns no loss must not work on measured steps and fail on the others.
+            reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
+            recordings = Recordings(tapes, scale, _returned_loss(returned) if reads else None)
+            try:
+                recordings.require_backward()
+                loss = recordings.loss
+                self.last_step = self._take(recordings)
+            finally:
+                recordings.release()
             for group in self.param_groups:
                 group[EFFECTIVE_LR] = self._group_step(group, self.last_step)
             return loss if returned is None else returned
@@ -275,26 +263,14 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
     def _stopped(self, outcome: Outcome, ell: float, loss: float | None) -> StepRecord:
         """Return the record of a step that ended before anything was measured along a direction."""
-        return StepRecord(
-            loss=loss,
-            slope=None,
-            curvature=None,
-            absolute_curvature=None,
-            lipschitz=None,
-            rescaling=None,
-            ell=ell,
-            step_size=0.0,
-            direction_norm=None,
-            outcome=outcome,
-            step=self._steps(),
-        )
+        return StepRecord.stopped(outcome, ell, self._steps(), loss)
 
-    def _drop_tape(self) -> None:
-        """Free a recording that was not used."""
+    def _drop_recordings(self) -> None:
+        """Free the recordings that were not used."""
         self._unrecorded = False
-        if self._tape is not None:
-            self._tape.release()
-            self._tape = None
+        for tape in self._tapes:
+            tape.release()
+        self._tapes = []
 
     def _loss_scale(self, closure: Callable[[], Any] | None) -> Tensor | None:
         """Return the factor that a GradScaler put on the loss, None without one; refuse where it cannot be known."""
@@ -309,7 +285,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             raise CurvestepError(msg)
         scale: Tensor | None = getattr(self, "grad_scale", None)
         if scale is None:
-            self._drop_tape()
+            self._drop_recordings()
             msg = (
                 "The recorded loss carries the GradScaler's factor, but scaler.unscale_(optimizer) has removed it from "
                 "the gradients and the optimizer is not told what it was. Leave unscale_ out (the optimizer unscales "
@@ -355,10 +331,10 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         if self.param_groups:
             first = self.param_groups[0]
             for name in self._rule_options:
-                if options[name] != first[name]:
+                if options.get(name) != first.get(name):
                     msg = (
                         f"{name} belongs to the step rule, which is one for all parameter groups, but a group with "
-                        f"{name}={options[name]!r} was added to groups with {name}={first[name]!r}."
+                        f"{name}={options.get(name)!r} was added to groups with {name}={first.get(name)!r}."
                     )
                     raise ValueError(msg)
 
@@ -380,7 +356,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or loaded optimizer, giving options that it did not know their defaults."""
         super().__setstate__(state)
-        for name, value in (("_tape", None), ("_unrecorded", False), ("_is_averaged", False)):
+        for name, value in (("_tapes", []), ("_unrecorded", False), ("_is_averaged", False)):
             vars(self).setdefault(name, value)
         vars(self).setdefault("last_step", None)
         for group in self.param_groups:

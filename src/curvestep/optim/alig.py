@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, final
 
 import torch
-from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from curvestep import _numerics
 from curvestep._numerics import squared_norm, to_host
-from curvestep._probe import Probe
 from curvestep._records import Outcome, StepRecord
 from curvestep.directions import MOMENTUM, STEP, Direction, Gradient, Nesterov
-from curvestep.engine import Tape
-from curvestep.optim._parts import Part, collect
-from curvestep.optim._recorded import STEPS, AbstractRecordedOptimizer
+from curvestep.optim._commit import Move, advance, move
+from curvestep.optim._decide import decide, probe_of, record_of, refusal
+from curvestep.optim._gather import Part, gather
+from curvestep.optim._measure import read
+from curvestep.optim._recorded import AbstractRecordedOptimizer
+from curvestep.optim._recordings import Recordings
 from curvestep.steprules import Polyak
 
 
 @final
 class ALIG(AbstractRecordedOptimizer):
-    """Adaptive learning rates for interpolation with gradients: Polyak's step size, capped by ``lr``.
+    """Adaptive learning rates for interpolation with gradients: Polyak's step size, capped by ``cap``.
 
     For J the mean loss of the mini-batch, without a regulariser, and g its gradient over all parameters,
 
@@ -36,7 +38,7 @@ class ALIG(AbstractRecordedOptimizer):
 
     | symbol | name | meaning |
     |---|---|---|
-    | η | `lr` | largest step size; None: no cap |
+    | η | `cap`, `param_groups[i]["lr"]` | largest step size; None: no cap |
     | J⋆ | `lower_bound` | what the loss cannot fall below |
     | ε | `eps` | added to the squared norm |
     | μ | `momentum` | decay of v or m, `state[p]["momentum_buffer"]` |
@@ -50,7 +52,7 @@ class ALIG(AbstractRecordedOptimizer):
     Args:
         params: Parameters, named parameters or groups of them, as in `torch.optim`; real, any floating dtype (momentum
             and sums are float32 for 16-bit ones).
-        lr: η, in the unit of a learning rate, at least 0, or None.
+        cap: η, in the unit of a learning rate, at least 0, or None. In a group it is `lr`, where schedulers find it.
         momentum: μ, without unit, in [0, 1).
         adjusted: Which form of momentum: False weights each gradient by the step size of its own time, True all of them
             by the present one.
@@ -94,7 +96,7 @@ class ALIG(AbstractRecordedOptimizer):
     def __init__(
         self,
         params: ParamsT,
-        lr: float | None = 1.0,
+        cap: float | None = 1.0,
         *,
         momentum: float = 0.0,
         adjusted: bool = False,
@@ -103,7 +105,7 @@ class ALIG(AbstractRecordedOptimizer):
         eps: float = 1e-5,
     ) -> None:
         options = {
-            "lr": _cap(lr),
+            "lr": _cap(cap),
             "momentum": momentum,
             "adjusted": adjusted,
             "max_norm": max_norm,
@@ -147,7 +149,8 @@ class ALIG(AbstractRecordedOptimizer):
         lr, max_norm = options["lr"], options["max_norm"]
         if not (_is_number(lr) and lr >= 0.0):
             msg = (
-                f"lr is the cap η on the step size and must be at least 0, or None for no cap, but lr={lr!r} was given."
+                "cap (lr in a group) is η, the largest step size, and must be a number of at least 0, or None for no "
+                f"limit, but {lr!r} was given."
             )
             raise ValueError(msg)
         if max_norm is not None and not (_is_number(max_norm) and math.isfinite(max_norm) and max_norm > 0.0):
@@ -166,54 +169,32 @@ class ALIG(AbstractRecordedOptimizer):
         """Return τ_i."""
         return min(step.rescaling, float(group["lr"])) if step.outcome.moved and step.rescaling is not None else 0.0
 
-    def _take(self, tape: Tape | None, loss: Tensor | None, scale: Tensor | None) -> StepRecord:
-        """Carry out one step after a backward pass, and say what was done."""
-        assert loss is not None, "Polyak's step is taken from the loss."
-        if tape is not None:
-            tape.release()
-        parts = collect(type(self).__name__, self.param_groups, self.state, _momentum, scale)
-        cap = max((part.lr for part in parts), default=0.0)
-        gradients = [gradient for part in parts for gradient in part.gradients]
-        host_loss, norm_sq = to_host(loss, squared_norm(gradients))
-        if not math.isfinite(host_loss):
-            return self._stopped(Outcome.NON_FINITE_LOSS, cap, loss=host_loss)
-        if not math.isfinite(norm_sq):
-            return self._stopped(Outcome.NON_FINITE_GRADIENT, cap, loss=host_loss)
-        if norm_sq == 0.0:
-            return self._stopped(Outcome.ZERO_GRADIENT, cap, loss=host_loss)
+    def _take(self, recordings: Recordings) -> StepRecord:
+        """Carry out one step after the backward passes, and say what was done."""
+        gathered = gather(type(self).__name__, self.param_groups, self.state, _momentum, recordings.unscaled)
+        numbers = read(gathered.sums(recordings.loss))
+        recordings.release()
+        outcome = refusal(numbers)
+        if outcome is not None:
+            return self._stopped(outcome, gathered.ell, numbers["loss"])
+        norm_sq = numbers["gradient_norm_sq"]
+        probe = probe_of({**numbers, "slope": norm_sq, "direction_norm_sq": norm_sq})
         first = self.param_groups[0]
-        probe = Probe(host_loss, norm_sq, None, None, norm_sq, parameter_norm_sq=math.nan, gradient_norm_sq=norm_sq)
-        choice = Polyak(first["lower_bound"], first["eps"]).choose(probe, 1.0, {})
-        size = min(choice.rescaling, cap)
-        if math.isinf(size):  # no ε, no cap, and a gradient too small to divide by
-            return self._stopped(Outcome.ZERO_GRADIENT, cap, loss=host_loss)
-        outcome = choice.outcome
+        cap = gathered.ell
+        choice = decide(Polyak(first["lower_bound"], first["eps"]), probe, 1.0, {}, gathered.largest, limit=cap)
+        if not choice.advances:
+            return self._stopped(choice.outcome, cap, numbers["loss"])
         if cap == 0.0:
-            outcome = Outcome.ZERO_LR
+            choice = replace(choice, outcome=Outcome.ZERO_LR)
         elif choice.rescaling > cap:
-            outcome = Outcome.CAPPED
-        for part in parts:
-            _move(part, min(choice.rescaling, part.lr))
-            for parameter, state in zip(part.parameters, part.states, strict=True):
-                if state:
-                    self.state[parameter] = state
-        if outcome.moved:
+            choice = replace(choice, outcome=Outcome.CAPPED)
+        moves = [_moved(part, min(choice.rescaling, part.lr)) for part in gathered.parts]
+        states = [(p, s) for part in gathered.parts for p, s in zip(part.parameters, part.states, strict=True) if s]
+        steps = advance(self.state, self.param_groups, states, {})
+        if choice.outcome.moved:
+            move(self.state, self.param_groups, moves, steps)
             self._project()
-        for group in self.param_groups:
-            group[STEPS] += 1
-        return StepRecord(
-            loss=host_loss,
-            slope=norm_sq,
-            curvature=None,
-            absolute_curvature=None,
-            lipschitz=None,
-            rescaling=choice.rescaling,
-            ell=cap,
-            step_size=size,
-            direction_norm=math.sqrt(norm_sq),
-            outcome=outcome,
-            step=self._steps(),
-        )
+        return record_of(probe, choice, cap, steps, min(choice.rescaling, cap))
 
     def _project(self) -> None:
         """Write θ ← ρ θ / ‖θ‖ where ‖θ‖ > ρ, over all parameters that require a gradient together."""
@@ -232,9 +213,9 @@ def _momentum(group: dict[str, Any]) -> Direction:
     return Nesterov(group["momentum"]) if group["momentum"] != 0.0 else Gradient()
 
 
-def _move(part: Part, size: float) -> None:
-    """Take the step of this size on one group, and advance its momentum; a group with lr=0 stays."""
-    stays, momentum = part.lr == 0.0, part.group["momentum"]
+def _moved(part: Part, size: float) -> Move:
+    """Advance a group's momentum, and return the step of this size; none for a group with lr=0."""
+    momentum = part.group["momentum"]
     if momentum == 0.0 or part.group["adjusted"]:
         displacement = _numerics.scale(part.direction.absorb(part.gradients, part.states), size)
     else:
@@ -245,9 +226,7 @@ def _move(part: Part, size: float) -> None:
         _numerics.add_(displacement, velocity, alpha=momentum)
         for state in part.states:
             state[STEP] += 1
-    if not stays:
-        rounded = [d.to(p.dtype) for d, p in zip(displacement, part.parameters, strict=True)]
-        _numerics.add_(part.parameters, rounded, alpha=-1.0)
+    return Move([], [], 0.0) if part.lr == 0.0 else Move(part.parameters, displacement, 1.0)
 
 
 def _cap(lr: float | None) -> float:

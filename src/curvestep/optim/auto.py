@@ -10,8 +10,8 @@ from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction
 from curvestep.optim._average import AVERAGING
-from curvestep.optim._measure import BETA3, EVERY, SAMPLES
-from curvestep.optim._shell import AbstractCurvestepOptimizer
+from curvestep.optim._composed import AbstractComposedOptimizer
+from curvestep.optim._options import BETA3, EVERY, SAMPLES, check_number
 from curvestep.steprules import Ceiling, CurvatureRescaling, Lazy, StepRule
 
 # Frozen on five problems, before the others were seen: docs/auto.md has what was tried.
@@ -23,7 +23,7 @@ _GAMMA = 8.0
 
 
 @final
-class Auto(AbstractCurvestepOptimizer):
+class Auto(AbstractComposedOptimizer):
     """One default for every model: Adam's direction, a measured step, averaged weights; nothing to choose.
 
     θ ← θ − τ d with d = m̃ / (√ṽ + ε) of Adam (β₁ = 0.9, β₂ = 0.99). The step τ is the shortest of two:
@@ -48,11 +48,13 @@ class Auto(AbstractCurvestepOptimizer):
     | τ | `param_groups[i]["effective_lr"]`, `last_step.step_size` | what a learning rate usually is |
     | L̃ | `last_step.lipschitz` | |
     | x̄ | `averaged()`, `averaged_state_dict(model)` | |
-    | ℓ | `param_groups[i]["lr"]` | ½; other values scale groups against each other |
+    | ℓ | `param_groups[i]["lr"]` | ½ for the longest steps; schedulers scale the step by it |
 
     Args:
         params: Parameters, named parameters or groups of them, as in `torch.optim`; real, any floating dtype (averages
-            and sums are float32 for 16-bit ones).
+            and sums are float32 for 16-bit ones). Where groups have an `lr`, only its ratio between the groups counts:
+            with 1e-4 and 1e-3 the steps of the first are a tenth of those of the second.
+        lr: Not an option of Auto, and refused: the step is measured.
         weight_decay: λ, at least 0, in the unit of the curvature: the factor of λ/2 ‖θ‖², which is part of the loss.
         decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW.
 
@@ -91,7 +93,21 @@ class Auto(AbstractCurvestepOptimizer):
     _announces_whole_batch = False
     _memory = "split"  # one step of many is measured: what it costs more in time is little, what it holds is a peak
 
-    def __init__(self, params: ParamsT, *, weight_decay: float = 0.0, decoupled_weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: None = None,
+        *,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: float = 0.0,
+    ) -> None:
+        if lr is not None:
+            msg = (
+                f"Auto measures its step and has no learning rate, but lr={lr!r} was given: leave it out. To move some "
+                "parameters less than others give their groups an 'lr', of which only the ratio counts; to choose a "
+                "level yourself use RescaledAdam."
+            )
+            raise ValueError(msg)
         options = {
             "lr": _LEVEL,
             "weight_decay": weight_decay,
@@ -101,7 +117,7 @@ class Auto(AbstractCurvestepOptimizer):
             BETA3: _BETA3,
             AVERAGING: _GAMMA,
         }
-        super().__init__(params, options)
+        super().__init__(_relative(params), options)
 
     def _direction(self, group: dict[str, Any]) -> Direction:
         """Return Adam."""
@@ -112,9 +128,22 @@ class Auto(AbstractCurvestepOptimizer):
         """Return Algorithm 1 with the absolute slope, measured now and then, under the ceiling."""
         # No cap beside the ceiling: it bounds every entry of the step, whatever the norm of the parameters is.
         measured = CurvatureRescaling(groups[0][BETA3], slope="absolute", max_relative_step=math.inf)
-        return Ceiling(Lazy(measured, groups[0][EVERY]), _PEAK, _WARMUP)
+        return Ceiling(Lazy(measured, groups[0][EVERY]), _PEAK, _WARMUP, level=_LEVEL)
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
         """The options that one measurement serves."""
         return (SAMPLES, EVERY, BETA3, AVERAGING)
+
+
+def _relative(params: Any) -> Any:
+    """Return the parameters, where groups have an ``lr`` with it as a share of the largest one times ½."""
+    groups = list(params)
+    if not any(isinstance(group, dict) and "lr" in group for group in groups):
+        return groups
+    for group in groups:
+        check_number(group, "lr", "the share of the step that a group takes")
+    top = max(float(group["lr"]) for group in groups if "lr" in group)
+    if top == 0.0:
+        return groups
+    return [{**group, "lr": _LEVEL * float(group.get("lr", top)) / top} for group in groups]

@@ -22,14 +22,14 @@ class EGDD(AbstractExponentiatedGradient):
 
     | symbol | name | meaning |
     |---|---|---|
-    | η, μ | `lr`, `momentum` | learning rate and decay of u |
+    | η, μ | `rate` (`param_groups[i]["lr"]`), `momentum` | learning rate and decay of u |
     | s, p, m | `state[p]["scale"]`, `["gain"]`, `["exp_avg"]` | |
     | γ_s, γ_p | `scale_lr`, `gain_lr` | how fast s and p move |
     | β | `decay` | decay of m |
 
     Args:
         params: Parameters, named parameters or groups of them, as in `torch.optim`.
-        lr: η, a learning rate, at least 0.
+        rate: η, a learning rate, at least 0.
         momentum: μ, at least 0.
         gain_lr: γ_p, at least 0.
         scale_lr: γ_s, at least 0.
@@ -48,7 +48,7 @@ class EGDD(AbstractExponentiatedGradient):
     Example:
         >>> import torch, curvestep
         >>> theta = torch.tensor([0.5, 1.0], dtype=torch.float64, requires_grad=True)
-        >>> optimizer = curvestep.EGDD([theta], lr=0.1, momentum=0.9, decay=0.1)
+        >>> optimizer = curvestep.EGDD([theta], rate=0.1, momentum=0.9, decay=0.1)
         >>> for gradient in ([0.1, -0.5], [-1.0, -1.5]):
         ...     theta.grad = torch.tensor(gradient, dtype=torch.float64)
         ...     optimizer.step()
@@ -68,7 +68,7 @@ class EGDD(AbstractExponentiatedGradient):
     def __init__(
         self,
         params: ParamsT,
-        lr: float,
+        rate: float,
         momentum: float = 0.9,
         *,
         gain_lr: float = 0.01,
@@ -79,5 +79,5 @@ class EGDD(AbstractExponentiatedGradient):
         signs: bool = True,
         directions: bool = True,
     ) -> None:
-        base = SGD(params, lr=lr, momentum=momentum)
+        base = SGD(params, lr=rate, momentum=momentum)
         super().__init__(base, "tensor", gain_lr, scale_lr, decay, gain_range, scale_range, signs, directions)

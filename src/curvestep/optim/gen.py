@@ -8,12 +8,13 @@ from typing import Any, final
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction
-from curvestep.optim._shell import AbstractCurvestepOptimizer
+from curvestep.optim._composed import AbstractComposedOptimizer
+from curvestep.optim._options import pair_of
 from curvestep.steprules import Batch, LocalQuadratic, StepRule
 
 
 @final
-class GeN(AbstractCurvestepOptimizer):
+class GeN(AbstractComposedOptimizer):
     """The generalised Newton method around AdamW: every eighth step a tenth of the way to the parabola's minimum.
 
     θ ← (1 − η λ) θ − η d with d the direction of Adam. On every `every`-th step, with J± = J(θ ± η d), J₀ = J(θ),
@@ -98,11 +99,8 @@ class GeN(AbstractCurvestepOptimizer):
 
     def _direction(self, group: dict[str, Any]) -> Direction:
         """Return Adam with the group's decays and ε."""
-        betas = group["betas"]
-        if not (isinstance(betas, (tuple, list)) and len(betas) == 2):
-            msg = f"betas must be the pair of the decay rates (beta1, beta2), but betas={betas!r} was given."
-            raise ValueError(msg)
-        return Adam(betas[0], betas[1], group["eps"])
+        beta1, beta2 = pair_of(group, "betas", "the decay rates (beta1, beta2)")
+        return Adam(beta1, beta2, group["eps"])
 
     def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
         """Return the parabola's rule with the source's constants."""

@@ -8,7 +8,8 @@ from typing import Any, Literal, final, get_args
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction, Gradient, HeavyBall
-from curvestep.optim._shell import AbstractCurvestepOptimizer
+from curvestep.optim._composed import AbstractComposedOptimizer
+from curvestep.optim._options import pair_of
 from curvestep.steprules import Batch, LocalQuadratic, StepRule
 
 #: What is stepped along.
@@ -16,7 +17,7 @@ Kind = Literal["gradient", "heavy_ball", "adam"]
 
 
 @final
-class LQA(AbstractCurvestepOptimizer):
+class LQA(AbstractComposedOptimizer):
     """LQA: the loss is measured a little ahead and a little behind, and the parabola's minimum is where ℓ = ½ goes.
 
     θ ← θ − τ d, J(θ) = mean_s loss_s(θ) + λ/2 ‖θ‖² over the mini-batch, and with J± = J(θ ± δ₀ d), J₀ = J(θ),
@@ -118,17 +119,15 @@ class LQA(AbstractCurvestepOptimizer):
 
     def _direction(self, group: dict[str, Any]) -> Direction:
         """Return the direction that the group names."""
-        kind, betas = group["direction"], group["betas"]
+        kind = group["direction"]
         if kind not in get_args(Kind):
             msg = f"direction must be 'gradient', 'heavy_ball' or 'adam', but direction={kind!r} was given."
             raise ValueError(msg)
-        if not (isinstance(betas, (tuple, list)) and len(betas) == 2):
-            msg = f"betas must be the pair of the decay rates (beta1, beta2), but betas={betas!r} was given."
-            raise ValueError(msg)
+        beta1, beta2 = pair_of(group, "betas", "the decay rates (beta1, beta2)")
         choices: dict[Kind, Direction] = {
             "gradient": Gradient(),
             "heavy_ball": HeavyBall(group["momentum"]),
-            "adam": Adam(betas[0], betas[1], group["eps"]),
+            "adam": Adam(beta1, beta2, group["eps"]),
         }
         return choices[kind]
 

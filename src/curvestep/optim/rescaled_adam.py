@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, final
 
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction
 from curvestep.engine import Order, Precision
-from curvestep.optim._rescaling import RULE_OPTIONS, rescaling_rule
-from curvestep.optim._shell import AbstractCurvestepOptimizer
-from curvestep.steprules import Slope, StepRule
+from curvestep.optim._options import pair_of
+from curvestep.optim._rescaled import AbstractRescaledOptimizer
+from curvestep.steprules import Slope
 
 
 @final
-class RescaledAdam(AbstractCurvestepOptimizer):
+class RescaledAdam(AbstractRescaledOptimizer):
     """Adam with curvature rescaling: ``lr`` is a level ℓ that needs no tuning, not a learning rate.
 
     θ ← θ − τ d with g = ∇J(θ), J(θ) = mean_s loss_s(θ) + λ/2 ‖θ‖² over the mini-batch, and, entry by entry,
@@ -54,10 +53,10 @@ class RescaledAdam(AbstractCurvestepOptimizer):
         max_relative_step: Longest step ‖τ d‖ in units of max(‖θ‖, 1), above 0; what flat curvature is held by.
         floor: The least L̃ that is reckoned with, in the unit of the curvature, at least 0; λ is its natural value.
         band: The (α, β, δ) of α ≤ τ k^δ ≤ β with ½ < δ < 1, in the unit of a learning rate, or None for no band.
-        guard: On every `guard`-th step the loss is measured where the step would end, and the step shortened until the
-            loss keeps to the bound that L̃ promises (`curvestep.steprules.Guard`); 0: never.
-        curvature: "exact", or "ggn" for the generalised Gauss-Newton form: the curvature of the loss alone, along the
-            first derivative of the network; never negative for convex losses, and one product a layer cheaper.
+        guard_every: Number of steps that share one look at the loss where the step would end; the step is shortened
+            until the loss keeps to the bound that L̃ promises (`curvestep.steprules.Guard`). 0: no look.
+        curvature_kind: "exact", or "ggn" for the generalised Gauss-Newton form: the curvature of the loss alone, along
+            the first derivative of the network; never negative for convex losses, and one product a layer cheaper.
         curvature_samples: On how many samples of the batch the curvature is measured: a number, a share in (0, 1], or
             None for all.
         curvature_every: Longest number of steps from one measurement to the next, reached after ten times as many steps
@@ -113,8 +112,8 @@ class RescaledAdam(AbstractCurvestepOptimizer):
         max_relative_step: float = 10.0,
         floor: float = 0.0,
         band: tuple[float, float, float] | None = None,
-        guard: int = 0,
-        curvature: Order = "exact",
+        guard_every: int = 0,
+        curvature_kind: Order = "exact",
         curvature_samples: float | None = None,
         curvature_every: int = 1,
         curvature_precision: Precision = "recorded",
@@ -131,8 +130,8 @@ class RescaledAdam(AbstractCurvestepOptimizer):
             "max_relative_step": max_relative_step,
             "floor": floor,
             "band": band,
-            "guard": guard,
-            "curvature": curvature,
+            "guard_every": guard_every,
+            "curvature_kind": curvature_kind,
             "curvature_samples": curvature_samples,
             "curvature_every": curvature_every,
             "curvature_precision": curvature_precision,
@@ -142,17 +141,5 @@ class RescaledAdam(AbstractCurvestepOptimizer):
 
     def _direction(self, group: dict[str, Any]) -> Direction:
         """Return Adam with the group's β₁, β₂ and ε."""
-        betas = group["betas"]
-        if not (isinstance(betas, (tuple, list)) and len(betas) == 2):
-            msg = f"betas must be the pair of the decay rates (beta1, beta2), but betas={betas!r} was given."
-            raise ValueError(msg)
-        return Adam(beta1=betas[0], beta2=betas[1], eps=group["eps"])
-
-    def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
-        """Return Algorithm 1."""
-        return rescaling_rule(groups[0], groups[0]["slope"])
-
-    @property
-    def _rule_options(self) -> tuple[str, ...]:
-        """The options of Algorithm 1."""
-        return (*RULE_OPTIONS, "slope")
+        beta1, beta2 = pair_of(group, "betas", "the decay rates (beta1, beta2)")
+        return Adam(beta1, beta2, group["eps"])

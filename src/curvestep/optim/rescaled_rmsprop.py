@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, final
 
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Direction, RMSprop
 from curvestep.engine import Order, Precision
-from curvestep.optim._rescaling import RULE_OPTIONS, rescaling_rule
-from curvestep.optim._shell import AbstractCurvestepOptimizer
-from curvestep.steprules import StepRule
+from curvestep.optim._rescaled import AbstractRescaledOptimizer
 
 
 @final
-class RescaledRMSprop(AbstractCurvestepOptimizer):
+class RescaledRMSprop(AbstractRescaledOptimizer):
     """RMSprop with curvature rescaling: ``lr`` is a level ℓ that needs no tuning, not a learning rate.
 
     θ ← θ − τ d with g = ∇J(θ), J(θ) = mean_s loss_s(θ) + λ/2 ‖θ‖² over the mini-batch, and, entry by entry,
@@ -48,10 +45,10 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
         max_relative_step: Longest step ‖τ d‖ in units of max(‖θ‖, 1), above 0; what flat curvature is held by.
         floor: The least L̃ that is reckoned with, in the unit of the curvature, at least 0; λ is its natural value.
         band: The (α, β, δ) of α ≤ τ k^δ ≤ β with ½ < δ < 1, in the unit of a learning rate, or None for no band.
-        guard: On every `guard`-th step the loss is measured where the step would end, and the step shortened until the
-            loss keeps to the bound that L̃ promises (`curvestep.steprules.Guard`); 0: never.
-        curvature: "exact", or "ggn" for the generalised Gauss-Newton form: the curvature of the loss alone, along the
-            first derivative of the network; never negative for convex losses, and one product a layer cheaper.
+        guard_every: Number of steps that share one look at the loss where the step would end; the step is shortened
+            until the loss keeps to the bound that L̃ promises (`curvestep.steprules.Guard`). 0: no look.
+        curvature_kind: "exact", or "ggn" for the generalised Gauss-Newton form: the curvature of the loss alone, along
+            the first derivative of the network; never negative for convex losses, and one product a layer cheaper.
         curvature_samples: On how many samples of the batch the curvature is measured: a number, a share in (0, 1], or
             None for all.
         curvature_every: Longest number of steps from one measurement to the next, reached after ten times as many steps
@@ -91,6 +88,8 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
         part of the optimizer: see `curvestep.schedules.red`.
     """
 
+    _slope = "signed"  # ⟨g, P⁻¹g⟩ cannot be negative
+
     def __init__(
         self,
         params: ParamsT,
@@ -104,8 +103,8 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
         max_relative_step: float = 10.0,
         floor: float = 0.0,
         band: tuple[float, float, float] | None = None,
-        guard: int = 0,
-        curvature: Order = "exact",
+        guard_every: int = 0,
+        curvature_kind: Order = "exact",
         curvature_samples: float | None = None,
         curvature_every: int = 1,
         curvature_precision: Precision = "recorded",
@@ -121,8 +120,8 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
             "max_relative_step": max_relative_step,
             "floor": floor,
             "band": band,
-            "guard": guard,
-            "curvature": curvature,
+            "guard_every": guard_every,
+            "curvature_kind": curvature_kind,
             "curvature_samples": curvature_samples,
             "curvature_every": curvature_every,
             "curvature_precision": curvature_precision,
@@ -133,12 +132,3 @@ class RescaledRMSprop(AbstractCurvestepOptimizer):
     def _direction(self, group: dict[str, Any]) -> Direction:
         """Return RMSprop with the group's β₂ and ε."""
         return RMSprop(beta2=group["beta2"], eps=group["eps"])
-
-    def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
-        """Return Algorithm 1 with the signed slope: ⟨g, P⁻¹g⟩ cannot be negative."""
-        return rescaling_rule(groups[0], "signed")
-
-    @property
-    def _rule_options(self) -> tuple[str, ...]:
-        """The options of Algorithm 1."""
-        return RULE_OPTIONS

@@ -9,13 +9,16 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from curvestep import _numerics
-from curvestep._numerics import dot, squared_norm, to_host
-from curvestep._probe import Probe
+from curvestep._numerics import dots, squares
 from curvestep._records import Outcome, StepRecord
 from curvestep.directions import Direction, HeavyBall
-from curvestep.engine import Tape
-from curvestep.optim._parts import Part, check_number, collect, penalty
-from curvestep.optim._recorded import RULE_STATE, STEPS, AbstractRecordedOptimizer
+from curvestep.optim._commit import Move, advance, move
+from curvestep.optim._decide import decide, probe_of, record_of, refusal
+from curvestep.optim._gather import Part, gather
+from curvestep.optim._measure import read
+from curvestep.optim._options import check_number, check_rate
+from curvestep.optim._recorded import AbstractRecordedOptimizer
+from curvestep.optim._recordings import Recordings
 from curvestep.steprules import StepTuned
 
 
@@ -33,7 +36,7 @@ class StepTunedSGD(AbstractRecordedOptimizer):
 
     | symbol | name | meaning |
     |---|---|---|
-    | α | `lr` | learning rate of the first step; it needs tuning |
+    | α | `rate`, `param_groups[i]["lr"]` | learning rate of the first step; it needs tuning |
     | β | `decay` | decay of the averaged change of the gradient |
     | ν | `fallback` | factor where no positive curvature was found |
     | m, M | `factor_range` | range of the factor |
@@ -49,7 +52,7 @@ class StepTunedSGD(AbstractRecordedOptimizer):
     Args:
         params: Parameters, named parameters or groups of them, as in `torch.optim`; real, any floating dtype (averages
             and sums are float32 for 16-bit ones).
-        lr: α, a learning rate, at least 0. A group with 0 is not moved.
+        rate: α, a learning rate, at least 0. In a group it is `lr`, where schedulers find it; one with 0 is not moved.
         decay: β, without unit, in [0, 1).
         fallback: ν, without unit, above 0.
         factor_range: m and M, without unit, 0 < m ≤ M.
@@ -68,7 +71,7 @@ class StepTunedSGD(AbstractRecordedOptimizer):
 
         >>> import torch, curvestep
         >>> theta = torch.tensor([1.0], requires_grad=True)
-        >>> optimizer = curvestep.StepTunedSGD([theta], lr=0.5)
+        >>> optimizer = curvestep.StepTunedSGD([theta], rate=0.5)
         >>> with optimizer.record():
         ...     (0.4 * theta * theta).sum().backward()
         >>> _ = optimizer.step()
@@ -89,7 +92,7 @@ class StepTunedSGD(AbstractRecordedOptimizer):
     def __init__(
         self,
         params: ParamsT,
-        lr: float,
+        rate: float,
         *,
         decay: float = 0.9,
         fallback: float = 2.0,
@@ -98,7 +101,7 @@ class StepTunedSGD(AbstractRecordedOptimizer):
         weight_decay: float = 0.0,
     ) -> None:
         options = {
-            "lr": lr,
+            "lr": rate,
             "decay": decay,
             "fallback": fallback,
             "factor_range": factor_range,
@@ -118,70 +121,60 @@ class StepTunedSGD(AbstractRecordedOptimizer):
 
     def _check_options(self, options: dict[str, Any]) -> None:
         """Refuse a group's options that are out of range."""
-        check_number(options, "lr", "the learning rate α")
+        check_rate(options)
         check_number(options, "weight_decay", "the factor λ of the L2 term")
         _averager(options)
         _rule(options)
 
-    def _take(self, tape: Tape | None, loss: Tensor | None, scale: Tensor | None) -> StepRecord:
+    def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out both half-steps, and say what was done."""
-        assert tape is not None and loss is not None, "The second gradient is taken on a tape."
-        parts = collect(type(self).__name__, self.param_groups, self.state, _averager, scale)
-        moving = [part for part in parts if part.lr > 0.0]
-        alpha = max((part.lr for part in moving), default=0.0)
-        gradients = [gradient for part in parts for gradient in part.gradients]
-        host_loss, norm_sq = to_host(loss + penalty(parts, loss), squared_norm(gradients))
-        if not math.isfinite(host_loss):
-            return self._stopped(Outcome.NON_FINITE_LOSS, alpha, loss=host_loss)
-        if not math.isfinite(norm_sq):
-            return self._stopped(Outcome.NON_FINITE_GRADIENT, alpha, loss=host_loss)
-        if norm_sq == 0.0:
-            return self._stopped(Outcome.ZERO_GRADIENT, alpha, loss=host_loss)
-        if not moving:
-            return self._stopped(Outcome.ZERO_LR, alpha, loss=host_loss)
+        gathered = gather(type(self).__name__, self.param_groups, self.state, _averager, recordings.unscaled)
+        moving, alpha = gathered.moving, gathered.ell
+        numbers = read(gathered.sums(recordings.loss))
+        outcome = refusal(numbers)
+        if outcome is None and not moving:
+            outcome = Outcome.ZERO_LR
+        if outcome is not None:
+            return self._stopped(outcome, alpha, numbers["loss"])
 
         rule, state = _rule(self.param_groups[0]), self._rule_state()
-        probe = Probe(host_loss, norm_sq, None, None, norm_sq, parameter_norm_sq=math.nan, gradient_norm_sq=norm_sq)
-        rescaling = rule.choose(probe, alpha, state).rescaling
-        halves = [_numerics.scale(part.gradients, part.lr * rescaling) for part in moving]
-        seconds = _second_gradients(tape, moving, halves, scale)
-        tape.release()
+        norm_sq = numbers["gradient_norm_sq"]
+        probe = probe_of({**numbers, "slope": norm_sq, "direction_norm_sq": norm_sq})
+        choice = decide(rule, probe, alpha, state, gathered.largest)
+        if not choice.advances:
+            return self._stopped(choice.outcome, alpha, numbers["loss"])
+        halves = [_numerics.scale(part.gradients, part.lr * choice.rescaling) for part in moving]
+        seconds = _second_gradients(recordings, moving, halves)
+        recordings.release()
         changes = [
             _numerics.add(second, part.gradients, alpha=-1.0) for part, second in zip(moving, seconds, strict=True)
         ]
         averages = [part.direction.propose(change, part.states) for part, change in zip(moving, changes, strict=True)]
         flat = [tensor for half in halves for tensor in half]
-        second_norm_sq, displacement_norm_sq, product = to_host(
-            squared_norm([tensor for second in seconds for tensor in second]),
-            squared_norm(flat),
-            dot([tensor for average in averages for tensor in average.direction], flat),
+        found = read(
+            {
+                "gradient_norm_sq": squares([tensor for second in seconds for tensor in second]),
+                "displacement_norm_sq": squares(flat),
+                "product": dots([tensor for average in averages for tensor in average.direction], flat),
+            }
         )
-        if not (math.isfinite(second_norm_sq) and math.isfinite(product)):
-            return self._stopped(Outcome.NON_FINITE_GRADIENT, alpha, loss=host_loss)
-        for part, half, second, average in zip(moving, halves, seconds, averages, strict=True):
-            for displacement in (half, _numerics.scale(second, part.lr * rescaling)):
-                rounded = [d.to(p.dtype) for d, p in zip(displacement, part.parameters, strict=True)]
-                _numerics.add_(part.parameters, rounded, alpha=-1.0)
-            for parameter, own, following in zip(part.parameters, part.states, average.following, strict=True):
-                self.state[parameter] = own
-                own.update(following)
-        learned = rule.learn(state, displacement_norm_sq, -product)  # Δθ is minus the first half-step
-        for group in self.param_groups:
-            group[RULE_STATE] = dict(learned)
-            group[STEPS] += 1
-        return StepRecord(
-            loss=host_loss,
-            slope=norm_sq,
-            curvature=None,
-            absolute_curvature=None,
-            lipschitz=None,
-            rescaling=rescaling,
-            ell=alpha,
-            step_size=alpha * rescaling,
-            direction_norm=math.sqrt(norm_sq),
-            outcome=Outcome.TAKEN,
-            step=self._steps(),
-        )
+        if not (math.isfinite(found["gradient_norm_sq"]) and math.isfinite(found["product"])):
+            return self._stopped(Outcome.NON_FINITE_GRADIENT, alpha, numbers["loss"])
+        # Δθ is minus the first half-step.
+        learned = rule.learn(state, found["displacement_norm_sq"], -found["product"])
+        moves = [
+            Move(part.parameters, displacement, 1.0)
+            for part, half, second in zip(moving, halves, seconds, strict=True)
+            for displacement in (half, _numerics.scale(second, part.lr * choice.rescaling))
+        ]
+        following = [
+            (parameter, {**own, **new})
+            for part, average in zip(moving, averages, strict=True)
+            for parameter, own, new in zip(part.parameters, part.states, average.following, strict=True)
+        ]
+        steps = advance(self.state, self.param_groups, following, learned)
+        move(self.state, self.param_groups, moves, steps)
+        return record_of(probe, choice, alpha, steps)
 
 
 def _rule(group: dict[str, Any]) -> StepTuned:
@@ -201,9 +194,7 @@ def _averager(group: dict[str, Any]) -> Direction:
     return HeavyBall(group["decay"])
 
 
-def _second_gradients(
-    tape: Tape, parts: list[Part], halves: list[list[Tensor]], scale: Tensor | None
-) -> list[list[Tensor]]:
+def _second_gradients(recordings: Recordings, parts: list[Part], halves: list[list[Tensor]]) -> list[list[Tensor]]:
     """Return ∇J(θ'), the L2 term included, in the dtype of sums."""
     parameters = [parameter for part in parts for parameter in part.parameters]
     rounded = [
@@ -211,12 +202,10 @@ def _second_gradients(
         for part, half in zip(parts, halves, strict=True)
         for tensor, parameter in zip(half, part.parameters, strict=True)
     ]
-    found = iter(tape.gradient_along(parameters, rounded, -1.0))
+    found = iter(recordings.gradient_along(parameters, rounded, -1.0))
     seconds = []
     for part, half in zip(parts, halves, strict=True):
         second = [next(found).to(first.dtype) for first in part.gradients]
-        if scale is not None:
-            second = [gradient / scale.to(gradient.device) for gradient in second]
         if part.decay > 0.0:
             moved = _numerics.add(
                 [p.detach().to(h.dtype) for p, h in zip(part.parameters, half, strict=True)], half, -1.0

@@ -41,6 +41,8 @@ class Ceiling:
         rule: The rule that proposes the step.
         peak: Height at step w, above 0; in the unit of the parameters for directions without one.
         warmup: w, at least 1.
+        level: The ℓ at which the ceiling is this high; at others it is ℓ / level as high, so that a schedule of ℓ
+            scales every step. None: the same height at every ℓ.
 
     Raises:
         ValueError: ``peak`` or ``warmup`` is out of range.
@@ -72,6 +74,7 @@ class Ceiling:
     rule: StepRule
     peak: float
     warmup: int = 100
+    level: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a height or a rise that is none."""
@@ -107,7 +110,8 @@ class Ceiling:
             return replace(choice, state=state)
         count = int(state[CEILING_COUNT]) + 1
         rescaling, outcome = choice.rescaling, choice.outcome
-        highest = self.peak * min(count / self.warmup, math.sqrt(self.warmup / count)) / ell
+        highest = self.peak * min(count / self.warmup, math.sqrt(self.warmup / count))
+        highest /= ell if self.level is None else self.level
         if rescaling > highest and outcome.moved:
             rescaling, outcome = highest, Outcome.UNDER_CEILING
         return StepChoice(rescaling, choice.lipschitz, outcome, {**choice.state, CEILING_COUNT: count}, advances=True)

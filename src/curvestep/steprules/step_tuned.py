@@ -90,8 +90,8 @@ class StepTuned:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """The second gradient, on the recording."""
-        return frozenset({Need.LOSS, Need.SECOND_GRADIENT})
+        """The loss; what the rule learns from is handed to ``learn``."""
+        return frozenset({Need.LOSS})
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
         """Return the same at every step."""

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from curvestep.bench.overhead.subjects import Subject
-    from curvestep.optim import AbstractCurvestepOptimizer
+    from curvestep.optim import AbstractComposedOptimizer
 
 
-def compiled_step(optimizer: AbstractCurvestepOptimizer, subject: Subject) -> Callable[[], None]:
+def compiled_step(optimizer: AbstractComposedOptimizer, subject: Subject) -> Callable[[], None]:
     """One of curvestep's optimizers over the subject's parameters, forward, backward and measurement in one graph.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from curvestep.optim.compiled.backend import Backend as Backend
 from curvestep.optim.compiled.step import CompiledStep as CompiledStep
 
-__all__ = ["CompiledStep"]
+__all__ = ["Backend", "CompiledStep"]

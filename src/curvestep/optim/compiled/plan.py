@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from curvestep.directions import STEP, Direction, State
-
-if TYPE_CHECKING:
-    from curvestep.optim._shell import AbstractCurvestepOptimizer
+from curvestep.optim.compiled.compilable import Compilable
 
 
 @final
@@ -52,7 +50,7 @@ class GroupPlan:
         return self.direction, ids, self.counts, layouts, self.moves, self.scaled, self.decays
 
 
-def plan_groups(optimizer: AbstractCurvestepOptimizer, ell: float) -> list[GroupPlan]:
+def plan_groups(optimizer: Compilable, ell: float) -> list[GroupPlan]:
     """Return what the groups bring; parameters without a state are given their direction's first one."""
     plans = []
     for index, group in enumerate(optimizer.param_groups):

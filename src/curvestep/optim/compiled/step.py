@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from curvestep import _numerics
-from curvestep._numerics import working_dtype
-from curvestep._probe import Need, Probe
-from curvestep._records import Outcome, StepRecord
+from curvestep._probe import Need
+from curvestep._records import StepRecord
+from curvestep._warn import warn
 from curvestep.directions import STEP
-from curvestep.optim._average import AVERAGE, AVERAGING, advance
-from curvestep.optim._measure import Measurement
-from curvestep.optim._recorded import EFFECTIVE_LR, RULE_STATE, STEPS
+from curvestep.optim._commit import EFFECTIVE_LR, Move, advance, kept_by_decay, move
+from curvestep.optim._decide import decide, probe_of, record_of, refusal
+from curvestep.optim._options import Measure
 from curvestep.optim.compiled.backend import Backend, Compiled, compile_graph
+from curvestep.optim.compiled.compilable import Compilable
 from curvestep.optim.compiled.guards import Batch, Function, autocast_key
 from curvestep.optim.compiled.plan import GroupPlan, Numbers, plan_groups
 from curvestep.optim.compiled.refusal import NotCompiled
-from curvestep.optim.compiled.trace import CURVATURES, MEASURED, Traced, trace
-from curvestep.steprules import StepChoice, StepRule
-
-if TYPE_CHECKING:
-    from curvestep.optim._shell import AbstractCurvestepOptimizer
+from curvestep.optim.compiled.trace import MEASURED, Traced, trace
+from curvestep.steprules import StepRule
 
 #: After so many graphs for one function new ones are not made any more, as in torch.compile.
 MOST_GRAPHS = 8
 
 #: What a rule may ask for that one graph cannot give: it depends on what the rule sees first.
-_ALONG_A_LINE = frozenset({Need.LINE, Need.LAST_STEP, Need.SECOND_GRADIENT})
+_ALONG_A_LINE = frozenset({Need.LINE, Need.LAST_STEP})
 
 
 @final
@@ -56,7 +51,7 @@ class CompiledStep:
 
     def __init__(
         self,
-        optimizer: AbstractCurvestepOptimizer,
+        optimizer: Compilable,
         function: Function,
         backend: Backend = "inductor",
         options: dict[str, Any] | None = None,
@@ -81,7 +76,7 @@ class CompiledStep:
         """
         optimizer = self._optimizer
         optimizer._refuse_averaged()
-        optimizer._drop_tape()
+        optimizer._drop_recordings()
         ell = max((float(group["lr"]) for group in optimizer.param_groups), default=0.0)
         if self.fallback is None and ell > 0.0:  # ℓ = 0 is the first step of a warm-up: not worth a graph
             try:
@@ -93,7 +88,7 @@ class CompiledStep:
         loss = self._uncompiled(args, kwargs)
         if reason is not None and self.fallback is None:  # said after the step: an error of the function comes first
             self.fallback = reason
-            warnings.warn(_sentence(type(optimizer).__name__, reason), UserWarning, stacklevel=2)
+            warn(_sentence(type(optimizer).__name__, reason))
         return loss
 
     # ------------------------------------------------------------------------------------------------ with a graph
@@ -108,7 +103,7 @@ class CompiledStep:
         plans = plan_groups(optimizer, ell)
         numbers = Numbers(plans, optimizer.param_groups, ell)
         needs = rule.needs_at(rule_state) & MEASURED
-        how = optimizer._measurement()
+        how = optimizer._measure()
         program = self._program(batch, plans, numbers, needs, how)
         scalars, loss, *outputs = program.run(*_inputs(batch, plans, numbers, program.traced))
         optimizer.last_step = self._take(program.traced, rule, rule_state, ell, scalars.tolist(), outputs)
@@ -118,7 +113,7 @@ class CompiledStep:
         return loss
 
     def _program(
-        self, batch: Batch, plans: Sequence[GroupPlan], numbers: Numbers, needs: frozenset[Need], how: Measurement
+        self, batch: Batch, plans: Sequence[GroupPlan], numbers: Numbers, needs: frozenset[Need], how: Measure
     ) -> Program:
         """Find the graph that was traced for these arguments, options and modules, or make it."""
         key = (batch.key, tuple([plan.key for plan in plans]), needs, how, autocast_key())
@@ -140,7 +135,7 @@ class CompiledStep:
         return program
 
     def _made(
-        self, batch: Batch, plans: Sequence[GroupPlan], numbers: Numbers, needs: frozenset[Need], how: Measurement
+        self, batch: Batch, plans: Sequence[GroupPlan], numbers: Numbers, needs: frozenset[Need], how: Measure
     ) -> Program:
         """Trace and compile."""
         if how.precision == "tf32":
@@ -165,71 +160,35 @@ class CompiledStep:
         outputs: list[Tensor],
     ) -> StepRecord:  # fmt: skip
         """Decide on the measured scalars and carry the step out; refusals leave everything as it was."""
-        from curvestep.optim._shell import _record_of
-
         optimizer = self._optimizer
-        loss, gradient_norm_sq, slope, direction_norm_sq, *others = scalars
-        parameter_norm_sq = others.pop(0) if Need.PARAMETER_NORM in traced.needs else math.nan
-        curvatures = others if traced.needs & CURVATURES else [None, None]
-        if not math.isfinite(loss):
-            return optimizer._stopped(Outcome.NON_FINITE_LOSS, ell, loss=loss)
-        if not math.isfinite(gradient_norm_sq):
-            return optimizer._stopped(Outcome.NON_FINITE_GRADIENT, ell, loss=loss)
-        if gradient_norm_sq == 0.0:
-            return optimizer._stopped(Outcome.ZERO_GRADIENT, ell, loss=loss)
-        probe = Probe(
-            loss=loss,
-            slope=slope,
-            curvature=curvatures[0],
-            absolute_curvature=curvatures[1],
-            direction_norm_sq=direction_norm_sq,
-            parameter_norm_sq=parameter_norm_sq,
-            gradient_norm_sq=gradient_norm_sq,
-        )
-        choice = rule.choose(probe, ell, rule_state)
-        assert isinstance(choice, StepChoice), "Rules that look along the line are not compiled."
+        numbers = dict(zip(traced.names, scalars, strict=True))
+        outcome = refusal(numbers)
+        if outcome is not None:
+            return optimizer._stopped(outcome, ell, numbers["loss"])
+        probe = probe_of(numbers)
+        parameters = [p for part in traced.parts if part.plan.moves for p in part.parameters]
+        largest = min(torch.finfo(dtype).max for dtype in {p.dtype for p in parameters})
+        choice = decide(rule, probe, ell, rule_state, largest)
         given = iter(outputs)
-        moves: list[tuple[dict[str, Any], list[Tensor], list[Tensor]]] = []
+        moves: list[Move] = []
+        following: list[tuple[Tensor, dict[str, Any]]] = []
         for part in traced.parts:
             if part.plan.moves:
                 group = optimizer.param_groups[part.plan.index]
-                moves.append((group, part.parameters, [next(given) for _ in part.members]))
+                kept = kept_by_decay(group.get("decoupled_weight_decay", 0.0), float(group["lr"]) * choice.rescaling)
+                direction = [next(given) for _ in part.members]
+                moves.append(Move(part.parameters, direction, ell * choice.rescaling, kept))
             for i, parameter in zip(part.members, part.parameters, strict=True):
-                following = {name: next(given) for name in part.plan.states[i]}
-                if choice.advances and part.has_state:
-                    state = optimizer.state[parameter]
-                    state[STEP] = state.get(STEP, 0) + 1
-                    state.update(following)
+                new = {name: next(given) for name in part.plan.states[i]}
+                if part.has_state:
+                    state = optimizer.state.get(parameter, {})
+                    following.append((parameter, {**state, STEP: state.get(STEP, 0) + 1, **new}))
+        steps = optimizer._steps()
         if choice.advances:
-            steps = optimizer._steps() + 1
-            for group in optimizer.param_groups:
-                group[RULE_STATE] = dict(choice.state)
-                group[STEPS] = steps
+            steps = advance(optimizer.state, optimizer.param_groups, following, choice.state)
         if choice.outcome.moved:
-            self._move(moves, ell, choice.rescaling)
-        return _record_of(probe, choice, ell, optimizer._steps())
-
-    def _move(
-        self, moves: list[tuple[dict[str, Any], list[Tensor], list[Tensor]]], ell: float, rescaling: float
-    ) -> None:
-        """Write θ ← (1 − τ_i λ_dec) θ − τ d, and absorb θ into its average where one is kept."""
-        optimizer = self._optimizer
-        gamma = optimizer.param_groups[0].get(AVERAGING)
-        begun: dict[Tensor, Tensor] = {}
-        if gamma is not None:
-            begun = {
-                p: p.detach().to(working_dtype(p.dtype), copy=True)
-                for _, parameters, _ in moves
-                for p in parameters
-                if AVERAGE not in optimizer.state.get(p, {})
-            }
-        for group, parameters, direction in moves:
-            decay = group.get("decoupled_weight_decay", 0.0)
-            if decay > 0.0:
-                _numerics.scale_(parameters, max(0.0, 1.0 - float(group["lr"]) * rescaling * decay))
-            _numerics.add_(parameters, direction, alpha=-ell * rescaling)
-        if gamma is not None:
-            advance(optimizer._parameters(), optimizer.state, begun, optimizer._steps(), gamma)
+            move(optimizer.state, optimizer.param_groups, moves, steps)
+        return record_of(probe, choice, ell, steps)
 
     # --------------------------------------------------------------------------------------------- without a graph
 
@@ -264,7 +223,7 @@ class CompiledStep:
         return loss.detach().reshape(())
 
 
-def _hooked(optimizer: AbstractCurvestepOptimizer) -> bool:
+def _hooked(optimizer: Compilable) -> bool:
     """Whether something waits for the optimizer's step, or for gradients to arrive in p.grad."""
     return bool(
         optimizer._optimizer_step_pre_hooks

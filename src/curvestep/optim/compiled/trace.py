@@ -17,14 +17,15 @@ from curvestep._numerics import as_dtype, dot, working_dtype
 from curvestep._probe import Need
 from curvestep.directions import STEP
 from curvestep.engine import Tape, record
-from curvestep.optim._measure import Measurement, split_curvature
+from curvestep.optim._gather import Sums
+from curvestep.optim._measure import CURVATURES, curvatures
+from curvestep.optim._options import Measure
+from curvestep.optim._recordings import Recordings
 from curvestep.optim.compiled.guards import Batch, Function, Guards, Seen, watching
 from curvestep.optim.compiled.lifting import Lifting, inputs_first
 from curvestep.optim.compiled.plan import GroupPlan, Numbers
 from curvestep.optim.compiled.refusal import NotCompiled
 
-#: What is measured on the recording.
-CURVATURES = frozenset({Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
 #: What a graph measures or leaves out.
 MEASURED = CURVATURES | {Need.PARAMETER_NORM}
 
@@ -43,14 +44,14 @@ class Traced:
         captured: tensors that the function closes over, parameters and buffers above all: read anew at every call.
         parts: for each group that has a gradient which one it is, and its parameters with a gradient.
         guards: what else it was traced for.
-        needs: what the scalars are beside the loss, ‖g‖², ⟨g, d⟩ and ‖d‖²: ‖θ‖², and the curvatures.
+        names: what the scalars are, under the names of ``Probe``.
     """
 
     graph: GraphModule
     captured: list[Tensor]
     parts: list[TracedPart]
     guards: Guards
-    needs: frozenset[Need]
+    names: tuple[str, ...]
 
 
 @final
@@ -79,7 +80,7 @@ class TracedPart:
 
 def trace(
     function: Function, batch: Batch, plans: Sequence[GroupPlan], numbers: Numbers, needs: frozenset[Need],
-    how: Measurement,
+    how: Measure,
 ) -> Traced:  # fmt: skip
     """Trace a step.
 
@@ -100,6 +101,7 @@ def trace(
     states = [tensor for plan in plans for state in plan.states for tensor in state.values()]
     given = [*batch.tensors, *states, *([] if numbers.tensor is None else [numbers.tensor])]
     parts: list[TracedPart] = []
+    names: list[str] = []
     seen = Seen()
     measures = bool(needs & CURVATURES)
     lifting = Lifting()
@@ -118,7 +120,7 @@ def trace(
             found = torch.autograd.grad(loss, leaves, allow_unused=True)
         by_leaf = {id(leaf): gradient for leaf, gradient in zip(leaves, found, strict=True)}
         with lifting:
-            return _outputs(loss.detach().reshape(()), by_leaf, plans, held, scalars, tape, parts, needs, how)
+            return _outputs(loss.detach().reshape(()), by_leaf, plans, held, scalars, tape, parts, names, needs, how)
 
     try:
         with _nested_compilers_off(), _quiet_caches(), watching(seen), torch.no_grad():
@@ -129,15 +131,15 @@ def trace(
         raise NotCompiled(f"the function assigns a tensor to {assigned}, which a graph would do only once")
     inputs_first(graph)
     used = [part for part in parts if part.members]
-    return Traced(graph, lifting.captured, used, Guards(seen, lifting.captured), needs)
+    return Traced(graph, lifting.captured, used, Guards(seen, lifting.captured), tuple(names))
 
 
 def _outputs(
     loss: Tensor, by_leaf: Mapping[int, Tensor | None], plans: Sequence[GroupPlan], held: list[list[dict[str, Tensor]]],
     scalars: dict[tuple[Any, ...], Tensor], tape: Tape | None, parts: list[TracedPart],
-    needs: frozenset[Need], how: Measurement,
+    names: list[str], needs: frozenset[Need], how: Measure,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """Return what the graph returns, and enter the parts."""
+    """Return what the graph returns, and enter the parts and the names of the scalars."""
     gradients: list[Tensor] = []  # of what moves
     directions: list[Tensor] = []
     moving: list[Tensor] = []
@@ -182,28 +184,31 @@ def _outputs(
     if not moving:
         raise NotCompiled("no parameter that moves has a gradient")
     device = loss.device
-    measured = [
-        loss + sum(term.to(device) for term in penalties), sum(term.to(device) for term in gradient_norm_sq),
-        dot(gradients, directions), dot(directions, directions),
-    ]  # fmt: skip
+    measured: Sums = {
+        "loss": [loss, *penalties],
+        "gradient_norm_sq": gradient_norm_sq,
+        "slope": [dot(gradients, directions)],
+        "direction_norm_sq": [dot(directions, directions)],
+    }
     if Need.PARAMETER_NORM in needs:
         flat = [p.detach() for p in moving]
-        measured.append(dot(flat, flat))
+        measured["parameter_norm_sq"] = [dot(flat, flat)]
     if tape is not None:
-        measured += _curvature(tape, moving, directions, bends, how)
-        tape.release()
+        recordings = Recordings([tape], None)
+        measured.update(curvatures(how, recordings, moving, directions, bends))
+        recordings.release()
+    names[:] = measured
     wide = torch.float32 if device.type == "mps" else torch.float64  # keeps every bit of what it is given
-    return torch.stack([scalar.to(device, wide) for scalar in measured]), loss, *outputs
+    scalars_out = [_total([term.to(device, wide) for term in terms]) for terms in measured.values()]
+    return torch.stack(scalars_out), loss, *outputs
 
 
-def _curvature(
-    tape: Tape, moving: list[Tensor], directions: list[Tensor], bends: list[Tensor], how: Measurement
-) -> list[Tensor]:
-    """Return dᵀ∇²J d and the mean over the samples of its absolute value, L2 terms included."""
-    total, per_sample = split_curvature(how, tape, moving, directions)
-    for term in bends:
-        total, per_sample = total + term.to(total.device), per_sample + term.to(per_sample.device)
-    return [total, per_sample.abs().mean()]
+def _total(terms: list[Tensor]) -> Tensor:
+    """Return the sum of numbers of shape ()."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
 
 
 def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:

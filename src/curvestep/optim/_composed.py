@@ -1,11 +1,9 @@
-"""The one mutable object of the library: a ``torch.optim.Optimizer`` around a direction and a step rule."""
+"""Optimizers that are compositions: a direction and a step rule, in one ``torch.optim.Optimizer``."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -14,31 +12,25 @@ from curvestep._numerics import on_host, squares, sums_to_host
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome, StepRecord
 from curvestep.directions import Direction, Proposal
-from curvestep.engine import Tape
-from curvestep.optim._measure import ON_TAPE, Measurement, along, extend_line, line_resolution
-from curvestep.optim._parts import (
-    Part,
-    check_number,
-    collect,
-    keep_last_steps,
-    last_steps,
-    penalty,
-    scaled,
-    update,
-)
-from curvestep.optim._recorded import RULE_STATE, STEPS, AbstractRecordedOptimizer
+from curvestep.optim._commit import Move, advance, keep_last_steps, kept_by_decay, move
+from curvestep.optim._decide import decide, probe_of, record_of, refusal
+from curvestep.optim._gather import Gathered, Part, gather, scaled
+from curvestep.optim._measure import ON_TAPE, look, read, resolution, sums_along
+from curvestep.optim._options import Measure, check_number
+from curvestep.optim._recorded import AbstractRecordedOptimizer
+from curvestep.optim._recordings import Recordings
 from curvestep.steprules import LineRequest, StepChoice, StepRule
 
 if TYPE_CHECKING:
-    from curvestep.optim.compiled import CompiledStep
+    from curvestep.optim.compiled import Backend, CompiledStep
 
 
-class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
+class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
     """Base class of the named optimizers, which say only what direction and what step rule they are made of.
 
     A step measures the loss along the direction that is really stepped: with several values of ``lr`` the direction of
-    group i is scaled by ℓ_i / max ℓ, and one r serves all groups. The order is: loss and gradient finite, direction,
-    slope and curvature, rule, states, parameters; whatever refuses before the states leaves everything as it was.
+    group i is scaled by ℓ_i / max ℓ, and one r serves all groups. Its order is gather, measure, decide, commit; what
+    refuses before the commit leaves everything as it was.
     """
 
     #: Whether to warn where a part of the batch was to be measured and all of it had to be.
@@ -76,87 +68,91 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
     def _current_rule(self) -> StepRule:
         """Return the rule for the options as they are now; the same object while they are the same."""
         first = self.param_groups[0]
-        options = tuple([_fixed(first[name]) for name in self._rule_options])
+        options = tuple([_fixed(first.get(name)) for name in self._rule_options])
         if self._held_rule is None or self._held_rule[0] != options:
             self._held_rule = options, self._rule(self.param_groups)
         return self._held_rule[1]
 
-    def _take(self, tape: Tape | None, loss: Tensor | None, scale: Tensor | None) -> StepRecord:
+    def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step after a backward pass, and say what was done."""
-        parts = collect(type(self).__name__, self.param_groups, self.state, self._direction, scale)
-        moving = [part for part in parts if part.lr > 0.0]
-        ell = max((part.lr for part in moving), default=0.0)
         rule, state = self._current_rule(), self._rule_state()
-        needs = rule.needs_at(state)
-        gradients = [gradient for part in parts for gradient in part.gradients]
-        sums = [squares(gradients)]
-        if loss is not None:
-            sums.append([loss + penalty(parts, loss) if any(part.decay > 0.0 for part in parts) else loss])
-        if Need.PARAMETER_NORM in needs:
-            sums.append(squares([parameter for part in moving for parameter in part.parameters]))
+        needs, loss = rule.needs_at(state), recordings.loss
+        gathered = gather(type(self).__name__, self.param_groups, self.state, self._direction, recordings.unscaled)
+        moving, ell = gathered.moving, gathered.ell
+        sums = gathered.sums(loss, parameter_norm=Need.PARAMETER_NORM in needs)
         # A device is waited for once a step, at its end; the host is asked at once, and may then write in place.
-        at_once = not moving or on_host(gradients)
-        start = _Start.of(sums_to_host(*sums), loss, needs) if at_once else None
-        if start is not None and start.refusal is not None:
-            return self._stopped(start.refusal, ell, loss=start.loss)
+        at_once = not moving or on_host(gathered.gradients)
+        numbers = read(sums) if at_once else {}
+        if at_once and (outcome := refusal(numbers)) is not None:
+            return self._stopped(outcome, ell, numbers.get("loss"))
         if not moving:
             # As in torch.optim, a learning rate of zero still lets the averages see the gradient.
-            for part in parts:
-                part.direction.absorb(part.gradients, part.states)
-            self._keep(parts, state)
-            return self._stopped(Outcome.ZERO_LR, ell, loss=None if start is None else start.loss)
+            self._absorb(gathered.parts)
+            advance(self.state, self.param_groups, _begun(gathered.parts), state)
+            return self._stopped(Outcome.ZERO_LR, ell, numbers.get("loss"))
 
-        in_place = start is not None and not needs & ON_TAPE and self._is_safe(moving, ell)
+        in_place = at_once and not needs & ON_TAPE and self._is_safe(moving, ell)
         if in_place:
             proposals = [Proposal(part.direction.absorb(part.gradients, part.states), part.states) for part in moving]
         else:
             proposals = [part.direction.propose(part.gradients, part.states) for part in moving]
         directions = [scaled(part, proposal.direction, ell) for part, proposal in zip(moving, proposals, strict=True)]
-        measured = along(needs, self._measurement, tape, moving, directions, scale)
-        numbers = sums_to_host(*measured, *([] if at_once else sums))
-        if start is None:
-            start = _Start.of(numbers[len(measured) :], loss, needs)
-            if start.refusal is not None:
-                return self._stopped(start.refusal, ell, loss=start.loss)
-        probe = Probe(
-            loss=math.nan if start.loss is None else start.loss,
-            slope=numbers[0],
-            curvature=numbers[2] if len(measured) > 2 else None,
-            absolute_curvature=numbers[3] if len(measured) > 2 else None,
-            direction_norm_sq=numbers[1],
-            parameter_norm_sq=start.parameter_norm_sq,
-            gradient_norm_sq=start.gradient_norm_sq,
-            resolution=line_resolution(needs, tape, moving),
-        )
-        choice = rule.choose(probe, ell, state)
-        while isinstance(choice, LineRequest):
-            assert tape is not None and loss is not None, "A rule that asks for losses along a line says so in needs."
-            fixed = penalty([part for part in parts if part.lr == 0.0], loss)
-            line = directions if choice.along == "direction" else last_steps(moving)
-            probe = extend_line(probe, choice.steps, tape, moving, line, fixed, scale)
-            choice = rule.choose(probe, ell, state)
-        if tape is not None:
-            tape.release()  # before the update: its tensors are not needed any more, and parameters are about to change
+        along = sums_along(needs, self._measure() if needs & ON_TAPE else None, recordings, gathered, directions)
+        numbers.update(read(along if at_once else {**along, **sums}))
+        if not at_once and (outcome := refusal(numbers)) is not None:
+            return self._stopped(outcome, ell, numbers.get("loss"))
+
+        def measure_line(probe: Probe, asked: LineRequest) -> Probe:
+            assert loss is not None, "What has a recording has its loss."
+            return look(probe, asked, recordings, gathered, directions, loss)
+
+        probe = probe_of(numbers, resolution(needs, recordings, gathered))
+        choice = decide(rule, probe, ell, state, gathered.largest, measure_line if recordings.tapes else None)
+        recordings.release()  # before the update: parameters are about to change, and memory is wanted
+        following = [] if in_place else [proposal.following for proposal in proposals]
+        return self._commit(rule, probe, choice, gathered, directions, following)
+
+    def _commit(
+        self,
+        rule: StepRule,
+        probe: Probe,
+        choice: StepChoice,
+        gathered: Gathered,
+        directions: Sequence[list[Tensor]],
+        following: Sequence[list[dict[str, Any]]],
+    ) -> StepRecord:
+        """Write what was decided, and say what was done."""
+        moving, ell, steps = gathered.moving, gathered.ell, self._steps()
         if choice.outcome.moved and Need.LAST_STEP in rule.needs:
             keep_last_steps(moving, directions, ell * choice.rescaling)
         if choice.advances:
-            for part, proposal in zip(moving, proposals, strict=True):
-                if not in_place:
-                    for held, following in zip(part.states, proposal.following, strict=True):
-                        held.update(following)
-            for part in parts:
-                if part.lr == 0.0:
-                    part.direction.absorb(part.gradients, part.states)
-            self._keep(parts, choice.state)
+            for part, states in zip(moving, following, strict=False):
+                for held, new in zip(part.states, states, strict=True):
+                    held.update(new)
+            self._absorb([part for part in gathered.parts if part.lr == 0.0])
+            steps = advance(self.state, self.param_groups, _begun(gathered.parts), choice.state)
+            self._seen_finite = True
         if choice.outcome.moved:
-            for part, direction in zip(moving, directions, strict=True):
-                update(part, direction, step_size=ell * choice.rescaling, rescaling=choice.rescaling)
-        self._seen_finite = self._seen_finite or choice.advances
-        return _record_of(probe, choice, ell, self._steps())
+            moves = [
+                Move(
+                    part.parameters,
+                    direction,
+                    ell * choice.rescaling,
+                    kept_by_decay(part.group.get("decoupled_weight_decay", 0.0), part.lr * choice.rescaling),
+                )
+                for part, direction in zip(moving, directions, strict=True)
+            ]
+            move(self.state, self.param_groups, moves, steps)
+        return record_of(probe, choice, ell, steps)
 
-    def _measurement(self) -> Measurement:
+    def _measure(self) -> Measure:
         """Return how the curvature is to be measured."""
-        return Measurement.of(self.param_groups[0], announced=self._announces_whole_batch)
+        return Measure.of(self.param_groups[0], announced=self._announces_whole_batch)
+
+    def _absorb(self, parts: Sequence[Part]) -> None:
+        """Let the averages of parts that do not move see the gradient."""
+        for part in parts:
+            part.direction.absorb(part.gradients, part.states)
 
     def _is_safe(self, parts: Sequence[Part], ell: float) -> bool:
         """Whether an unmeasured step from a finite gradient other than zero cannot be refused any more."""
@@ -170,17 +166,7 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
         at = slice(index, index + 1)
         one = Part(part.group, part.direction, part.parameters[at], part.gradients[at], part.states[at])
         (norm_sq,) = sums_to_host(squares(scaled(one, one.direction.propose(one.gradients, one.states).direction, ell)))
-        return 0.0 < norm_sq < math.inf
-
-    def _keep(self, parts: Sequence[Part], rule_state: dict[str, Any]) -> None:
-        """Make the states that were advanced those of the parameters, and count the step."""
-        for part in parts:
-            if part.begins:
-                self.state.update({p: state for p, state in zip(part.parameters, part.states, strict=True) if state})
-        steps = self._steps() + 1
-        for group in self.param_groups:
-            group[RULE_STATE] = dict(rule_state)
-            group[STEPS] = steps
+        return 0.0 < norm_sq < float("inf")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or loaded optimizer, of whose states nothing is known."""
@@ -193,7 +179,7 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
         self,
         function: Callable[..., Tensor],
         *,
-        backend: str | Callable[..., Any] = "inductor",
+        backend: Backend = "inductor",
         options: dict[str, Any] | None = None,
     ) -> CompiledStep:
         """Compile the whole step of a function of the batch: forward, backward, direction and measurement in one graph.
@@ -236,7 +222,7 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
         check_number(options, "lr", "the level ℓ")
         check_number(options, "weight_decay", "the factor λ of the L2 term")
         check_number(options, "decoupled_weight_decay", "the factor of the decoupled weight decay")
-        Measurement.of(options)
+        Measure.of(options)
         self._direction(options)
         self._rule([*self.param_groups, options])
 
@@ -245,50 +231,17 @@ class AbstractCurvestepOptimizer(AbstractRecordedOptimizer, ABC):
         return dict(self._rule(self.param_groups).init())
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What is known before anything is measured along the direction."""
-
-    loss: float | None
-    gradient_norm_sq: float
-    parameter_norm_sq: float
-
-    @classmethod
-    def of(cls, sums: Sequence[float], loss: Tensor | None, needs: frozenset[Need]) -> _Start:
-        """Read the sums: of the gradient, then of the loss if there is one, then of the parameters if asked for."""
-        return cls(
-            loss=None if loss is None else sums[1],
-            gradient_norm_sq=sums[0],
-            parameter_norm_sq=sums[-1] if Need.PARAMETER_NORM in needs else math.nan,
-        )
-
-    @property
-    def refusal(self) -> Outcome | None:
-        """Why no step can be taken from here, or None."""
-        if self.loss is not None and not math.isfinite(self.loss):
-            return Outcome.NON_FINITE_LOSS
-        if not math.isfinite(self.gradient_norm_sq):
-            return Outcome.NON_FINITE_GRADIENT
-        return Outcome.ZERO_GRADIENT if self.gradient_norm_sq == 0.0 else None
+def _begun(parts: Sequence[Part]) -> list[tuple[Tensor, dict[str, Any]]]:
+    """Return the states that are not in the optimizer's state yet."""
+    return [
+        (parameter, state)
+        for part in parts
+        if part.begins
+        for parameter, state in zip(part.parameters, part.states, strict=True)
+        if state
+    ]
 
 
 def _fixed(option: Any) -> Any:
     """Return an option's value in a form that does not change when a list is edited in place."""
     return tuple(option) if isinstance(option, list) else option
-
-
-def _record_of(probe: Probe, choice: StepChoice, ell: float, steps: int) -> StepRecord:
-    """Return the record of a step whose direction was measured."""
-    return StepRecord(
-        loss=None if math.isnan(probe.loss) else probe.loss,
-        slope=probe.slope,
-        curvature=probe.curvature,
-        absolute_curvature=probe.absolute_curvature,
-        lipschitz=choice.lipschitz,
-        rescaling=choice.rescaling,
-        ell=ell,
-        step_size=ell * choice.rescaling,
-        direction_norm=math.sqrt(probe.direction_norm_sq) if probe.direction_norm_sq >= 0.0 else math.nan,
-        outcome=choice.outcome,
-        step=steps,
-    )

@@ -1,10 +1,10 @@
-"""What each parameter group brings to a step: its parameters with their gradients, and how they are written."""
+"""What a step begins with: the groups' parameters, gradients and states, in one record."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,12 +12,15 @@ from torch import Tensor
 
 from curvestep import _numerics
 from curvestep._errors import CurvestepError
-from curvestep._numerics import as_dtype, squared_norm, working_dtype
+from curvestep._numerics import as_dtype, squared_norm, squares, working_dtype
 from curvestep.directions import Direction, State
 from curvestep.optim._average import AVERAGE
 
 #: Name in ``optimizer.state[p]`` of the step that led to where the parameter is, decoupled decay left out.
 LAST_STEP = "last_step"
+
+#: Numbers of a step under the names of ``Probe``, each as terms of shape () that are to be summed.
+Sums = dict[str, Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,55 @@ class Part:
         return float(self.group.get("weight_decay", 0.0))
 
 
-def collect(
+@dataclass(frozen=True)
+class Gathered:
+    """What all groups bring to one step.
+
+    Attributes:
+        parts: the groups that have a gradient.
+    """
+
+    parts: list[Part]
+
+    @cached_property
+    def moving(self) -> list[Part]:
+        """The parts whose ℓ is above 0."""
+        return [part for part in self.parts if part.lr > 0.0]
+
+    @cached_property
+    def ell(self) -> float:
+        """The largest ℓ; 0 where nothing moves."""
+        return max((part.lr for part in self.moving), default=0.0)
+
+    @cached_property
+    def gradients(self) -> list[Tensor]:
+        """All gradients."""
+        return [gradient for part in self.parts for gradient in part.gradients]
+
+    def sums(self, loss: Tensor | None, *, parameter_norm: bool = False) -> Sums:
+        """Return ‖g‖², and where they are wanted J with its L2 term and ‖θ‖² of what moves."""
+        sums: Sums = {"gradient_norm_sq": squares(self.gradients)}
+        if loss is not None:
+            decays = any(part.decay > 0.0 for part in self.parts)
+            sums["loss"] = [loss + penalty(self.parts, loss) if decays else loss]
+        if parameter_norm:
+            sums["parameter_norm_sq"] = squares([p for part in self.moving for p in part.parameters])
+        return sums
+
+    @property
+    def largest(self) -> float:
+        """The largest number that every moving parameter's dtype holds."""
+        dtypes = {parameter.dtype for part in self.moving for parameter in part.parameters}
+        return min((torch.finfo(dtype).max for dtype in dtypes), default=0.0)
+
+
+def gather(
     owner: str,
     groups: Sequence[dict[str, Any]],
     states: Mapping[Tensor, State],
     direction_of: Callable[[dict[str, Any]], Direction],
-    scale: Tensor | None,
-) -> list[Part]:
+    unscaled: Callable[[Tensor], Tensor],
+) -> Gathered:
     """Collect the parameters that require a gradient and have one; refuse what cannot be stepped."""
     parts = []
     for group in groups:
@@ -56,9 +101,7 @@ def collect(
         parameters = [p for p in group["params"] if p.requires_grad and p.grad is not None]
         if not parameters:
             continue
-        gradients = [_dense_gradient(owner, parameter) for parameter in parameters]
-        if scale is not None:
-            gradients = [gradient / scale.to(gradient.device) for gradient in gradients]
+        gradients = [unscaled(_dense_gradient(owner, parameter)) for parameter in parameters]
         decay = group.get("weight_decay", 0.0)
         if decay > 0.0:  # new tensors: p.grad is never written
             widened = [p.detach().to(g.dtype) for p, g in zip(parameters, gradients, strict=True)]
@@ -68,7 +111,7 @@ def collect(
         held = [_state_of(state, direction, p) for state, p in zip(known, parameters, strict=True)]
         begins = any(own is not state for own, state in zip(held, known, strict=True))
         parts.append(Part(group, direction, parameters, gradients, held, begins))
-    return parts
+    return Gathered(parts)
 
 
 def _state_of(held: State | None, direction: Direction, parameter: Tensor) -> State:
@@ -106,13 +149,6 @@ def scaled(part: Part, direction: list[Tensor], ell: float) -> list[Tensor]:
     return [as_dtype(tensor, parameter.dtype) for tensor, parameter in zip(direction, part.parameters, strict=True)]
 
 
-def keep_last_steps(parts: Sequence[Part], directions: Sequence[list[Tensor]], step_size: float) -> None:
-    """Keep u = τ d in the state of every parameter that is about to move."""
-    for part, direction in zip(parts, directions, strict=True):
-        for state, displacement in zip(part.states, _numerics.scale(direction, step_size), strict=True):
-            state[LAST_STEP] = displacement.to(working_dtype(displacement.dtype))
-
-
 def last_steps(parts: Sequence[Part]) -> list[list[Tensor]]:
     """Return the last u of every parameter; zeros for one that has not moved yet."""
     return [
@@ -122,21 +158,3 @@ def last_steps(parts: Sequence[Part]) -> list[list[Tensor]]:
         ]
         for part in parts
     ]
-
-
-def update(part: Part, direction: Sequence[Tensor], step_size: float, rescaling: float) -> None:
-    """Write θ ← (1 − τ_i λ_dec) θ − τ d."""
-    decay = part.group.get("decoupled_weight_decay", 0.0)
-    if decay > 0.0:
-        # A step so long that the factor would be negative takes the parameters to zero, not to the other side.
-        _numerics.scale_(part.parameters, max(0.0, 1.0 - part.lr * rescaling * decay))
-    _numerics.add_(part.parameters, direction, alpha=-step_size)
-
-
-def check_number(options: dict[str, Any], name: str, meaning: str) -> None:
-    """Refuse an option that is not a finite number of at least 0."""
-    value = options[name]
-    valid = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0.0
-    if not valid:
-        msg = f"{name} is {meaning} and must be a finite number of at least 0, but {name}={value!r} was given."
-        raise ValueError(msg)
