@@ -59,6 +59,17 @@ class Outcome(enum.Enum):
         return self in _MOVED
 
 
+#: Outcomes of a step as long as it may be.
+LONGEST = frozenset({Outcome.CLAMPED, Outcome.FLAT_CURVATURE})
+#: Outcomes of a step that could not be taken because something is not finite.
+NON_FINITE = frozenset(
+    {
+        Outcome.NON_FINITE_LOSS,
+        Outcome.NON_FINITE_GRADIENT,
+        Outcome.NON_FINITE_CURVATURE,
+        Outcome.NON_FINITE_STEP,
+    }
+)
 _MOVED = frozenset(
     {
         Outcome.TAKEN,

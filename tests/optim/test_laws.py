@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import curvestep.schedules
+from curvestep._errors import CurvestepError
 from curvestep._records import Outcome
 from curvestep.optim import AbstractRecordedOptimizer
 from tests.methods import CASE_IDS, CASES, METHODS, Method, Options, Refusal
@@ -224,11 +225,22 @@ def test_a_state_dict_of_an_earlier_version_gets_the_defaults(method: Method) ->
     problem.train(optimizer, range(1))
     old = snapshot(optimizer)
     for group in old["param_groups"]:
-        for name in ("max_relative_step", "decoupled_weight_decay", "rule_state", "steps", "effective_lr"):
+        for name in ("max_relative_step", "decoupled_weight_decay", "effective_lr"):
             group.pop(name, None)
     optimizer.load_state_dict(old)
     problem.train(optimizer, range(1, 2))
-    assert optimizer.last_step is not None and optimizer.last_step.step == 1
+    assert optimizer.last_step is not None and optimizer.last_step.step == 2
+
+
+@every_method
+def test_the_state_of_another_optimizer_is_refused(method: Method) -> None:
+    problem = make_problem()
+    other = torch.optim.AdamW(problem.net.parameters())
+    optimizer = method.make(problem.net.parameters())
+    level = optimizer.param_groups[0]["lr"]
+    with pytest.raises(CurvestepError, match=r"state_dict of its own kind.*no 'rule_state'"):
+        optimizer.load_state_dict(other.state_dict())
+    assert optimizer.param_groups[0]["lr"] == level
 
 
 # ------------------------------------------------------------------------------------------------------ invariances

@@ -47,9 +47,22 @@ def test_two_steps_by_hand() -> None:
     rule = CurvatureRescaling(beta3=0.9)
     first = rule.choose(PARABOLA, ell=1.0, state=rule.init())
     second = rule.choose(replace(PARABOLA, absolute_curvature=144.0), ell=1.0, state=first.state)
-    assert first.state == pytest.approx({"average": 0.4, "count": 1})
-    assert second.state == pytest.approx({"average": 0.46, "count": 2})
+    assert first.state == pytest.approx({"average": 0.4, "count": 1, "reach": 3.0})
+    assert second.state == pytest.approx({"average": 0.46, "count": 2, "reach": 3.0})
     assert second.lipschitz == pytest.approx(0.46 / 0.19, rel=1e-14)
+
+
+def test_the_cap_does_not_grow_with_the_parameters_that_it_caps() -> None:
+    rule = CurvatureRescaling(max_relative_step=2.0)
+    flat = replace(PARABOLA, absolute_curvature=0.0)
+    state, lengths = rule.init(), []
+    for norm_sq in (9.0, 81.0, 6561.0):
+        choice = rule.choose(replace(flat, parameter_norm_sq=norm_sq), 1.0, state)
+        state = choice.state
+        lengths.append(choice.rescaling * 12.0)
+    assert lengths == pytest.approx([6.0, 6.0, 6.0], rel=1e-14)
+    assert Need.PARAMETER_NORM in rule.needs_at(rule.init())
+    assert Need.PARAMETER_NORM not in rule.needs_at(state)
 
 
 def test_a_rise_of_the_curvature_is_followed_at_once() -> None:
@@ -140,7 +153,7 @@ def test_the_smoothed_slope_by_hand() -> None:
     rule = CurvatureRescaling(slope="smoothed")
     first = rule.choose(PARABOLA, 1.0, rule.init())
     assert first.rescaling == pytest.approx(0.5, rel=1e-15)  # one term: the signed slope itself
-    assert first.state == pytest.approx({"average": 0.4, "count": 1, "slope": 1.2})
+    assert first.state == pytest.approx({"average": 0.4, "count": 1, "slope": 1.2, "reach": 3.0})
     second = rule.choose(replace(PARABOLA, slope=-144.0), 1.0, first.state)
     assert (second.rescaling, second.outcome, second.advances) == (0.0, Outcome.ASCENT_DIRECTION, True)
     assert second.state["slope"] == pytest.approx(-0.12, rel=1e-13)

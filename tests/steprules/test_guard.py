@@ -105,7 +105,9 @@ def test_the_secant_enters_the_average() -> None:
     rule = Guard(CurvatureRescaling(beta3=0.9))
     choice, _ = settle(rule, root, 2.0, root_probe(2.0), 0.5, rule.init(), 2.0 / math.sqrt(5.0))
     assert choice.outcome is Outcome.GUARDED and choice.lipschitz is not None
-    assert choice.state == pytest.approx({"average": 0.1 * choice.lipschitz, "count": 1, "guard_count": 1})
+    assert choice.state == pytest.approx(
+        {"average": 0.1 * choice.lipschitz, "count": 1, "reach": choice.state["reach"], "guard_count": 1}
+    )
     assert choice.lipschitz > 4.0 * root(2.0) ** -3  # four times what was measured at t = 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,11 +15,17 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
 from curvestep._errors import CurvestepError, RecordingError
-from curvestep._records import Outcome, StepRecord
+from curvestep._records import LONGEST, NON_FINITE, Outcome, StepRecord
+from curvestep._warn import warn
 from curvestep.engine import Memory, Tape, record
 from curvestep.optim._average import AVERAGING, check_gamma, exchanged
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._recordings import Recordings
+
+#: How far steps of the longest length may lead in a row before a warning, in units of max(‖θ₀‖, 1).
+_MOST_TRAVELLED = 100.0
+#: How many steps in a row may be skipped before a warning.
+_MOST_SKIPPED = 20
 
 _NOTHING_RECORDED = """\
 step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
@@ -59,6 +66,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         self._tapes: list[Tape] = []
         self._unrecorded = False
         self._is_averaged = False
+        self._adrift = 0.0
         self.last_step = None
         super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, RULE_STATE: {}})
 
@@ -181,9 +189,27 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
                 self.last_step = self._take(recordings)
             finally:
                 recordings.release()
+            self._watch(self.last_step)
             for group in self.param_groups:
                 group[EFFECTIVE_LR] = self._group_step(group, self.last_step)
             return loss if returned is None else returned
+
+    def _watch(self, step: StepRecord) -> None:
+        """Warn once where a run has run away, or where no step can be taken any more."""
+        if step.outcome in LONGEST:
+            travelled = step.step_size * (step.direction_norm or 0.0) / float(self._rule_state().get("reach", math.inf))
+            self._adrift += travelled / _MOST_TRAVELLED
+        elif step.outcome in NON_FINITE:
+            self._adrift += 1.0 / _MOST_SKIPPED
+        else:
+            self._adrift = 0.0
+        if self._adrift >= 1.0:
+            self._adrift = -math.inf  # said once
+            warn(
+                f"{type(self).__name__} has run away or come to a stop. Its last steps all ended like this: "
+                f"{step.outcome.value} Begin again from an earlier state with a smaller lr (ℓ) or max_relative_step; a "
+                "loss or a gradient that is not finite has its cause in the model or the data."
+            )
 
     # ------------------------------------------------------------------------------------------ averaged weights
 
@@ -343,7 +369,16 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
         Args:
             state_dict: The dictionary, as it was or through ``torch.save`` and ``torch.load(weights_only=True)``.
+
+        Raises:
+            CurvestepError: It is that of another kind of optimizer.
         """
+        if any(RULE_STATE not in group for group in state_dict["param_groups"]):
+            msg = (
+                f"{type(self).__name__} needs a state_dict of its own kind, but a group of the one given has no "
+                f"{RULE_STATE!r}: it was saved by another optimizer, whose lr is a learning rate. Begin without it."
+            )
+            raise CurvestepError(msg)
         super().load_state_dict(state_dict)
         # torch casts state to the parameter's dtype, which for 16-bit parameters would round the float32 averages.
         saved_ids = [index for group in state_dict["param_groups"] for index in group["params"]]
@@ -356,7 +391,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or loaded optimizer, giving options that it did not know their defaults."""
         super().__setstate__(state)
-        for name, value in (("_tapes", []), ("_unrecorded", False), ("_is_averaged", False)):
+        for name, value in (("_tapes", []), ("_unrecorded", False), ("_is_averaged", False), ("_adrift", 0.0)):
             vars(self).setdefault(name, value)
         vars(self).setdefault("last_step", None)
         for group in self.param_groups:

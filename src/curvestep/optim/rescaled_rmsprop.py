@@ -42,7 +42,8 @@ class RescaledRMSprop(AbstractRescaledOptimizer):
         beta3: β₃ in [0, 1).
         weight_decay: λ, at least 0, in the unit of the curvature.
         decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW; never past zero.
-        max_relative_step: Longest step ‖τ d‖ in units of max(‖θ‖, 1), above 0; what flat curvature is held by.
+        max_relative_step: Longest step ‖τ d‖ in units of max(‖θ₀‖, 1), above 0; what flat curvature is held by.
+            θ₀ are the parameters at the first step.
         floor: The least L̃ that is reckoned with, in the unit of the curvature, at least 0; λ is its natural value.
         band: The (α, β, δ) of α ≤ τ k^δ ≤ β with ½ < δ < 1, in the unit of a learning rate, or None for no band.
         guard_every: Number of steps that share one look at the loss where the step would end; the step is shortened

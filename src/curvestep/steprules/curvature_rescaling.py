@@ -22,11 +22,19 @@ _NEEDS = frozenset({Need.LOSS, Need.SLOPE, Need.CURVATURE, Need.ABSOLUTE_CURVATU
 @final
 @dataclass(frozen=True)
 class CurvatureState:
-    """What the rule remembers: ĉ and k, how many curvatures it holds; ŝ, the average of the slope if it is smoothed."""
+    """What the rule remembers.
+
+    Attributes:
+        average: ĉ.
+        count: k, how many curvatures ĉ holds.
+        slope: ŝ, the average of the slope if it is smoothed.
+        reach: max(‖θ₀‖, 1) of the first step's parameters, which the longest step is measured in; 0 before it.
+    """
 
     average: float = 0.0
     count: int = 0
     slope: float = 0.0
+    reach: float = 0.0
 
 
 @final
@@ -56,6 +64,7 @@ class CurvatureRescaling:
     ĉ, k      ``state["average"]``, ``state["count"]``   moving average of c, number of its terms
     β₄        ``slope_decay``                            decay of the average of s
     ŝ         ``state["slope"]``                         moving average of s
+    ‖θ₀‖      ``state["reach"]``                         norm of the parameters at the first step, at least 1
     λ₀        ``floor``                                  L̃ is never below it
     α, β, δ   ``band``                                   α ≤ τ k^δ ≤ β
     L̃         ``choice.lipschitz``                       estimate of the gradient's Lipschitz constant
@@ -64,8 +73,9 @@ class CurvatureRescaling:
 
     Where the step is not the formula's:
 
-    - The step is never longer than ‖τ d‖ = ``max_relative_step`` · max(‖θ‖, 1): a longer one is shortened to it
-      (``CLAMPED``), and where L̃ is zero or too small to divide by it is that length (``FLAT_CURVATURE``).
+    - The step is never longer than ‖τ d‖ = ``max_relative_step`` · max(‖θ₀‖, 1), θ₀ the parameters at the first step,
+      so that the limit does not grow with what it limits: a longer one is shortened to it (``CLAMPED``), and where L̃ is
+      zero or too small to divide by it is that length (``FLAT_CURVATURE``).
     - With a ``floor`` λ₀, L̃ = max(c̃, c, λ₀). The L2 term λ/2 ‖θ‖² shifts every eigenvalue of the Hessian by λ, so λ is
       its natural value.
     - With a ``band`` (α, β, δ) a step with τ k^δ outside [α, β] is moved to the nearest end (``OUT_OF_BAND``), before
@@ -81,7 +91,7 @@ class CurvatureRescaling:
         slope: "signed" for directions that descend (gradient, RMSprop), "absolute" or "smoothed" for those with
             momentum.
         constant: κ, without unit, above 0.
-        max_relative_step: longest step in units of max(‖θ‖, 1), above 0; without unit. Infinite for no such limit, and
+        max_relative_step: longest step in units of max(‖θ₀‖, 1), above 0; without unit. Infinite for no such limit, and
             an infinite r where the curvature is zero: only for a rule around this one that limits the step.
         slope_decay: β₄, without unit, in [0, 1); read only where the slope is smoothed.
         floor: λ₀, in the unit of the curvature, at least 0.
@@ -170,12 +180,11 @@ class CurvatureRescaling:
         return _NEEDS | {Need.PARAMETER_NORM} if math.isfinite(self.max_relative_step) else _NEEDS
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
-        """Return the same at every step."""
-        del state
-        return self.needs
+        """Return what the step after ``state`` needs: the norm of the parameters at the first one alone."""
+        return _NEEDS if float(state.get("reach", 0.0)) > 0.0 else self.needs
 
     def init(self) -> RuleState:
-        """Return ĉ = 0 and k = 0, and ŝ = 0 where the slope is smoothed."""
+        """Return ĉ = 0 and k = 0, ŝ = 0 where the slope is smoothed, and no reach yet where there is a cap."""
         return self._state(CurvatureState())
 
     def average(self, state: RuleState) -> float:
@@ -196,11 +205,12 @@ class CurvatureRescaling:
         if curvature is None:
             return _refusal(Outcome.NON_FINITE_CURVATURE, state)
         length = math.sqrt(probe.direction_norm_sq)
-        former = CurvatureState(float(state["average"]), int(state["count"]), float(state.get("slope", 0.0)))
+        former = CurvatureState(*(state.get(name, 0) for name in ("average", "count", "slope", "reach")))
         new = CurvatureState(  # line 5
             average=self.beta3 * former.average + (1.0 - self.beta3) * curvature,
             count=former.count + 1,
             slope=self.slope_decay * former.slope + (1.0 - self.slope_decay) * probe.slope / length,
+            reach=self._reach(former, probe),
         )
         corrected = new.average / (1.0 - self.beta3**new.count)  # line 5
         lipschitz = max(corrected, curvature, self.floor)  # line 6
@@ -214,7 +224,7 @@ class CurvatureRescaling:
         wanted = ratio(self.constant * abs(slope), probe.direction_norm_sq * lipschitz)  # line 7, κ for ½
         cap = math.inf
         if math.isfinite(self.max_relative_step):
-            cap = self.max_relative_step * max(math.sqrt(probe.parameter_norm_sq), 1.0) / (ell * length)
+            cap = self.max_relative_step * new.reach / (ell * length)
         if wanted is None:
             # A zero slope asks for no step whatever the curvature is.
             rescaling, outcome = (math.inf, Outcome.FLAT_CURVATURE) if slope != 0.0 else (0.0, outcome)
@@ -229,11 +239,20 @@ class CurvatureRescaling:
             outcome = outcome if outcome is Outcome.FLAT_CURVATURE else Outcome.CLAMPED
         return StepChoice(rescaling, lipschitz, outcome, self._state(new), advances=True)
 
+    def _reach(self, former: CurvatureState, probe: Probe) -> float:
+        """Return the unit of the longest step, measured once."""
+        if former.reach > 0.0 or math.isinf(self.max_relative_step):
+            return former.reach
+        return max(math.sqrt(probe.parameter_norm_sq), 1.0)
+
     def _state(self, new: CurvatureState) -> RuleState:
-        """Return the record as what is saved: without ŝ where it is not read."""
-        if self.slope != "smoothed":
-            return {"average": new.average, "count": new.count}
-        return {"average": new.average, "count": new.count, "slope": new.slope}
+        """Return the record as what is saved: without what is not read."""
+        saved: RuleState = {"average": new.average, "count": new.count}
+        if self.slope == "smoothed":
+            saved["slope"] = new.slope
+        if math.isfinite(self.max_relative_step):
+            saved["reach"] = new.reach
+        return saved
 
 
 def _is_band(band: object) -> bool:

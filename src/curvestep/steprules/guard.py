@@ -113,9 +113,8 @@ class Guard:
         return self.rule.needs | {Need.LINE}
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
-        """Return the same at every step."""
-        del state
-        return self.needs
+        """Return what the guarded rule needs after ``state``, and the loss along the line."""
+        return self.rule.needs_at(state) | {Need.LINE}
 
     def init(self) -> RuleState:
         """Return the guarded rule's state and a count of 0."""

@@ -94,7 +94,8 @@ class Lazy:
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
         """What the step after ``state`` needs: no more than the slope and norms where nothing is to be measured."""
-        return self.rule.needs if self._is_due(state) else self.rule.needs & _UNMEASURED
+        needs = self.rule.needs_at(state)
+        return needs if self._is_due(state) else needs & _UNMEASURED
 
     def init(self) -> RuleState:
         """Return the state of the rule inside, a count of 0 and a last measurement before it."""

@@ -13,8 +13,8 @@ import curvestep
 from curvestep.bench.overhead.prepared import Measured, Prepared
 from curvestep.bench.overhead.subjects import Subject
 from curvestep.engine.rules.table import Products
-from curvestep.optim._options import EVERY
 from curvestep.optim._commit import RULE_STATE
+from curvestep.optim._options import EVERY
 from curvestep.steprules.lazy import LAZY_COUNT, LAZY_LAST
 
 ProductsName = Literal["auto", "naive", "polarised"]
