@@ -1,7 +1,8 @@
-"""The layers of docs/architecture.md: imports only go down, and parts of one layer never import each other.
+"""The layers of docs/architecture.md: imports only go down, and no file imports itself by a detour.
 
 Two kinds of check. The first reads every import statement, those inside functions and under TYPE_CHECKING too, because
-a cycle of ideas is one even when Python can run it. The second starts fresh interpreters and looks at what was loaded.
+a cycle of ideas is one even when Python can run it: between the parts of the package, between the floors of the
+engine, and between files. The second starts fresh interpreters and looks at what was loaded.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ LAYERS = {
     "__main__": 8,
 }
 
+# The same inside engine/: the folders and files there. A file may import those of its own floor, but never in a circle.
+FLOORS = {"data": 0, "rules": 1, "recording": 2, "passes": 3, "tape": 4, "record": 5, "__init__": 6}
+
+# Parts in which files still import each other in a circle. Delete a name as soon as its circles are gone.
+CIRCLES_LEFT = {"optim"}
+
 
 def part_of(module: str) -> str:
     """The part that a dotted module name belongs to: `curvestep.engine.tape` → `engine`, `curvestep` → `__init__`."""
@@ -69,25 +76,73 @@ def imported_modules(source: str, module: str, is_package: bool, modules: set[st
     return [(line, name) for line, name in found if name == "curvestep" or name.startswith("curvestep.")]
 
 
-def violations(package: Path) -> list[str]:
-    """Every import under `package` that does not go down a layer, as sentences."""
+def imports_under(package: Path) -> dict[str, list[tuple[int, str]]]:
+    """What every module under `package` imports of it."""
     files = {module_name(path, package): path for path in sorted(package.rglob("*.py"))}
+    return {
+        module: imported_modules(path.read_text(encoding="utf-8"), module, path.name == "__init__.py", set(files))
+        for module, path in files.items()
+    }
+
+
+def floor_of(module: str) -> str:
+    """The floor that a module of the engine lies on: `curvestep.engine.data.value` → `data`."""
+    pieces = module.split(".")
+    return pieces[2] if len(pieces) > 2 else "__init__"
+
+
+def violations(package: Path) -> list[str]:
+    """Every import under `package` that does not go down a layer, or a floor of the engine, as sentences."""
     problems = []
-    for module, path in files.items():
+    for module, imports in imports_under(package).items():
         part = part_of(module)
         if part not in LAYERS:
             problems.append(f"{module} is in no layer: add {part} to LAYERS and to docs/architecture.md.")
             continue
-        is_package = path.name == "__init__.py"
-        for line, target in imported_modules(path.read_text(encoding="utf-8"), module, is_package, set(files)):
+        if part == "engine" and floor_of(module) not in FLOORS:
+            problems.append(f"{module} is on no floor: add {floor_of(module)} to FLOORS and to engine/README.md.")
+            continue
+        for line, target in imports:
             other = part_of(target)
             if other != part and LAYERS.get(other, 99) >= LAYERS[part]:
                 problems.append(f"{module}:{line} imports {target}: {part} may only use layers below its own.")
+            if part == other == "engine":
+                own, below = floor_of(module), floor_of(target)
+                if own != below and FLOORS.get(below, 99) >= FLOORS[own]:
+                    problems.append(f"{module}:{line} imports {target}: {own} may only use floors below its own.")
     return problems
+
+
+def circles(package: Path) -> list[set[str]]:
+    """The sets of modules under `package` that import each other in a circle."""
+    imports = {module: {target for _, target in found} for module, found in imports_under(package).items()}
+    reached: dict[str, set[str]] = {}
+    for module in imports:
+        reached[module] = set()
+        waiting = [module]
+        while waiting:
+            for target in imports.get(waiting.pop(), ()):
+                if target not in reached[module]:
+                    reached[module].add(target)
+                    waiting.append(target)
+    found: list[set[str]] = []
+    for module in imports:
+        ring = {other for other in reached[module] if module in reached.get(other, ())}
+        if ring and ring not in found:
+            found.append(ring)
+    return found
 
 
 def test_imports_only_go_down() -> None:
     assert violations(PACKAGE) == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    found = circles(PACKAGE)
+    new = [ring for ring in found if not {part_of(module) for module in ring} <= CIRCLES_LEFT]
+    assert new == []
+    left = {part_of(module) for ring in found for module in ring}
+    assert left == CIRCLES_LEFT, f"CIRCLES_LEFT names parts without a circle: {CIRCLES_LEFT - left}. Delete them."
 
 
 @pytest.mark.parametrize(
@@ -99,16 +154,40 @@ def test_imports_only_go_down() -> None:
         pytest.param("optim/shell.py", "from curvestep import record", id="through the public names"),
         pytest.param("_probe.py", "from . import _records", id="sibling file"),
         pytest.param("novelty/thing.py", "import math", id="no layer"),
+        pytest.param("engine/novelty.py", "import math", id="no floor"),
+        pytest.param("engine/data/value.py", "from curvestep.engine.rules import row", id="up a floor"),
+        pytest.param(
+            "engine/rules/row.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..tape import Tape",
+            id="up a floor, for types",
+        ),
+        pytest.param("engine/recording/facts.py", "def f():\n    import curvestep.engine.passes", id="up, lazily"),
     ],
 )
 def test_the_check_refuses(tmp_path: Path, place: str, source: str) -> None:
     """A planted violation is found, so an empty list above means something."""
-    for part in ("__init__.py", "optim/__init__.py", "optim/shell.py", "_records.py", "steprules/ren.py"):
-        (tmp_path / part).parent.mkdir(exist_ok=True)
+    present = (
+        "__init__.py", "optim/__init__.py", "optim/shell.py", "_records.py", "steprules/ren.py", "engine/tape.py",
+        "engine/rules/row.py", "engine/passes/__init__.py",
+    )  # fmt: skip
+    for part in present:
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / part).touch()
-    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / place).write_text(source, encoding="utf-8")
     assert len(violations(tmp_path)) == 1
+
+
+def test_the_check_finds_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "optim").mkdir()
+    for name, source in (
+        ("first", "def f():\n    from curvestep.optim import second"),
+        ("second", "from .third import thing"),
+        ("third", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import curvestep.optim.first"),
+        ("apart", "import curvestep.optim.first"),
+    ):
+        (tmp_path / "optim" / f"{name}.py").write_text(source, encoding="utf-8")
+    assert circles(tmp_path) == [{f"curvestep.optim.{name}" for name in ("first", "second", "third")}]
 
 
 def loaded_after(code: str) -> set[str]:

@@ -292,7 +292,7 @@ def test_doctor_refuses_in_a_sentence(change: Any, loss_fn: Any, message: str) -
 def test_a_setting_that_a_rule_refuses_is_not_covered() -> None:
     """The operation has a rule, but not for dropout inside the kernel; only running the pass shows it."""
     from curvestep._errors import MissingRuleError
-    from curvestep.engine.record import forget_facts
+    from curvestep.engine.recording.facts import forget_facts
     from curvestep.engine.rules.table import RULES, Kind, Rule, elementwise_axis
 
     def refuse(site: Any) -> Any:

@@ -152,7 +152,9 @@ def test_the_count_is_what_the_pass_does(monkeypatch: pytest.MonkeyPatch) -> Non
     gradients = [p.grad for p in parameters]
 
     counter = Counter()
-    monkeypatch.setattr("curvestep.engine.sweep._disable_current_modes", nullcontext)  # let the counter see the pass
+    monkeypatch.setattr(
+        "curvestep.engine.passes.sweep._disable_current_modes", nullcontext
+    )  # let the counter see the pass
     with counter:
         tape.curvature(parameters, gradients)  # pyright: ignore[reportArgumentType]
     assert expected is not None and counter.count == expected.tangent
@@ -168,7 +170,7 @@ def test_a_missing_operation_has_a_path_with_a_name() -> None:
 
 
 def test_a_missing_aten_operation_has_its_whole_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    from curvestep.engine.record import forget_facts
+    from curvestep.engine.recording.facts import forget_facts
     from curvestep.engine.rules.table import RULES
 
     monkeypatch.delitem(RULES, torch.ops.aten.tanh.default)

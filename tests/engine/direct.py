@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.passes.jets import jets_of
 from curvestep.engine.rules.table import RULES, Site, Spread
-from curvestep.engine.tape import Node, Value
 from tests.engine.ops.row import Draw
 
 
@@ -88,9 +89,7 @@ def _error(
     node.outputs = tuple(outputs)
     dots = {held[id(t)]: d for t, d in zip(moving, first, strict=True) if d is not None}
     ddots = {held[id(t)]: b for t, b in zip(moving, second, strict=True) if b is not None}
-    jets = RULES[row.op].propagate(Site(node, dots, ddots))
-    pair: Any = jets if isinstance(jets, tuple) else jets[0]
-    dy, ddy = pair
+    dy, ddy = jets_of(RULES[row.op], Site(node, dots, ddots))[0]
     if isinstance(ddy, Spread):
         ddy = ddy.terms.sum()
     # truth: u is a variable cotangent, so that derivatives by u of a scalar give whole tensors

@@ -46,7 +46,7 @@ def _recorded(net: nn.Module, x: Tensor, memory: Any) -> curvestep.Tape:
 
 
 def _kept(tape: curvestep.Tape) -> list[Any]:
-    return [slot for slot in tape.log.slots if slot.cotangent is not None and not slot.scalar]
+    return [slot for slot in tape.recording.log.slots if slot.cotangent is not None and not slot.scalar]
 
 
 @pytest.mark.parametrize("build", [_convolutional, _deep])
@@ -75,8 +75,8 @@ def test_the_cut_keeps_the_cotangents_nearest_to_the_loss_within_the_share(build
         tape = _recorded(net, x, share)
         kept = _kept(tape)
         assert len(kept) < len(kept_by_all)
-        assert sum(slot.nbytes for slot in kept) <= share * tape.log.held
-        order = [slot.kept for slot in tape.log.slots if not slot.scalar]
+        assert sum(slot.nbytes for slot in kept) <= share * tape.recording.log.held
+        order = [slot.kept for slot in tape.recording.log.slots if not slot.scalar]
         assert order == sorted(order), "what is kept is not the part nearest to the loss"
     assert not _kept(_recorded(net, x, 0))
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import curvestep
 from curvestep.bench.precision import BUILDS, Subject, subject
-from curvestep.engine import precision, sweep
+from curvestep.engine.passes import precision, sweep
 
 FLOAT32 = [
     ("naive", {"products": "naive"}, {}),

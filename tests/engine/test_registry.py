@@ -10,7 +10,7 @@ from torch import Tensor
 
 import curvestep
 from curvestep.engine import register_rule
-from curvestep.engine.record import forget_facts
+from curvestep.engine.recording.facts import forget_facts
 from curvestep.engine.rules.table import RULES
 from curvestep.testing import check_rule
 

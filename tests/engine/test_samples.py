@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import curvestep
-from curvestep.engine.samples import Marker, SampleAxis, merge, rows, through_permute, through_view
+from curvestep.engine.data.samples import Marker, SampleAxis, merge, rows, through_permute, through_view
 from curvestep.testing import Problem
 from curvestep.testing.truths import double_backward
 

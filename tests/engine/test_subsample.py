@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import curvestep
-from curvestep.engine import subsample
+from curvestep.engine.passes.cut import find
 from curvestep.testing import Problem
 from tests.engine.graphs import GRAPHS, TASK_GRAPHS, Graph
 from tests.engine.parts import check_part, check_parts
@@ -215,7 +215,7 @@ def test_the_second_step_of_a_net_finds_the_cut_of_the_first(monkeypatch: pytest
     def again(*_: Any) -> Any:
         raise AssertionError("the cut was derived again")
 
-    monkeypatch.setattr(subsample, "_derive", again)
+    monkeypatch.setattr(find, "derive", again)
     params, x, y, draw = drawn(net, 1)  # other numbers in the same shapes
     d = draw()
     tape = tape_of(net, x, y)

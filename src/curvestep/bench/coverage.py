@@ -142,8 +142,8 @@ def _products(problem: Problem) -> float | None:
     """Work of a step with curvature over that of a plain one, where products are all that counts."""
     with curvestep.record(batch_size=problem.batch_size) as tape:
         problem.loss().backward()
-    moving = {tape.leaves[id(p)][1] for p in problem.params if id(p) in tape.leaves}
-    found = count_products(tape, tape.plan, moving).ratio
+    moving = {tape.recording.leaves[id(p)][1] for p in problem.params if id(p) in tape.recording.leaves}
+    found = count_products(tape.recording, tape.plan, moving).ratio
     tape.release()
     return found
 

@@ -138,7 +138,7 @@ def show(found: Diagnosis, console: Console) -> None:
         found: the diagnosis.
         console: where to; long sentences are wrapped to its width.
     """
-    from curvestep.diagnostics import page
+    from curvestep.diagnostics import diagnosis as page
 
     style = "bold green" if found.covered else "bold red"
     console.print(Text(page.verdict(found), style=style))
@@ -169,8 +169,8 @@ def _part(console: Console, title: str, sentences: list[str]) -> None:
 
 def _operations(found: Diagnosis) -> Table:
     """The operations, each missing one with its path on the next line."""
-    from curvestep.diagnostics import page
-    from curvestep.diagnostics.diagnosis import Coverage
+    from curvestep.diagnostics import diagnosis as page
+    from curvestep.diagnostics.findings import Coverage
 
     styles = {Coverage.MISSING: "red", Coverage.DECOMPOSED: "yellow", Coverage.EXACT: ""}
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
@@ -188,7 +188,7 @@ def _operations(found: Diagnosis) -> Table:
 
 def _suggestions(found: Diagnosis) -> Table:
     """One row an optimizer, one column a level."""
-    from curvestep.diagnostics.page import unusual
+    from curvestep.diagnostics.diagnosis import unusual
 
     levels = list(dict.fromkeys(each.ell for each in found.suggestions))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))

@@ -1,159 +1,25 @@
-"""The record that `curvestep.doctor` fills in, part by part."""
+"""What `curvestep.doctor` found, and its page of plain text."""
 
 from __future__ import annotations
 
-import enum
+import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
+from curvestep._records import Outcome
+from curvestep.diagnostics.findings import (
+    Coverage,
+    Measurement,
+    Operation,
+    Parameters,
+    Products,
+    Samples,
+    Suggestion,
+)
 
-class Coverage(enum.Enum):
-    """How the second derivative of an operation is had."""
-
-    EXACT = "exact rule"
-    DECOMPOSED = "decomposition"
-    MISSING = "no rule"
-
-
-@final
-@dataclass(frozen=True)
-class Operation:
-    """One operation between the parameters and the loss.
-
-    Attributes:
-        name: as torch names it, `aten.addmm.default`; the class of a custom `torch.autograd.Function`.
-        count: how often it ran there.
-        coverage: whether it has a rule.
-        couples: whether one sample's output depends on other samples (batch statistics).
-        kinks: whether its first derivative jumps somewhere.
-        path: for a missing one, a path from a parameter to it; else None.
-        advice: what to do where that is known; else empty.
-    """
-
-    name: str
-    count: int
-    coverage: Coverage
-    couples: bool
-    kinks: bool
-    path: str | None
-    advice: str = ""
-
-
-@final
-@dataclass(frozen=True)
-class Samples:
-    """The batch, as the recording shows it.
-
-    Attributes:
-        batch_size: number of samples; None where no axis was found.
-        found: where the number was read off, as a phrase; None with it.
-        exact: whether the curvature of each sample's own loss is exact; that of their mean always is.
-        form: which pass splits it: "tangent", "taylor" or "tangent+taylor"; None where no pass could run.
-    """
-
-    batch_size: int | None
-    found: str | None
-    exact: bool
-    form: str | None
-
-
-@final
-@dataclass(frozen=True)
-class Parameters:
-    """The parameters by what becomes of them.
-
-    Attributes:
-        tensors: how many tensors lie on a path to the loss and require gradients.
-        elements: how many numbers they hold.
-        frozen: names of those that do not require gradients.
-        unreached: names of those that require gradients but have no path to the loss.
-    """
-
-    tensors: int
-    elements: int
-    frozen: tuple[str, ...]
-    unreached: tuple[str, ...]
-
-
-@final
-@dataclass(frozen=True)
-class Products:
-    """Matrix products and convolutions, in number and in multiply-adds; attention counts two a forward.
-
-    Attributes:
-        forward: of the forward.
-        gradient: of the backward.
-        tangent: of the pass that measures the curvature.
-        forward_multiply_adds: the same in multiply-adds.
-        gradient_multiply_adds: likewise.
-        tangent_multiply_adds: likewise.
-        uncounted: operations that multiply inside, by a decomposition, where the count does not see it.
-    """
-
-    forward: int
-    gradient: int
-    tangent: int
-    forward_multiply_adds: int
-    gradient_multiply_adds: int
-    tangent_multiply_adds: int
-    uncounted: tuple[str, ...]
-
-    @property
-    def ratio(self) -> float | None:
-        """Work of a measured step over that of a plain one, going by products; None where the count is not whole."""
-        plain = self.forward_multiply_adds + self.gradient_multiply_adds
-        return None if plain == 0 or self.uncounted else (plain + self.tangent_multiply_adds) / plain
-
-
-@final
-@dataclass(frozen=True)
-class Measurement:
-    """A step of `RescaledSGD` against forward, backward and step of `torch.optim.SGD`, on the example batch.
-
-    Attributes:
-        repetitions: steps of each kind, in turn, of which the median time is given.
-        plain_seconds: of a plain step.
-        measured_seconds: of a measured step.
-        plain_bytes: the most memory at once during a plain step, parameters and buffers included; None where it
-            could not be observed.
-        measured_bytes: the same of a measured step.
-    """
-
-    repetitions: int
-    plain_seconds: float
-    measured_seconds: float
-    plain_bytes: int | None
-    measured_bytes: int | None
-
-    @property
-    def time_ratio(self) -> float:
-        """Time of a measured step over that of a plain one."""
-        return self.measured_seconds / self.plain_seconds
-
-    @property
-    def memory_ratio(self) -> float | None:
-        """Peak memory of a measured step over that of a plain one."""
-        if self.plain_bytes is None or self.measured_bytes is None:
-            return None
-        return self.measured_bytes / self.plain_bytes
-
-
-@final
-@dataclass(frozen=True)
-class Suggestion:
-    """The first step that an optimizer of curvestep would take from here.
-
-    Attributes:
-        optimizer: its class, "RescaledSGD".
-        ell: ℓ, its `lr`.
-        step_size: τ, so that θ ← θ − τ d; 0 where it would not move.
-        outcome: the sentence of the step's `Outcome`.
-    """
-
-    optimizer: str
-    ell: float
-    step_size: float
-    outcome: str
+WIDTH = 80
+_SHOWN_NAMES = 5
 
 
 @final
@@ -208,6 +74,149 @@ class Diagnosis:
 
     def __str__(self) -> str:
         """Return the page of text."""
-        from curvestep.diagnostics.page import page
-
         return page(self)
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def verdict(found: Diagnosis) -> str:
+    """The answer in one sentence."""
+    kinds = len(found.operations)
+    count = sum(op.count for op in found.operations)
+    if found.covered:
+        parts = [op for op in found.operations if op.coverage is Coverage.DECOMPOSED]
+        by = f", {len(parts)} of them by decomposition" if parts else ""
+        return f"Covered: all {kinds} kinds of operation ({count} in all) have a rule{by}."
+    if found.missing:
+        names = ", ".join(op.name for op in found.missing)
+        return f"Not covered: {len(found.missing)} of {kinds} kinds of operation have no rule: {names}."
+    return "Not covered: a rule refuses the setting in which its operation was run."
+
+
+def sample_sentences(samples: Samples) -> str:
+    """The batch in words."""
+    if samples.batch_size is None:
+        return "No batch size found."
+    split = "exact" if samples.exact else "not exact"
+    text = f"{samples.batch_size} samples: {samples.found}."
+    return text if samples.form is None else f"{text} Split over the samples: {split}, by the {samples.form} pass."
+
+
+def parameter_sentences(parameters: Parameters) -> list[str]:
+    """The parameters in words."""
+    text = [f"{parameters.tensors} tensors with {parameters.elements:,} numbers on a path to the loss."]
+    if parameters.frozen:
+        text.append(f"Frozen: {_listed(parameters.frozen)}.")
+    if parameters.unreached:
+        text.append(f"No path to the loss: {_listed(parameters.unreached)}.")
+    return text
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    rest = len(names) - _SHOWN_NAMES
+    return shown if rest <= 0 else f"{shown} and {rest} more"
+
+
+def product_sentence(products: Products) -> str:
+    """The products in words."""
+    text = (
+        f"Matrix products and convolutions: {products.forward} forward, {products.gradient} backward, "
+        f"{products.tangent} to measure"
+    )
+    if products.uncounted:
+        return f"{text}; those inside {_listed([short(name) for name in products.uncounted])} are not counted."
+    return f"{text}." if products.ratio is None else f"{text}; in multiply-adds {products.ratio:.2f} × a plain step."
+
+
+def measurement_sentences(measured: Measurement) -> list[str]:
+    """Time and memory in words."""
+    text = [
+        f"Time: {seconds(measured.measured_seconds)} against {seconds(measured.plain_seconds)} of a plain step, "
+        f"{measured.time_ratio:.2f} × (medians of {measured.repetitions})."
+    ]
+    if measured.memory_ratio is not None and measured.plain_bytes is not None and measured.measured_bytes is not None:
+        text.append(
+            f"Peak memory: {size(measured.measured_bytes)} against {size(measured.plain_bytes)}, "
+            f"{measured.memory_ratio:.2f} ×."
+        )
+    return text
+
+
+def seconds(value: float) -> str:
+    """A time with three digits: 12.3 ms, 1.23 s."""
+    return f"{value:.3g} s" if value >= 1.0 else f"{1000 * value:.3g} ms"
+
+
+def size(count: int) -> str:
+    """A number of bytes with three digits: 12.3 MiB."""
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count / 1024:.3g} KiB"
+
+
+def short(name: str) -> str:
+    """An operation's name without the overload that nearly all have."""
+    return name.removesuffix(".default")
+
+
+def mark(op: Operation) -> str:
+    """What is special about an operation, in few words; empty for most."""
+    return ", ".join(word for word, holds in (("couples samples", op.couples), ("kinks", op.kinks)) if holds)
+
+
+def page(found: Diagnosis) -> str:
+    """The whole page, at most eighty columns wide."""
+    lines = [*_wrapped(verdict(found)), *(_wrapped(found.refusal) if found.refusal and not found.missing else [])]
+    lines += ["", "Operations between the parameters and the loss"]
+    width = max((len(short(op.name)) for op in found.operations), default=0)
+    for op in found.operations:
+        lines.append(f"  {op.count:5d}  {short(op.name):<{width}}  {op.coverage.value:<13}  {mark(op)}".rstrip())
+        if op.path is not None:
+            lines += _wrapped(op.path, "         ")
+        if op.advice:
+            lines += _wrapped(op.advice, "         ")
+    lines += ["", "Batch", *_wrapped(sample_sentences(found.samples), "  ")]
+    lines += [
+        "",
+        "Parameters",
+        *(line for text in parameter_sentences(found.parameters) for line in _wrapped(text, "  ")),
+    ]
+    if found.products is not None:
+        cost = [product_sentence(found.products)]
+        cost += [] if found.measurement is None else measurement_sentences(found.measurement)
+        lines += ["", "Cost of a measured step", *(line for text in cost for line in _wrapped(text, "  "))]
+    if found.suggestions:
+        lines += ["", f"Step size right now, at loss {found.loss:.4g}"]
+        lines += _suggestions(found)
+    if found.notes:
+        lines += ["", "Notes", *(line for text in found.notes for line in _wrapped(text, "  "))]
+    return "\n".join(lines)
+
+
+def _suggestions(found: Diagnosis) -> list[str]:
+    levels = list(dict.fromkeys(each.ell for each in found.suggestions))
+    lines = ["  " + " " * 16 + "".join(f"{f'ℓ = {ell:g}':>14}" for ell in levels)]
+    for name in dict.fromkeys(each.optimizer for each in found.suggestions):
+        row = {each.ell: each for each in found.suggestions if each.optimizer == name}
+        lines.append(f"  {name:<16}" + "".join(f"{row[ell].step_size:>14.4g}" for ell in levels))
+        for text in unusual(found, name):
+            lines += _wrapped(text, "    ")
+    return lines
+
+
+def unusual(found: Diagnosis, optimizer: str) -> list[str]:
+    """Outcomes of an optimizer's suggestions other than a plain step, each once with its levels."""
+    outcomes: dict[str, list[str]] = {}
+    for each in found.suggestions:
+        if each.optimizer == optimizer and each.outcome != Outcome.TAKEN.value:
+            outcomes.setdefault(each.outcome, []).append(f"{each.ell:g}")
+    return [f"ℓ = {' and '.join(levels)}: {text}" for text, levels in outcomes.items()]
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from curvestep._errors import CurvestepError, MissingRuleError, RecordingError
-from curvestep.diagnostics.diagnosis import Coverage, Diagnosis, Operation, Parameters, Samples
+from curvestep.diagnostics.diagnosis import Diagnosis
+from curvestep.diagnostics.findings import Coverage, Operation, Parameters, Samples
 from curvestep.diagnostics.measurement import measure_steps
 from curvestep.diagnostics.operations import list_operations, where_batch_was_found
 from curvestep.diagnostics.products import count_products
 from curvestep.diagnostics.suggestion import suggest_steps
 from curvestep.diagnostics.untouched import untouched
 from curvestep.engine import Curvature, Tape, record
-from curvestep.engine.analysis import analyse
+from curvestep.engine.passes.analysis import analyse
 
 LossFunction = Callable[[Any, Any], Tensor]  # of the model, whose own type the user knows, and the batch
 
@@ -94,17 +95,19 @@ def doctor(model: nn.Module, example_batch: Any, loss_fn: LossFunction, *, measu
             loss = _loss(compute, tape)
             loss.backward()
         _check_gradients(parameters)
-        names = {tape.leaves[id(p)][1]: name for name, p in parameters.items() if id(p) in tape.leaves}
+        names = {
+            tape.recording.leaves[id(p)][1]: name for name, p in parameters.items() if id(p) in tape.recording.leaves
+        }
         try:
             tape.require_backward()
-            plan = analyse(tape, tape.root, names)
-            operations = list_operations(tape, plan, names)
+            plan = analyse(tape.recording, tape.recording.root, names)
+            operations = list_operations(tape.recording, plan, names)
             read = set(names) & {v for node in plan.steps for v in node.inputs}
             moving = {name: p for name, p in parameters.items() if _value(tape, p) in read or p.grad is not None}
             refusal, curvature = _try_pass(tape, list(moving.values()))
             covered = refusal is None and all(op.coverage is not Coverage.MISSING for op in operations)
-            found = where_batch_was_found(tape, plan, names, example_batch)
-            products = count_products(tape, plan, set(names)) if covered else None
+            found = where_batch_was_found(tape.recording, plan, names, example_batch)
+            products = count_products(tape.recording, plan, set(names)) if covered else None
             samples = Samples(
                 batch_size=plan.batch,
                 found=found if plan.batch is not None else None,
@@ -182,7 +185,7 @@ def _loss(compute: Callable[[], Tensor], tape: Tape) -> Tensor:
         raise CurvestepError(
             f"loss_fn must return one number, but it returned a tensor of shape {tuple(loss.shape)}. Take its mean."
         )
-    if tape.log.tasks:
+    if tape.recording.log.tasks:
         raise RecordingError("loss_fn must only compute the loss, but it ran backward. Leave backward to doctor.")
     if not loss.requires_grad:
         raise CurvestepError(
@@ -209,7 +212,7 @@ def _check_gradients(parameters: dict[str, Tensor]) -> None:
 
 
 def _value(tape: Tape, parameter: Tensor) -> Any:
-    entry = tape.leaves.get(id(parameter))
+    entry = tape.recording.leaves.get(id(parameter))
     return None if entry is None else entry[1]
 
 

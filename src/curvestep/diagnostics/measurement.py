@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curvestep.diagnostics.diagnosis import Measurement
+from curvestep.diagnostics.findings import Measurement
 from curvestep.optim import RescaledSGD
 
 REPETITIONS = 5

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from curvestep.diagnostics.diagnosis import Coverage, Operation
-from curvestep.engine.analysis import find_source
-from curvestep.engine.opaque import on_the_way
-from curvestep.engine.rules import decompose
+from curvestep.diagnostics.findings import Coverage, Operation
+from curvestep.engine.data.recording import Recording
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.passes.analysis import Plan, find_source
+from curvestep.engine.recording.opaque import on_the_way
 from curvestep.engine.rules.kinks import has_kinks
 from curvestep.engine.rules.table import AxisSite, Rule
-
-if TYPE_CHECKING:
-    from curvestep.engine.analysis import Plan
-    from curvestep.engine.tape import Node, Tape, Value
 
 _LONGEST_PATH = 6  # operations of a path that are shown from each end
 
 
-def list_operations(tape: Tape, plan: Plan, names: Mapping[Value, str]) -> tuple[Operation, ...]:
+def list_operations(recording: Recording, plan: Plan, names: Mapping[Value, str]) -> tuple[Operation, ...]:
     """Count the operations between the moving leaves and the root.
 
     Args:
-        tape: the recording.
+        recording: what ran.
         plan: its analysis for the moving leaves.
         names: the moving leaves with their parameters' names.
 
@@ -48,7 +45,7 @@ def list_operations(tape: Tape, plan: Plan, names: Mapping[Value, str]) -> tuple
         for name, group in nodes.items()
     ]
     order = list(Coverage)
-    found += _opaque(tape, names)
+    found += _opaque(recording, names)
     return tuple(sorted(found, key=lambda op: (-order.index(op.coverage), -op.count, op.name)))
 
 
@@ -59,8 +56,8 @@ def _coverage(rule: Rule | None) -> Coverage:
 
 
 def is_decomposition(rule: Rule) -> bool:
-    """Whether a rule was made by `curvestep.engine.rules.decompose`: its function was then defined there."""
-    return getattr(rule.propagate, "__module__", "") == decompose.__name__
+    """Whether an operation is expressed by others alone."""
+    return rule.propagate is None
 
 
 def _couples(node: Node, plan: Plan) -> bool:
@@ -70,14 +67,14 @@ def _couples(node: Node, plan: Plan) -> bool:
     return rule.couples(AxisSite(node, plan.axes, plan.batch))
 
 
-def _opaque(tape: Tape, names: Mapping[Value, str]) -> list[Operation]:
+def _opaque(recording: Recording, names: Mapping[Value, str]) -> list[Operation]:
     """The autograd functions on the way to the root."""
-    wanted = on_the_way(tape, tape.root)
+    wanted = on_the_way(recording, recording.root)
     found: dict[str, Operation] = {}
-    for each in tape.opaque:
+    for each in recording.opaque:
         if each.value not in wanted:
             continue
-        entry = None if each.leaf is None else tape.leaves.get(id(each.leaf))
+        entry = None if each.leaf is None else recording.leaves.get(id(each.leaf))
         start = "a parameter" if entry is None else names.get(entry[1], "a tensor")
         count = found[each.name].count + 1 if each.name in found else 1
         path = found[each.name].path if each.name in found else f"{start} → … → {each.name}"
@@ -110,15 +107,15 @@ def _shortened(trail: tuple[str, ...]) -> tuple[str, ...]:
     return (*trail[:_LONGEST_PATH], "…", *trail[-_LONGEST_PATH:])
 
 
-def where_batch_was_found(tape: Tape, plan: Plan, names: Mapping[Value, str], batch: Any) -> str | None:
+def where_batch_was_found(recording: Recording, plan: Plan, names: Mapping[Value, str], batch: Any) -> str | None:
     """Say where the number of samples was read off, None where no data meets a parameter."""
     reached = set(names).union(v for node in plan.steps for v in node.outputs if v is not None)
-    source = find_source(tape.nodes, reached)
+    source = find_source(recording.nodes, reached)
     if source is None:
         return None
     value, node = source
     known = {id(tensor): name for name, tensor in _tensors(batch, "example_batch")}
-    origin = next((known.get(id(tensor)) for tensor, v in tape.leaves.values() if v is value), None)
+    origin = next((known.get(id(tensor)) for tensor, v in recording.leaves.values() if v is value), None)
     if origin is None:
         origin = "a tensor" if value.origin is None else f"the result of {value.origin.name}"
     meets = next((names[v] for v in node.inputs if v in names), None)

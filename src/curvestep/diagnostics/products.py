@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from curvestep.diagnostics.diagnosis import Products
+from curvestep.diagnostics.findings import Products
 from curvestep.diagnostics.operations import is_decomposition
+from curvestep.engine.data.recording import Products as Wanted
+from curvestep.engine.data.recording import Recording
+from curvestep.engine.data.rule import Kind
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.rules.bilinear import worth_it
-from curvestep.engine.rules.table import Kind
-from curvestep.engine.rules.table import Products as Wanted
-
-if TYPE_CHECKING:
-    from curvestep.engine.analysis import Plan
-    from curvestep.engine.tape import Node, Tape, Value
 
 aten = torch.ops.aten
 
@@ -41,7 +40,7 @@ _ATTENTION = (
 )
 
 
-def count_products(tape: Tape, plan: Plan, moving: set[Value], share: float = 1.0) -> Products:
+def count_products(recording: Recording, plan: Plan, moving: set[Value], share: float = 1.0) -> Products:
     """Count what each pass multiplies.
 
     A product y = A·B costs one in the forward, one more in the backward for each factor that requires a gradient, and
@@ -49,7 +48,7 @@ def count_products(tape: Tape, plan: Plan, moving: set[Value], share: float = 1.
     second-order terms are carried on instead of being paired with a cotangent.
 
     Args:
-        tape: the recording.
+        recording: what ran.
         plan: its analysis for the moving leaves.
         moving: the moving leaves.
         share: of the samples, for a pass that is cut to them: what is quicker depends on the size. The multiply-adds
@@ -68,7 +67,7 @@ def count_products(tape: Tape, plan: Plan, moving: set[Value], share: float = 1.
     first, second = set(moving), set[Any]()
     splits = plan.batch is not None and plan.separable
     on_path = set(plan.steps)
-    for node in tape.nodes:
+    for node in recording.nodes:
         factors = _FACTORS.get(node.op)
         attention = node.name in _ATTENTION
         if node in on_path:
@@ -80,7 +79,7 @@ def count_products(tape: Tape, plan: Plan, moving: set[Value], share: float = 1.
             a, b = (node.args[i] for i in factors)
             moves = (a in first, b in first) if node in on_path else (False, False)
             tangent = sum(moves) + all(moves) + (a in carried) + (b in carried)
-            if all(moves) and _is_polarised(tape, node, a, b, share):
+            if all(moves) and _is_polarised(recording, node, a, b, share):
                 tangent -= 1
             count(_multiply_adds(node, a, b), 1, (a.needs_grad + b.needs_grad) if node.live else 0, tangent)
         elif attention:
@@ -114,21 +113,22 @@ def _step(
     return carried
 
 
-def _is_polarised(tape: Tape, node: Node, a: Value, b: Value, share: float) -> bool:
+def _is_polarised(recording: Recording, node: Node, a: Value, b: Value, share: float) -> bool:
     """Whether the rule takes two products where both factors move."""
     value = node.outputs[0]
-    if node.op not in _POLARISED or tape.products is Wanted.NAIVE or value is None:
+    if node.op not in _POLARISED or recording.products is Wanted.NAIVE or value is None:
         return False
     if node.op is aten.addmm.default and (node.kwargs.get("beta", 1), node.kwargs.get("alpha", 1)) != (1, 1):
         return False
     if a.dtype not in (torch.float32, torch.float64) or not a.dtype == b.dtype == value.dtype:
         return False
     data = value.data
-    at_hand = tape.replays or (data is not None and (value.version < 0 or data._version == value.version))
-    if not at_hand or tape.products is Wanted.POLARISED:
+    at_hand = recording.replays or (data is not None and (value.version < 0 or data._version == value.version))
+    if not at_hand or recording.products is Wanted.POLARISED:
         return at_hand
     rows, *rest = value.shape
-    device = tape.loss.device.type
+    assert recording.root.data is not None
+    device = recording.root.data.device.type
     return worth_it(int(share * math.prod(a.shape)), b.shape, (int(share * rows), *rest), device)
 
 

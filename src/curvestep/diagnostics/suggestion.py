@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from curvestep.diagnostics.diagnosis import Suggestion
+from curvestep.diagnostics.findings import Suggestion
 from curvestep.optim import RescaledAdam, RescaledRMSprop, RescaledSGD
 
 LEVELS = (0.5, 1.0)

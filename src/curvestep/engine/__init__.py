@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from curvestep.engine.curvature import Curvature as Curvature
-from curvestep.engine.curvature import Order as Order
-from curvestep.engine.curvature import Precision as Precision
+from curvestep.engine.data.curvature import Curvature as Curvature
+from curvestep.engine.data.curvature import Order as Order
+from curvestep.engine.data.curvature import Precision as Precision
 from curvestep.engine.record import Memory as Memory
 from curvestep.engine.record import record as record
-from curvestep.engine.registry import register_rule as register_rule
+from curvestep.engine.recording.registry import register_rule as register_rule
 from curvestep.engine.tape import Tape as Tape

@@ -1,126 +1,19 @@
-"""The tape: what one recorded forward did, as plain data, and the passes that may be run over it."""
+"""The tape: the questions that a user may ask of one recorded forward."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, final, get_args
+from typing import final, get_args
 
-import torch
 from torch import Tensor
 
-from curvestep._errors import RecordingError
-from curvestep.engine.curvature import Curvature, Form, Order, Precision
-from curvestep.engine.geometry import Geometry, regather
-from curvestep.engine.opaque import Opaque, refuse_opaque
-from curvestep.engine.rules.table import Products, Rule
-
-
-class BackwardLog:
-    """What autograd told the tape during backward: which passes ran, which tensor was the root, what was kept."""
-
-    __slots__ = ("held", "root", "share", "slots", "tasks")
-
-    def __init__(self, share: float | None = None) -> None:
-        self.tasks: list[int] = []
-        self.root: Slot | None = None
-        self.share = share  # cotangents to keep, as a share of the bytes that the tape holds; None: all
-        self.held = 0  # bytes of forward values that the tape holds
-        self.slots: list[Slot] = []
-
-    def begin(self, root: Slot) -> None:
-        """Backward starts at `root`: choose the cut, now that the sizes of the forward are known.
-
-        Cotangents are kept from the loss down to the first operation whose cotangent no longer fits; below the cut
-        the sweep carries second-order terms up instead, for one product a layer more.
-        """
-        self.root = root
-        if self.share is None:
-            return
-        room = self.share * self.held
-        for slot in reversed(self.slots):
-            if slot.scalar:
-                continue
-            room -= slot.nbytes
-            slot.kept = room >= 0
-
-
-class Slot:
-    """Where a tensor hook leaves the cotangent of one value.
-
-    The hook closes over the slot alone, never over the value or the tape: a hook that reaches its own tensor is a
-    reference cycle through autograd's graph, which the garbage collector frees late.
-    """
-
-    __slots__ = ("cotangent", "geometry", "kept", "log", "nbytes", "scalar")
-
-    def __init__(self, log: BackwardLog, tensor: Tensor, geometry: tuple[Geometry, Geometry] | None = None) -> None:
-        self.cotangent: Tensor | None = None
-        self.log = log
-        self.geometry = geometry  # (of the base that carries the hook, of the view that was written)
-        self.nbytes = tensor.numel() * tensor.element_size()
-        self.scalar = tensor.numel() == 1
-        self.kept = True
-        log.slots.append(self)
-
-    def __call__(self, grad: Tensor | None) -> None:
-        """Take the cotangent that autograd hands to the hook."""
-        if grad is None or torch.is_grad_enabled():
-            # undefined: this output does not matter to the root; enabled: a gradient inside the forward is being
-            # recorded (create_graph=True), and its cotangents are not those of the loss
-            return
-        log = self.log
-        task = torch._C._current_graph_task_id()
-        if task not in log.tasks:
-            log.tasks.append(task)
-            if len(log.tasks) == 1:
-                log.begin(self)
-        if not self.kept:
-            return
-        if self.geometry is not None:
-            grad = regather(grad, *self.geometry)
-        self.cotangent = grad
-
-
-class Value:
-    """One version of one tensor: an in-place write makes a new value."""
-
-    __slots__ = ("__weakref__", "data", "dtype", "epoch", "index", "needs_grad", "origin", "shape", "slot", "version")
-
-    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, origin: Node | None, index: int) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self.origin = origin  # None: came from outside the recording
-        self.index = index  # which output of its origin
-        self.needs_grad = False
-        self.data: Tensor | None = None  # held only where a rule asks for it
-        self.version = -1
-        self.epoch = 0  # how many in-place writes to its storage it has seen
-        self.slot: Slot | None = None
-
-    @property
-    def cotangent(self) -> Tensor | None:
-        """∂J/∂value, or None where backward did not reach it."""
-        return None if self.slot is None else self.slot.cotangent
-
-
-@dataclass(slots=True, eq=False)
-class Node:
-    """One operation of the forward, in the order in which it ran."""
-
-    op: Any  # torch._ops.OpOverload, or a pseudo operation of the tape
-    rule: Rule | None
-    args: tuple[Any, ...]  # tensors replaced by values
-    kwargs: dict[str, Any]
-    inputs: tuple[Value, ...]  # every value among args and kwargs, in order
-    outputs: tuple[Value | None, ...]
-    live: bool  # some input requires a gradient
-    mutates: bool
-
-    @property
-    def name(self) -> str:
-        """The operation's name, as `aten.addmm.default`."""
-        return str(self.op)
+from curvestep.engine.data.curvature import Curvature, Form, Order, Precision
+from curvestep.engine.data.recording import Recording
+from curvestep.engine.data.value import Node
+from curvestep.engine.passes import along
+from curvestep.engine.passes.analysis import Plan, analyse
+from curvestep.engine.passes.sweep import check_direction, curvature_sweep
+from curvestep.engine.recording.opaque import refuse_opaque
 
 
 @final
@@ -130,84 +23,27 @@ class Tape:
     Made by `curvestep.record()`; every method needs the backward to have run once.
     """
 
-    def __init__(
-        self, batch_size: int | None = None, share: float | None = None, products: Products = Products.AUTO
-    ) -> None:
-        self.products = products
-        self.replays = False  # values between the leaves and the loss are not held but computed again by a pass
-        self.nodes: list[Node] = []
-        self.log = BackwardLog(share)
-        self.leaves: dict[int, tuple[Tensor, Value]] = {}
-        self.foreign: list[str] = []
-        self.opaque: list[Opaque] = []
-        self.stated_batch_size = batch_size
-        self.recording = True
-        self._released = False
+    def __init__(self, recording: Recording | None = None) -> None:
+        self.recording = Recording() if recording is None else recording
         self._visible = False
-        self._plan: Any = None
+        self._plan: Plan | None = None
 
     # -- what the recording says ------------------------------------------------------------------------------
 
     @property
     def backwards(self) -> int:
         """How many backward passes the recording has seen."""
-        return len(self.log.tasks)
-
-    def require_backward(self) -> None:
-        """Refuse, in a sentence, unless backward ran exactly once within the recording."""
-        if self._released:
-            raise RecordingError(
-                "A tape that still holds its recording was needed, but this one was released. "
-                "Run the forward and loss.backward() again inside a new recording."
-            )
-        passes = len(self.log.tasks)
-        if passes == 0:
-            raise RecordingError(
-                "One backward pass inside the recording was needed, but none ran (or it ran with create_graph=True, or "
-                "the loss does not depend on a parameter). Call loss.backward() inside `with record():`, after the "
-                "forward."
-            )
-        if passes > 1:
-            raise RecordingError(
-                f"One backward pass inside the recording was needed, but {passes} ran. "
-                "Add the losses and call backward() once, or give each forward and backward a recording of its own: an "
-                "optimizer's step() takes all recordings since the last step together."
-            )
-        if self.foreign:
-            raise RecordingError(
-                "The whole forward was needed inside the recording, but a tensor that already carried a gradient graph "
-                f"came in from outside, at {self.foreign[0]}. Move the forward pass inside `with record():`."
-            )
-
-    def require_visible(self) -> None:
-        """Refuse a loss that depends on what the recording cannot see into; `require_backward` first."""
-        root = self.root
-        if not self._visible:
-            refuse_opaque(self, root)
-            self._visible = True
+        return len(self.recording.log.tasks)
 
     @property
-    def root(self) -> Value:
-        """The scalar on which backward was called."""
-        self.require_backward()
-        for node in reversed(self.nodes):
-            for value in node.outputs:
-                if value is not None and value.slot is not None and value.slot is self.log.root:
-                    if not value.slot.scalar:
-                        raise RecordingError(
-                            f"backward() on a scalar was needed, but it ran on a tensor of shape {value.shape}. "
-                            "Reduce the loss to one number (mean or sum) inside `with record():`."
-                        )
-                    return value
-        raise RecordingError(
-            "The scalar on which backward was called was needed, but no operation inside the recording made it. "
-            "Compute the loss inside `with record():`."
-        )
+    def nodes(self) -> list[Node]:
+        """The operations of the forward, in the order in which they ran."""
+        return self.recording.nodes
 
     @property
     def loss(self) -> Tensor:
         """The value of the scalar on which backward was called: shape (), detached."""
-        root = self.root
+        root = self.recording.root
         assert root.data is not None
         return root.data.detach().reshape(())
 
@@ -216,18 +52,23 @@ class Tape:
         """How many samples the recording saw, or None where no sample axis was found."""
         return self.plan.batch
 
-    def computed_from(self, moving: set[Value]) -> set[Value]:
-        """The leaves from which a pass computes everything that it needs: those that move, or all in a replay."""
-        return {v for _, v in self.leaves.values() if v.needs_grad} if self.replays else moving
-
     @property
-    def plan(self) -> Any:
+    def plan(self) -> Plan:
         """What analysis found on the tape: made once, on first use."""
         if self._plan is None:
-            from curvestep.engine.analysis import analyse
-
-            self._plan = analyse(self, self.root)
+            self._plan = analyse(self.recording, self.recording.root)
         return self._plan
+
+    def require_backward(self) -> None:
+        """Refuse, in a sentence, unless backward ran exactly once within the recording."""
+        self.recording.require_backward()
+
+    def _require_visible(self) -> None:
+        """Refuse a loss that depends on what the recording cannot see into."""
+        root = self.recording.root
+        if not self._visible:
+            refuse_opaque(self.recording, root)
+            self._visible = True
 
     # -- passes -----------------------------------------------------------------------------------------------
 
@@ -324,8 +165,6 @@ class Tape:
             that the split stays exact under batch normalisation, where Algorithm 2 alone splits only the sum.
             `samples` is not in the source, which measures all of them.
         """
-        from curvestep.engine.sweep import curvature_sweep
-
         if form not in get_args(Form):
             raise ValueError(f"form must be one of {', '.join(get_args(Form))}, but form={form!r} was given.")
         if kind not in get_args(Order):
@@ -336,9 +175,16 @@ class Tape:
             )
         if samples is not None:
             _check_samples(samples)
-        self.require_visible()
+        self._require_visible()
         return curvature_sweep(
-            self, params, direction, per_sample=per_sample, form=form, samples=samples, kind=kind, precision=precision
+            self.recording,
+            params,
+            direction,
+            per_sample=per_sample,
+            form=form,
+            samples=samples,
+            kind=kind,
+            precision=precision,
         )
 
     def loss_along(self, params: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]) -> Tensor:
@@ -378,12 +224,9 @@ class Tape:
             >>> tape.loss_along([theta], [torch.ones(1)], [0.0, -3.0]).tolist()
             [9.0, 0.0]
         """
-        from curvestep.engine.replay import loss_along
-        from curvestep.engine.sweep import check_direction
-
-        self.require_visible()
+        self._require_visible()
         check_direction(params, direction)
-        return loss_along(self, params, direction, steps)
+        return along.loss_along(self.recording, self.plan, params, direction, steps)
 
     def gradient_along(self, params: Sequence[Tensor], direction: Sequence[Tensor], t: float) -> list[Tensor]:
         """The gradient of the recorded loss at a point of a line, on the same batch with the same random numbers.
@@ -422,12 +265,9 @@ class Tape:
             >>> tape.gradient_along([theta], [torch.ones(2)], -1.0)[0].tolist()  # 3 (θ − 1)²
             [0.0, 3.0]
         """
-        from curvestep.engine.replay import gradient_along
-        from curvestep.engine.sweep import check_direction
-
-        self.require_visible()
+        self._require_visible()
         check_direction(params, direction)
-        return gradient_along(self, params, direction, t)
+        return along.gradient_along(self.recording, self.plan, params, direction, t)
 
     def hvp(self, params: Sequence[Tensor], direction: Sequence[Tensor]) -> list[Tensor]:
         """The product of the Hessian of the recorded loss with a direction.
@@ -469,33 +309,21 @@ class Tape:
         Deviations: autograd runs the backward, over formulas that it differentiates once; no fused operation is
             differentiated twice, which is where its second derivatives are missing or wrong.
         """
-        from curvestep.engine.replay import hessian_vector_product
-        from curvestep.engine.sweep import check_direction
-
-        self.require_visible()
+        self._require_visible()
         check_direction(params, direction)
-        return hessian_vector_product(self, params, direction)
+        return along.hessian_vector_product(self.recording, self.plan, params, direction)
 
     # -- life -------------------------------------------------------------------------------------------------
 
     def release(self) -> None:
         """Drop every tensor that the tape holds; further passes are refused."""
-        self._released = True
-        for node in self.nodes:
-            for value in node.outputs:
-                if value is not None:
-                    value.data = value.slot = None
-        self.nodes.clear()
-        self.leaves.clear()
-        self.opaque.clear()
-        self.log.root = None
-        self.log.slots.clear()
+        self.recording.release()
         self._plan = None
 
     @property
     def released(self) -> bool:
         """Whether `release` was called."""
-        return self._released
+        return self.recording.released
 
 
 def _check_samples(samples: float) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from curvestep.engine import Curvature, Tape, record
-from curvestep.engine.curvature import Form
+from curvestep.engine.data.curvature import Form
 from curvestep.testing.report import Comparison, RuleReport
 from curvestep.testing.truths import Problem, Truth, central_differences, double_backward
 

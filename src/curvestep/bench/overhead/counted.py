@@ -9,7 +9,7 @@ from typing import Literal, final
 import curvestep
 from curvestep.bench.overhead.subjects import Subject
 from curvestep.diagnostics.products import count_products
-from curvestep.engine.subsample import find_cut
+from curvestep.engine.passes.cut.find import find_cut
 
 Pass = Literal["auto", "naive", "polarised", "quarter", "again", "quarter again"]
 
@@ -55,8 +55,8 @@ def count(subject: Subject) -> Counted:
             p.grad = None
         with curvestep.record(products=products, memory=memory) as tape:
             subject.loss().backward()
-        moving = {tape.leaves[id(p)][1] for p in subject.parameters if id(p) in tape.leaves}
-        found = count_products(tape, tape.plan, moving)
+        moving = {tape.recording.leaves[id(p)][1] for p in subject.parameters if id(p) in tape.recording.leaves}
+        found = count_products(tape.recording, tape.plan, moving)
         work = found.forward_multiply_adds + found.gradient_multiply_adds
         if found.uncounted or not work:
             tape.release()
@@ -66,8 +66,8 @@ def count(subject: Subject) -> Counted:
         tangents[whole] = (found.tangent_multiply_adds + again) / work
         if part:
             # Where samples mix the tape is not cut: the whole batch is measured.
-            share = 1.0 if find_cut(tape, tape.root, moving, "exact").reason else 0.25
-            less = count_products(tape, tape.plan, moving, share)
+            share = 1.0 if find_cut(tape.recording, tape.recording.root, moving, "exact").reason else 0.25
+            less = count_products(tape.recording, tape.plan, moving, share)
             tangents[part] = share * (less.tangent_multiply_adds + again) / work
         tape.release()
     for p in subject.parameters:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 import curvestep
 from curvestep.bench.overhead.prepared import Measured, Prepared
 from curvestep.bench.overhead.subjects import Subject
-from curvestep.engine.rules.table import Products
+from curvestep.engine.data.recording import Products
 from curvestep.optim._commit import RULE_STATE
 from curvestep.optim._options import EVERY
 from curvestep.steprules.lazy import LAZY_COUNT, LAZY_LAST
@@ -121,7 +121,7 @@ def rescaled(subject: Subject, products: ProductsName = "auto", memory: Memory =
     def step() -> None:
         optimizer.zero_grad()
         with optimizer.record(memory=memory) as tape:
-            tape.products = _PRODUCTS[products]
+            tape.recording.products = _PRODUCTS[products]
             subject.loss().backward()
         optimizer.step()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
-from curvestep.engine.geometry import Geometry, put
+from curvestep.engine.data.geometry import Geometry, put
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 
 @final

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.decompose import decomposed, tensor_positions
 from curvestep.engine.rules.forms import jointly_linear, recorded
 from curvestep.engine.rules.linear import product_jet
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, elementwise_axis, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation
 from curvestep.engine.rules.decompose import decomposed
 from curvestep.engine.rules.forms import jointly_linear
 from curvestep.engine.rules.shape import linear_in_first
@@ -24,7 +25,6 @@ from curvestep.engine.rules.table import (
     register,
     same_axis,
 )
-from curvestep.engine.samples import Annotation
 
 aten = torch.ops.aten
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.bilinear import Bilinear, bilinear_jet
 from curvestep.engine.rules.linear import both_live, with_bias
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.value import Value
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 
@@ -22,7 +23,7 @@ LogJet = tuple[Tensor, "Tensor | None", "Tensor | None"]
 
 
 def _lengths(arg: Any, site: Site, device: torch.device) -> Tensor:
-    if hasattr(arg, "needs_grad"):
+    if isinstance(arg, Value):
         return site.data(arg).to(device)
     return torch.tensor(list(arg), device=device)
 

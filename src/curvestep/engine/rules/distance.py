@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.complex import modulus_jet
 from curvestep.engine.rules.decompose import decomposed
 from curvestep.engine.rules.reduce import dims_of, reduced_axis
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import MissingRuleError
+from curvestep.engine.data.samples import Marker
 from curvestep.engine.rules.decompose import decomposed
 from curvestep.engine.rules.linalg import matmul, matrices_axis
 from curvestep.engine.rules.table import Jet, Kind, Rule, Site, add, mul, register
-from curvestep.engine.samples import Marker
 
 aten = torch.ops.aten
 

@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.value import Value
 from curvestep.engine.rules.decompose import fetched
 from curvestep.engine.rules.table import AxisRule, AxisSite, Jet, Kind, Rule, Site, add, mul, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 
 def recorded(site: Site) -> tuple[list[Any], dict[str, Any]]:
     """The arguments as recorded; a moving tensor that the tape did not keep stays a value."""
 
     def take(arg: Any) -> Any:
-        if hasattr(arg, "needs_grad"):
+        if isinstance(arg, Value):
             return site.data(arg) if site.has(arg) else arg
         return [take(a) for a in arg] if isinstance(arg, list) else arg
 
@@ -43,7 +44,7 @@ def jointly_linear(
 
         def through(tangent: Callable[[Any], Tensor | None]) -> list[Any]:
             put = list(args)
-            held = {i: tangent(site.arg(i)) for i in moving if hasattr(site.arg(i), "needs_grad")}
+            held = {i: tangent(site.arg(i)) for i in moving if isinstance(site.arg(i), Value)}
             like = next((t for t in held.values() if t is not None), None)
             if like is None:
                 return [None] * count
@@ -72,7 +73,7 @@ def multilinear(
 
     def jet(site: Site) -> Jet:
         args, options = recorded(site)
-        present = [i for i in factors if hasattr(site.arg(i), "needs_grad")]
+        present = [i for i in factors if isinstance(site.arg(i), Value)]
 
         def with_(tangents: dict[int, Tensor | None]) -> Tensor | None:
             if any(t is None for t in tangents.values()):
@@ -126,7 +127,7 @@ def joined_axis(*positions: int) -> Callable[[AxisSite], Annotation]:
     """Arguments that meet element by element: one axis, or shared ones beside it; anything else is lost."""
 
     def axis(site: AxisSite) -> Annotation:
-        known = [site.at(i) for i in positions if hasattr(site.arg(i), "needs_grad")]
+        known = [site.at(i) for i in positions if isinstance(site.arg(i), Value)]
         named = [k for k in known if isinstance(k, SampleAxis)]
         if not named:
             return next((m for m in (Marker.LOST, Marker.POOLED, Marker.SUMMED) if m in known), Marker.SHARED)

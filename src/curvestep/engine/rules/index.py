@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.value import Value
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
-
-if TYPE_CHECKING:
-    from curvestep.engine.tape import Value
 
 aten = torch.ops.aten
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules import complex as complex
 from curvestep.engine.rules import scatter as scatter
 from curvestep.engine.rules import shape as shape
 from curvestep.engine.rules.shape import linear_in_first
 from curvestep.engine.rules.table import RULES, AxisSite, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 

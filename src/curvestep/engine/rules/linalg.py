@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.decompose import decomposed
 from curvestep.engine.rules.forms import joined_axis
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 

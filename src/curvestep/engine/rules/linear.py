@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.value import Value
 from curvestep.engine.rules.bilinear import Bilinear, Tangents, bilinear_jet, worth_it
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, accumulate, mul, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
-
-if TYPE_CHECKING:
-    from curvestep.engine.tape import Value
 
 aten = torch.ops.aten
 

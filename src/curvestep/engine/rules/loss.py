@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, Spread, add, mul, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
 
 aten = torch.ops.aten
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.loss import MEAN, NONE, of_input
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, Spread, add, mul, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, accumulate, add, mul, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 

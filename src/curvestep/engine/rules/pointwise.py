@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
+from curvestep.engine.data.value import Value
 from curvestep.engine.rules.table import (
     AxisSite,
     Jet,
@@ -24,7 +26,6 @@ from curvestep.engine.rules.table import (
     register,
     twice,
 )
-from curvestep.engine.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
 
 aten = torch.ops.aten
 
@@ -335,7 +336,7 @@ def _rsub_jet(s: Site) -> Jet:
 def operand(site: Site, index: int) -> Tensor | float:
     """A factor that may be a tensor or a number."""
     arg = site.arg(index)
-    return site.x(index) if hasattr(arg, "needs_grad") else arg
+    return site.x(index) if isinstance(arg, Value) else arg
 
 
 def _mul_jet(s: Site) -> Jet:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import MissingRuleError
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.decompose import decomposed
 from curvestep.engine.rules.forms import leading_axis
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register
 from curvestep.engine.rules.table import Spread as Spread
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.decompose import decomposed
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register, twice
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 

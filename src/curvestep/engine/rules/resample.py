@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curvestep.engine.rules.decompose import carried, tensor_positions
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.value import Value
+from curvestep.engine.rules.decompose import tensor_positions
 from curvestep.engine.rules.forms import jointly_linear, kept_unless, leading_axis, recorded
 from curvestep.engine.rules.linear import product_jet
 from curvestep.engine.rules.pool import max_pool
 from curvestep.engine.rules.shape import linear_in_first
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register, same_axis
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 
@@ -77,7 +78,7 @@ def _bag(s: Site) -> list[Jet]:
 
 def _bag_axis(s: AxisSite) -> list[Annotation]:
     """One bag a sample, where there are as many bags as samples."""
-    sampled = any(isinstance(s.at(i), SampleAxis) for i in (1, 2, 6) if hasattr(s.arg(i), "needs_grad"))
+    sampled = any(isinstance(s.at(i), SampleAxis) for i in (1, 2, 6) if isinstance(s.arg(i), Value))
     one = sampled and s.at(0) is Marker.SHARED and s.out_shape()[:1] == (s.batch,)
     known: Annotation = SampleAxis(0) if one else Marker.LOST
     if not sampled:
@@ -176,19 +177,16 @@ def _sampled(image: Tensor, grid: Tensor, mode: int, padding: int, aligned: bool
 def _moving_grid(op: Any) -> None:
     """Linear in the image while the grid stands still; by decomposition once it moves."""
 
-    def jet(s: Site) -> Any:
+    def jet(s: Site) -> Jet | None:
         if s.d(1) is not None or s.dd(1) is not None:
-            return carried(s, _sampled)
+            return None
 
         def through(t: Tensor | None) -> Tensor | None:
             return None if t is None else op(t, s.x(1), *s.node.args[2:])
 
         return through(s.d(0)), through(s.dd(0))
 
-    def again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
-        return _sampled(*args) if watched else op(*args)
-
-    register(op, Rule(Kind.NONLINEAR, jet, leading_axis, keep_inputs=tensor_positions(op), rerun=again))
+    register(op, Rule(Kind.NONLINEAR, jet, leading_axis, keep_inputs=tensor_positions(op), formula=_sampled))
 
 
 _moving_grid(aten.grid_sampler_2d.default)

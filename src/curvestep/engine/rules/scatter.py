@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import MissingRuleError
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.decompose import decomposed
 from curvestep.engine.rules.forms import joined_axis, jointly_linear, kept_unless
 from curvestep.engine.rules.shape import linear_in_first
 from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 aten = torch.ops.aten
 

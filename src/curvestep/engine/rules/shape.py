@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register, same_axis
-from curvestep.engine.samples import (
+from curvestep.engine.data.samples import (
     Annotation,
     Marker,
     SampleAxis,
     through_permute,
     through_view,
 )
+from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register, same_axis
 
 aten = torch.ops.aten
 

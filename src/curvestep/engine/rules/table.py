@@ -11,37 +11,19 @@ of y; carried forward it is the Taylor pass. Zero tangents are `None`, so a rule
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from curvestep._errors import RecordingError
-from curvestep.engine.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
-
-if TYPE_CHECKING:
-    from curvestep.engine.tape import Node, Value
-
-
-class Kind(enum.Enum):
-    """How an operation depends on its differentiable inputs."""
-
-    LINEAR = "linear in all of them together"
-    MULTILINEAR = "linear in each factor on its own"
-    NONLINEAR = "anything else"
-    CONSTANT = "piecewise constant: the derivative is zero wherever it exists"
-
-
-@final
-class Products(enum.Enum):
-    """How many products a bilinear operation takes in a pass over the tape."""
-
-    AUTO = "two where they cost less than three and the dtype has the digits for it, else three"
-    NAIVE = "three: each term is a product of its own"
-    POLARISED = "two, wherever the value of the operation is at hand"
+from curvestep.engine.data.recording import Products as Products
+from curvestep.engine.data.rule import Kind as Kind
+from curvestep.engine.data.rule import Rule as Rule
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
+from curvestep.engine.data.value import Node, Value
 
 
 @final
@@ -59,29 +41,6 @@ class Spread:
 Jet = tuple["Tensor | None", "Tensor | Spread | None"]
 Propagate = Callable[["Site"], "Jet | Sequence[Jet]"]
 AxisRule = Callable[["AxisSite"], "Annotation | Sequence[Annotation]"]
-Rerun = Callable[["Site", tuple[Any, ...], bool], Any]  # site, present arguments, whether autograd watches → outputs
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How one operation differentiates: its jets, the sample axis of its outputs, and what it needs kept."""
-
-    kind: Kind
-    propagate: Propagate
-    axis: AxisRule
-    factors: tuple[int, ...] = ()  # arguments that count as factors of a MULTILINEAR operation
-    keep_inputs: tuple[int, ...] = ()  # arguments whose values a NONLINEAR rule reads
-    keep_outputs: tuple[int, ...] = ()  # outputs whose values a rule reads
-    couples: Callable[[AxisSite], bool] | None = None  # whether one sample's output depends on other samples
-    rerun: Rerun | None = None  # how a replay runs it, where calling the operation again would not do
-    may_read: Callable[[Sequence[Any], Value], bool] | None = None  # arguments, output → whether a rule may want it
-
-    def curved(self, live: Sequence[bool]) -> bool:
-        """Whether the operation has a second derivative, given which arguments carry gradients."""
-        if self.kind is Kind.NONLINEAR:
-            return True
-        return self.kind is Kind.MULTILINEAR and sum(live[i] for i in self.factors if i < len(live)) > 1
 
 
 @final
@@ -178,7 +137,7 @@ class Site:
     def live(self, index: int) -> bool:
         """Whether argument `index` is a tensor that carries a gradient."""
         value = self.arg(index)
-        return hasattr(value, "needs_grad") and value.needs_grad
+        return isinstance(value, Value) and value.needs_grad
 
     def d(self, index: int) -> Tensor | None:
         """The first tangent of tensor argument `index`, None for zero."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import torch
 
 from curvestep._errors import SampleAxisError
+from curvestep.engine.data.recording import Recording
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.table import AxisSite, elementwise_axis
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
-
-if TYPE_CHECKING:
-    from curvestep.engine.tape import Node, Tape, Value
 
 aten = torch.ops.aten
 
@@ -46,20 +45,20 @@ class Plan:
     bends: tuple[bool, ...]
 
 
-def analyse(tape: Tape, root: Value, moving: Iterable[Value] | None = None) -> Plan:
+def analyse(recording: Recording, root: Value, moving: Iterable[Value] | None = None) -> Plan:
     """Plan the sweep from the `moving` leaves (default: every leaf that requires a gradient) to the root."""
-    start = {v for _, v in tape.leaves.values() if v.needs_grad} if moving is None else set(moving)
-    reached = _forward(tape.nodes, start)
-    steps = _backward(tape.nodes, reached, root)
+    start = {v for _, v in recording.leaves.values() if v.needs_grad} if moving is None else set(moving)
+    reached = _forward(recording.nodes, start)
+    steps = _backward(recording.nodes, reached, root)
     last_use = {value: i for i, node in enumerate(steps) for value in node.inputs}
     everywhere = (True,) * len(steps)
-    stated = tape.stated_batch_size
-    batch = stated or find_batch(tape.nodes, reached)
+    stated = recording.stated_batch_size
+    batch = stated or find_batch(recording.nodes, reached)
     if batch is None:
         return Plan(steps, last_use, None, {}, frozenset(), separable=False, apart=False, bends=everywhere)
-    axes = annotate(tape, reached, batch)
+    axes = annotate(recording, reached, batch)
     if stated is not None and stated > 1:
-        _require_samples(tape, reached, steps, axes, stated)
+        _require_samples(recording, reached, steps, axes, stated)
     clean = _clean(steps, root, axes, batch)
     curved = [node for node in steps if _curved(node)]
     separable = _separable(steps, curved, root, axes, clean)
@@ -185,12 +184,12 @@ def find_source(nodes: Sequence[Node], reached: set[Value]) -> tuple[Value, Node
 
 
 def _require_samples(
-    tape: Tape, reached: set[Value], steps: Sequence[Node], axes: dict[Value, Annotation], stated: int
+    recording: Recording, reached: set[Value], steps: Sequence[Node], axes: dict[Value, Annotation], stated: int
 ) -> None:
     """Refuse a stated number of samples that no tensor between the parameters and the loss has."""
     if any(isinstance(axes.get(v), SampleAxis) for node in steps for v in node.inputs):
         return
-    found = find_source(tape.nodes, reached)
+    found = find_source(recording.nodes, reached)
     seen = (
         "no data meets a parameter" if found is None else f"the data that meets a parameter has shape {found[0].shape}"
     )
@@ -209,22 +208,22 @@ def _is_weight(value: Value) -> bool:
     return isinstance(value.data, torch.nn.Parameter)
 
 
-def annotate(tape: Tape, reached: set[Value], batch: int) -> dict[Value, Annotation]:
+def annotate(recording: Recording, reached: set[Value], batch: int) -> dict[Value, Annotation]:
     """Give every value its annotation, following the operations in order."""
     axes: dict[Value, Annotation] = {}
     # Samples come first, unless their number was stated and the data that meets a parameter says otherwise. A mask of
     # truth values says nothing: it is often shared.
-    source = find_source(tape.nodes, reached)
-    found = None if tape.stated_batch_size is None else source
+    source = find_source(recording.nodes, reached)
+    found = None if recording.stated_batch_size is None else source
     # A table of positions may happen to have as many rows as there are samples; it counts as data only where nothing
     # else does. What is taken for shared is carried until it meets the samples, which is right either way.
     tables = source is not None and _is_data(source[0])
     anywhere = found is not None and batch not in (1, found[0].shape[0]) and found[0].dtype != torch.bool
-    for _, value in tape.leaves.values():
+    for _, value in recording.leaves.values():
         sizes = value.shape if anywhere and value.dtype != torch.bool else value.shape[:1]
         data = value not in reached and batch in sizes and not _is_weight(value)
         axes[value] = SampleAxis(sizes.index(batch)) if data else Marker.SHARED
-    for node in tape.nodes:
+    for node in recording.nodes:
         found = [Marker.SHARED] * len(node.outputs) if tables and node.op in _TABLES else _outputs_of(node, axes, batch)
         for value, annotation in zip(node.outputs, found, strict=True):
             if value is None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import torch
 from torch import Tensor
 
-from curvestep.engine.curvature import Curvature, Form
-from curvestep.engine.samples import Marker, SampleAxis, paired_rows
-
-if TYPE_CHECKING:
-    from curvestep.engine.analysis import Plan
-    from curvestep.engine.tape import Node, Value
+from curvestep.engine.data.curvature import Curvature, Form
+from curvestep.engine.data.samples import Marker, SampleAxis, paired_rows
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.passes.analysis import Plan
 
 
 @final

@@ -7,17 +7,15 @@ function on the path to the loss is refused by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
 from curvestep._errors import MissingRuleError, RecordingError
-
-if TYPE_CHECKING:
-    from curvestep.engine.tape import Tape, Value
+from curvestep.engine.data.recording import Opaque, Recording
+from curvestep.engine.data.value import Value
 
 _REENTRANT = "CheckpointFunction"
 # They hand their inputs on unchanged, to be told when backward arrives: data-parallel training and a module's full
@@ -26,24 +24,6 @@ _TRANSPARENT = frozenset({"_DDPSink", "RegisterPostBackwardFunction", "BackwardH
 
 # cosine_similarity keeps its norms off zero with it; above that limit its rule is the identity that autograd takes.
 _GUARD = torch.ops.aten.clamp_min_.Tensor
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Opaque:
-    """A value whose derivative does not come from recorded operations.
-
-    Attributes:
-        value: the output.
-        name: the function's name, or the operation's.
-        leaf: a tensor that requires a gradient from which it was computed, None where none was found.
-        why: the sentence that says what to do.
-    """
-
-    value: Value
-    name: str
-    leaf: Tensor | None
-    why: str
 
 
 def opaque(tensor: Tensor, value: Value) -> Opaque | None:
@@ -92,26 +72,26 @@ def _first_leaf(function: Any) -> Tensor | None:
     return None
 
 
-def on_the_way(tape: Tape, root: Value) -> set[Value]:
+def on_the_way(recording: Recording, root: Value) -> set[Value]:
     """The root and every value with a gradient that it was computed from, as far as the recording shows."""
     wanted = {root}
-    for node in reversed(tape.nodes):
+    for node in reversed(recording.nodes):
         if any(v in wanted for v in node.outputs if v is not None):
             wanted.update(v for v in node.inputs if v.needs_grad)
     return wanted
 
 
-def refuse_opaque(tape: Tape, root: Value) -> None:
+def refuse_opaque(recording: Recording, root: Value) -> None:
     """Refuse a loss that depends on what the recording cannot see into, or that is one of several losses."""
-    wanted = on_the_way(tape, root)
-    for found in tape.opaque:
+    wanted = on_the_way(recording, root)
+    for found in recording.opaque:
         if found.value in wanted:
             start = "" if found.leaf is None else f"parameter of shape {tuple(found.leaf.shape)} → … → "
             raise MissingRuleError(
                 f"A derivative rule for {found.name} was needed, but there is none. It lies on the path {start}"
                 f"{found.name}. {found.why}"
             )
-    for node in tape.nodes:
+    for node in recording.nodes:
         for value in node.outputs:
             if value is None or value.slot is None or not value.slot.scalar:
                 continue

@@ -24,18 +24,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from curvestep.engine.curvature import Curvature, Precision
+from curvestep.engine.data.curvature import Curvature, Precision
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.rules.alias import ALIAS_UPDATE
 from curvestep.engine.rules.table import functional_twin
-
-if TYPE_CHECKING:
-    from curvestep.engine.analysis import Plan
-    from curvestep.engine.tape import Node, Value
 
 aten = torch.ops.aten
 

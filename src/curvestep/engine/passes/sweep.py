@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch._C import _len_torch_dispatch_stack as _watchers  # pyright: ignore[reportAttributeAccessIssue]
 from torch.utils._python_dispatch import _disable_current_modes
 
-from curvestep._errors import DirectionError, MissingRuleError
-from curvestep.engine.analysis import analyse, gauss_newton
-from curvestep.engine.curvature import Curvature, Form, Order, Precision
-from curvestep.engine.ledger import Ledger
-from curvestep.engine.precision import Dtypes, arriving, seeded, tensorfloat32, undone, working
-from curvestep.engine.replay import rerun
-from curvestep.engine.rules.table import Jet, Kind, Products, Site, Spread
-from curvestep.engine.subsample import cut_plan, find_cut
-
-if TYPE_CHECKING:
-    from curvestep.engine.analysis import Plan
-    from curvestep.engine.tape import Node, Tape, Value
+from curvestep._errors import DirectionError
+from curvestep.engine.data.curvature import Curvature, Form, Order, Precision
+from curvestep.engine.data.recording import Products, Recording
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.passes.analysis import Plan, analyse, gauss_newton
+from curvestep.engine.passes.cut.build import cut_plan
+from curvestep.engine.passes.cut.find import find_cut
+from curvestep.engine.passes.jets import carried_in, outgoing
+from curvestep.engine.passes.ledger import Ledger
+from curvestep.engine.passes.precision import Dtypes, arriving, seeded, tensorfloat32, undone, working
+from curvestep.engine.passes.replay import rerun
+from curvestep.engine.rules.table import Site, Spread
 
 
 def curvature_sweep(
-    tape: Tape,
+    recording: Recording,
     params: Sequence[Tensor],
     direction: Sequence[Tensor],
     *,
@@ -44,19 +43,19 @@ def curvature_sweep(
     on_host = _watchers() == 0 and all(p.device.type == "cpu" for p in params)
     settings = tensorfloat32() if precision == "tf32" else nullcontext()
     # two products need the digits of float32: the sum of the terms is what is left of larger ones
-    products = Products.NAIVE if precision == "tf32" else tape.products
+    products = Products.NAIVE if precision == "tf32" else recording.products
     with torch.no_grad(), _unwatched(), settings:
-        seeds = seeds_of(tape, params, direction)
-        root = tape.root
-        plan, share = (None, 1.0) if samples is None else _part_of(tape, root, seeds, samples, kind)
+        seeds = seeds_of(recording, params, direction)
+        root = recording.root
+        plan, share = (None, 1.0) if samples is None else _part_of(recording, root, seeds, samples, kind)
         if plan is None:
-            plan = analyse(tape, root, tape.computed_from(set(seeds)))
+            plan = analyse(recording, root, recording.computed_from(set(seeds)))
             if kind == "ggn":
                 plan = gauss_newton(plan, root, seeds)
-        if tape.replays and form == "auto":
+        if recording.replays and form == "auto":
             form = "taylor"  # there are no cotangents to pair with
         ledger = Ledger(plan, root, form=form, per_sample=per_sample, share=share)
-        present: dict[Value, Tensor] | None = {} if tape.replays else None
+        present: dict[Value, Tensor] | None = {} if recording.replays else None
         first, scale = seeded(precision, plan, seeds)
         second: dict[Value, Tensor] = {}
         for index, node in enumerate(plan.steps):
@@ -114,16 +113,16 @@ def _drop(plan: Plan, index: int, node: Node, present: dict[Value, Tensor]) -> N
 
 
 def _part_of(
-    tape: Tape, root: Value, seeds: dict[Value, Tensor], samples: float, kind: Order
+    recording: Recording, root: Value, seeds: dict[Value, Tensor], samples: float, kind: Order
 ) -> tuple[Plan | None, float]:
     """The plan of the samples asked for and their share of the batch; None where all of them are to be measured."""
-    cut = find_cut(tape, root, seeds, kind)
+    cut = find_cut(recording, root, seeds, kind)
     if cut.batch is not None:
         count = math.ceil(samples * cut.batch) if isinstance(samples, float) else int(samples)
         if count >= cut.batch:
             return None, 1.0
         if not cut.reason:
-            return cut_plan(tape, cut, count), count / cut.batch
+            return cut_plan(recording.nodes, cut, count), count / cut.batch
     warnings.warn(
         "The curvature of a part of the batch was asked for, but that of the whole batch is measured: "
         f"{cut.reason}. The result is right and costs a full pass; leave `samples` out to ask for that.",
@@ -132,55 +131,12 @@ def _part_of(
     return None, 1.0
 
 
-def first_tangents(
-    tape: Tape, seeds: dict[Value, Tensor], present: dict[Value, Tensor] | None = None
-) -> dict[Value, Tensor]:
-    """First tangents of everything between the seeds and the root, at recorded or at replayed values."""
-    first: dict[Value, Tensor] = dict(seeds)
-    for node in tape.plan.steps:
-        for value, dy, _ in outgoing(
-            node, Site(node, first, {}, present, first_only=True, watched=present is not None), first, {}
-        ):
-            if dy is not None:
-                first[value] = dy
-    return first
-
-
 def _forget(plan: Plan, index: int, node: Node, first: dict[Value, Tensor], second: dict[Value, Tensor]) -> None:
     """Drop the tangents that no later operation reads."""
     for value in node.inputs:
         if plan.last_use[value] == index:
             first.pop(value, None)
             second.pop(value, None)
-
-
-def outgoing(
-    node: Node, site: Site, first: dict[Value, Tensor], second: dict[Value, Tensor], carries: Dtypes | None = None
-) -> Iterator[tuple[Value, Tensor | None, Tensor | Spread | None]]:
-    """The jets that leave one operation, each in the shape of its output."""
-    if not any(v in first or v in second for v in node.inputs):
-        return
-    if node.rule is None:
-        raise MissingRuleError(_missing(node))
-    if node.rule.kind is Kind.CONSTANT:
-        return
-    jets: Jet | Sequence[Jet] = node.rule.propagate(site)
-    each: Any = (jets,) if isinstance(jets, tuple) else jets
-    for value, (dy, ddy) in zip(node.outputs, each, strict=False):
-        if value is None or not value.needs_grad:
-            continue
-        if dy is not None and dy.shape != value.shape:
-            dy = dy.expand(value.shape)
-        if dy is not None and dy.dtype != carried_in(value, carries):
-            dy = dy.to(carried_in(value, carries))  # under autocast: statistics in float32, outputs in 16 bits
-        if isinstance(ddy, torch.Tensor) and ddy.shape != value.shape:
-            ddy = ddy.expand(value.shape)
-        yield value, dy, ddy
-
-
-def carried_in(value: Value, carries: Dtypes | None) -> torch.dtype:
-    """The dtype of the tangents of a value behind the operation that made it."""
-    return value.dtype if carries is None else carries.get(value.dtype, value.dtype)
 
 
 def check_direction(params: Sequence[Tensor], direction: Sequence[Tensor]) -> None:
@@ -208,28 +164,11 @@ def check_direction(params: Sequence[Tensor], direction: Sequence[Tensor]) -> No
             )
 
 
-def seeds_of(tape: Tape, params: Sequence[Tensor], direction: Sequence[Tensor]) -> dict[Value, Tensor]:
+def seeds_of(recording: Recording, params: Sequence[Tensor], direction: Sequence[Tensor]) -> dict[Value, Tensor]:
     """The tangents of the leaves; a parameter that the forward did not use has none."""
     seeds: dict[Value, Tensor] = {}
     for p, d in zip(params, direction, strict=True):
-        entry = tape.leaves.get(id(p))
+        entry = recording.leaves.get(id(p))
         if entry is not None:
             seeds[entry[1]] = d.detach()
     return seeds
-
-
-def _missing(node: Node) -> str:
-    """Name the operation without a rule and a path to it."""
-    path: list[str] = []
-    value = next(v for v in node.inputs if v.needs_grad)
-    while value.origin is not None:
-        path.append(value.origin.name)
-        held = [v for v in value.origin.inputs if v.needs_grad]
-        if not held:
-            break
-        value = held[0]
-    trail = " → ".join([f"parameter of shape {value.shape}", *reversed(path[-12:]), node.name])
-    return (
-        f"A derivative rule for {node.name} was needed, but there is none. It lies on the path {trail}. "
-        "Register a rule for it, or express it by operations that have one; `curvestep.engine.rules` lists them."
-    )

@@ -7,13 +7,13 @@ from typing import Literal, final
 
 from torch import Tensor
 
-#: Where second-order terms meet cotangents, see `curvestep.engine.ledger.Ledger`.
+#: Where second-order terms meet cotangents, see `curvestep.engine.passes.ledger.Ledger`.
 Form = Literal["auto", "tangent", "taylor"]
 
 #: Which second derivative: of the loss, or of its last part alone along the first derivative of the network.
 Order = Literal["exact", "ggn"]
 
-#: In which dtypes a pass works, see `curvestep.engine.precision`.
+#: In which dtypes a pass works, see `curvestep.engine.passes.precision`.
 Precision = Literal["recorded", "float64", "float32", "bfloat16", "tf32"]
 
 

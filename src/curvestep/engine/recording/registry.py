@@ -8,10 +8,11 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch._ops import OpOverload, OpOverloadPacket
 
-from curvestep.engine.record import forget_facts, open_recorder
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.recording.facts import forget_facts
+from curvestep.engine.recording.recorder import open_recorder
 from curvestep.engine.rules.decompose import decomposition, tensor_positions
 from curvestep.engine.rules.table import AxisRule, AxisSite, Rule, elementwise_axis, register
-from curvestep.engine.samples import Annotation, Marker, SampleAxis
 
 Samples = Literal["elementwise", "first", "none"]
 

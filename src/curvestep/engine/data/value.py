@@ -1,0 +1,53 @@
+"""The graph of a recording: values and the operations between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.data.rule import Rule
+from curvestep.engine.data.slot import Slot
+
+
+class Value:
+    """One version of one tensor: an in-place write makes a new value."""
+
+    __slots__ = ("__weakref__", "data", "dtype", "epoch", "index", "needs_grad", "origin", "shape", "slot", "version")
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, origin: Node | None, index: int) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.origin = origin  # None: came from outside the recording
+        self.index = index  # which output of its origin
+        self.needs_grad = False
+        self.data: Tensor | None = None  # held only where a rule asks for it
+        self.version = -1
+        self.epoch = 0  # how many in-place writes to its storage it has seen
+        self.slot: Slot | None = None
+
+    @property
+    def cotangent(self) -> Tensor | None:
+        """∂J/∂value, or None where backward did not reach it."""
+        return None if self.slot is None else self.slot.cotangent
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One operation of the forward, in the order in which it ran."""
+
+    op: Any  # torch._ops.OpOverload, or a pseudo operation of the tape
+    rule: Rule | None
+    args: tuple[Any, ...]  # tensors replaced by values
+    kwargs: dict[str, Any]
+    inputs: tuple[Value, ...]  # every value among args and kwargs, in order
+    outputs: tuple[Value | None, ...]
+    live: bool  # some input requires a gradient
+    mutates: bool
+
+    @property
+    def name(self) -> str:
+        """The operation's name, as `aten.addmm.default`."""
+        return str(self.op)

@@ -1,0 +1,246 @@
+"""Cutting a tape at the sample axis: the sweep over the first k samples of a batch instead of all of them.
+
+A batch is drawn at random, so its first k samples are a random sample of it, and along axis 0 they are a view. With
+J_k = (1/k) Σ_{s<k} J_s the loss of the cut (penalties on weights whole), a cut plan is the plan of J_k:
+
+* a value with samples gets a *twin*, narrowed views of its data and cotangent;
+* an operation on such values gets a twin whose explicit sizes are those of the narrowed output;
+* a sum over the samples grows by B/k and a mean stays, so that what leaves it belongs to J_k;
+* a value without samples is computed as ever; where it meets the samples element by element, it is narrowed there.
+
+Whether an operation may be cut is not taken on trust: its rule is run once on tensors without data whose number of
+samples is a prime, and every tangent must come out in the shape of the narrowed output. An operation that fails, that
+mixes samples, or whose samples are lost, is not cut, and then the whole batch is measured.
+
+Batch normalisation in training mode mixes them: ẏ holds batch means of ẋ, in ÿ squared. Means over k samples in their
+place leave a bias of order 1/k, so first tangents below the last such layer are needed of the whole batch, which is
+two of the three products a layer; only the third, V ẋ, could be confined to some rows (their sum, grown by B/k, is
+unbiased, though no row of it is a sample's curvature). That saves a quarter of the pass at best and is not done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import torch
+
+from curvestep.engine.data.rule import Rule
+from curvestep.engine.data.samples import Marker, SampleAxis
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.passes.analysis import Plan
+from curvestep.engine.rules.alias import ALIAS_UPDATE, seen_from
+from curvestep.engine.rules.table import elementwise_axis
+
+aten = torch.ops.aten
+
+_SUMS = {aten.sum.default, aten.sum.dim_IntList}
+_MEANS = {aten.mean.default, aten.mean.dim}
+_LIKELIHOODS = {aten.nll_loss_forward.default, aten.nll_loss2d_forward.default}
+#: Losses that reduce as their argument says: where it is.
+_REDUCTIONS = {
+    aten.mse_loss.default: 2, aten.smooth_l1_loss.default: 2, aten.huber_loss.default: 2,
+    aten.soft_margin_loss.default: 2, aten.binary_cross_entropy.default: 3,
+    aten.binary_cross_entropy_with_logits.default: 4,
+}  # fmt: skip
+#: Products of batches: every input with as many axes as the output has the batch first.
+_BATCHED = {
+    aten.bmm.default, aten.baddbmm.default, aten._scaled_dot_product_flash_attention_for_cpu.default,
+    aten._scaled_dot_product_flash_attention.default, aten._scaled_dot_product_efficient_attention.default,
+    aten._scaled_dot_product_cudnn_attention.default,
+}  # fmt: skip
+_BATCH_NORMS = {aten.native_batch_norm.default, aten.cudnn_batch_norm.default, aten.miopen_batch_norm.default,
+                aten._native_batch_norm_legit.default}  # fmt: skip
+
+
+class NotCut(Exception):
+    """Why a plan cannot be cut, for `Cut.reason`; never leaves the engine."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StepCut:
+    """How one operation of a plan is cut.
+
+    Attributes:
+        node: its place on the recording.
+        inputs: for each input the axis along which it is narrowed, None where it is taken whole.
+        outputs: the same for each output.
+        pieces: narrowed versions to make of what this operation computed whole: (output, axis).
+        whole: whether the operation runs as recorded.
+        bends: as in `Plan`.
+        clean: for each output whether it is clean, as in `Plan`.
+        summed: for each output whether it is a sum over the samples.
+    """
+
+    node: int
+    inputs: tuple[SampleAxis | None, ...]
+    outputs: tuple[SampleAxis | None, ...]
+    pieces: tuple[tuple[int, SampleAxis], ...]
+    whole: bool
+    bends: bool
+    clean: tuple[bool, ...]
+    summed: tuple[bool, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a tape is cut, whatever the number of samples: it depends on operations and shapes alone.
+
+    Attributes:
+        batch: the number of samples; None where no axis was found.
+        reason: why the tape cannot be cut; empty if it can.
+        steps: the operations that are needed, in order.
+        leaves: narrowed versions to make of leaves: (place on the tape and input that read the leaf, axis).
+        separable, apart: as in `Plan`.
+    """
+
+    batch: int | None
+    reason: str = ""
+    steps: tuple[StepCut, ...] = ()
+    leaves: tuple[tuple[int, int, SampleAxis], ...] = ()
+    separable: bool = False
+    apart: bool = False
+
+
+def derive(plan: Plan, root: Value, place: dict[Node, int]) -> Cut:
+    """Ask, from the loss back, how each value is needed; raise `NotCut` where samples cannot be told apart."""
+    if plan.batch is None:
+        raise NotCut("no sample axis was found; give record() the number of samples")
+    if not plan.separable:
+        raise NotCut("samples mix, or their axis is lost, on the way to the loss")
+    wanted: dict[Value, set[SampleAxis | None]] = {root: {None}}
+    steps: list[StepCut] = []
+    for index in range(len(plan.steps) - 1, -1, -1):
+        node = plan.steps[index]
+        found = _of_step(plan, node, wanted)
+        if found is None:
+            continue
+        inputs, outputs, pieces, whole = found
+        clean = tuple([v in plan.clean for v in node.outputs])
+        summed = tuple([v is not None and plan.axes.get(v) is Marker.SUMMED for v in node.outputs])
+        steps.append(StepCut(place[node], inputs, outputs, pieces, whole, plan.bends[index], clean, summed))
+        for value, axis in zip(node.inputs, inputs, strict=True):
+            wanted.setdefault(value, set()).add(axis)
+    steps.reverse()
+    leaves: list[tuple[int, int, SampleAxis]] = []
+    made = {v for node in plan.steps for v in node.outputs}
+    nodes = {index: node for node, index in place.items()}
+    for step in steps:
+        for slot, value in enumerate(nodes[step.node].inputs):
+            if value.needs_grad and value not in made and value in wanted:
+                leaves += [(step.node, slot, axis) for axis in sorted_axes(wanted.pop(value))]
+    return Cut(plan.batch, "", tuple(steps), tuple(leaves), plan.separable, plan.apart)
+
+
+Found = tuple[
+    tuple["SampleAxis | None", ...], tuple["SampleAxis | None", ...], tuple[tuple[int, SampleAxis], ...], bool
+]  # inputs, outputs, pieces and whole of a StepCut
+
+
+def _of_step(plan: Plan, node: Node, wanted: dict[Value, set[SampleAxis | None]]) -> Found | None:
+    """How one operation is cut, given how its outputs are wanted."""
+    asked = [wanted.get(v, set()) if v is not None else set() for v in node.outputs]
+    if not any(asked):
+        return None
+    axes = plan.axes
+    own = [axes.get(v, Marker.SHARED) if v is not None else Marker.SHARED for v in node.outputs]
+    narrow = all(None not in a and a <= {o} for a, o in zip(asked, own, strict=True))
+    if narrow:
+        return _needs(plan, node, own, asked), _narrowed_outputs(node, own), (), False
+    sums = [a for a, o in zip(asked, own, strict=True) if a and o is Marker.SUMMED]
+    if sums and any(isinstance(axes.get(v), SampleAxis) for v in node.inputs):
+        _require_reduction(plan, node)
+        inputs = tuple([_own_axis(axes.get(v)) for v in node.inputs])
+        return inputs, (None,) * len(node.outputs), (), False
+    pieces = tuple([(i, a) for i, each in enumerate(asked) for a in sorted_axes(each)])
+    return (None,) * len(node.inputs), (None,) * len(node.outputs), pieces, True
+
+
+def sorted_axes(axes: set[SampleAxis | None]) -> list[SampleAxis]:
+    """The axes among them, in one order."""
+    return sorted((a for a in axes if a is not None), key=lambda a: (a.dim, a.outer, a.inner))
+
+
+def _own_axis(known: Any) -> SampleAxis | None:
+    return known if isinstance(known, SampleAxis) else None
+
+
+def _require_reduction(plan: Plan, node: Node) -> None:
+    """Refuse a sum over samples that is not a plain one of a known operation, on its way to the loss alone."""
+    known = node.op in _SUMS or node.op in _MEANS or node.op in _LIKELIHOODS or node.op in _REDUCTIONS
+    moving = [v for v in (*node.inputs, *node.outputs) if v is not None and v.needs_grad]
+    if not known:
+        raise NotCut(f"{node.name} reduces over the samples in a way that is not known to the cut")
+    if not all(v in plan.clean or plan.axes.get(v) is Marker.SHARED for v in moving):
+        raise NotCut(f"what {node.name} sums over the samples does not go to the loss alone")
+
+
+def _narrowed_outputs(node: Node, own: Sequence[Any]) -> tuple[SampleAxis | None, ...]:
+    kept = () if node.rule is None else node.rule.keep_outputs
+    found: list[SampleAxis | None] = []
+    for i, axis in enumerate(own):
+        if axis is Marker.LOST and i in kept:
+            axis = _statistics_axis(node, own[0])
+        found.append(_own_axis(axis))
+    return tuple(found)
+
+
+def _statistics_axis(node: Node, first: Any) -> SampleAxis | None:
+    """The axis of the statistics that batch norm keeps where samples were folded into channels (instance norm)."""
+    if node.op in _BATCH_NORMS:
+        if not node.args[5]:
+            return None  # in evaluation mode they are not read
+        if isinstance(first, SampleAxis) and first.dim == 1:
+            return SampleAxis(0, first.outer, first.inner)
+    raise NotCut(f"the samples are lost in what {node.name} keeps")
+
+
+def _needs(
+    plan: Plan, node: Node, own: Sequence[Any], asked: Sequence[set[SampleAxis | None]]
+) -> tuple[SampleAxis | None, ...]:
+    """How the inputs of an operation with narrowed outputs are needed."""
+    rule = node.rule
+    if rule is None:
+        raise NotCut(f"{node.name} has no rule")
+    spoiled = [v for v in node.inputs if v.needs_grad and isinstance(plan.axes.get(v), SampleAxis)]
+    if not all(v in plan.clean for v in spoiled):
+        raise NotCut(f"samples mix behind {node.name}")
+    at = next(i for i, each in enumerate(asked) if each)
+    out, value = own[at], node.outputs[at]
+    assert isinstance(out, SampleAxis) and value is not None
+    aligned = _aligned(node, rule, out, value)
+    found: list[SampleAxis | None] = []
+    for v in node.inputs:
+        axis = aligned(v) if aligned is not None else _own_axis(plan.axes.get(v))
+        if axis is None and v.needs_grad and plan.axes.get(v) is not Marker.SHARED and aligned is None:
+            raise NotCut(f"{node.name} reads a sum over the samples or something in which they are lost")
+        found.append(axis)
+    return tuple(found)
+
+
+def _aligned(node: Node, rule: Rule, out: SampleAxis, result: Value) -> Callable[[Value], SampleAxis | None] | None:
+    """Where the inputs' axes are those of the output, whatever they were taken for: by position, not by origin."""
+    rank, size = len(result.shape), result.shape[out.dim]
+
+    def by_broadcast(v: Value) -> SampleAxis | None:
+        dim = out.dim - (rank - len(v.shape))
+        return replace(out, dim=dim) if dim >= 0 and v.shape[dim] == size else None
+
+    if rule.axis is elementwise_axis or (node.op in _BATCHED and out.dim == 0):
+        return by_broadcast
+    if node.op is aten.cat.default:
+        joined = (node.args[1] if len(node.args) > 1 else 0) % rank
+        return by_broadcast if joined != out.dim else None
+    if node.op is ALIAS_UPDATE:
+        old, _, target, source = node.args
+        written = out if target == source else seen_from(out, source, target)
+        if out.outer != 1 or not isinstance(written, SampleAxis):
+            raise NotCut("a write through a view covers the samples in another order than the tensor that it changes")
+        return lambda v: out if v is old else written
+    if node.op in _BATCH_NORMS:
+        scale = SampleAxis(0, out.outer, out.inner) if out.dim == 1 else None
+        return lambda v: scale if len(v.shape) == 1 else out
+    return None

@@ -1,0 +1,93 @@
+"""How a recording is cut, looked up by its structure: found and checked once for each."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.nn import Parameter
+
+from curvestep.engine.data.curvature import Order
+from curvestep.engine.data.recording import Recording
+from curvestep.engine.data.value import Value
+from curvestep.engine.passes.analysis import analyse, gauss_newton
+from curvestep.engine.passes.cut.derive import Cut, NotCut, derive
+from curvestep.engine.passes.cut.verify import verify
+
+aten = torch.ops.aten
+
+
+def find_cut(recording: Recording, root: Value, moving: Iterable[Value], kind: Order) -> Cut:
+    """How to cut the tape, or why that cannot be done; a tape of known structure is not looked at twice."""
+    moving = set(moving)
+    computed = recording.computed_from(moving)
+    key = _structure(recording, root, moving, kind) if computed == moving else None
+    known = None if key is None else _CUTS.get(key)
+    if known is not None:
+        _CUTS.move_to_end(key)
+        return known
+    plan = analyse(recording, root, computed)
+    if kind == "ggn":
+        plan = gauss_newton(plan, root, moving)
+    try:
+        found = derive(plan, root, {node: i for i, node in enumerate(recording.nodes)})
+        verify(recording.nodes, plan, found)
+    except NotCut as why:
+        found = Cut(plan.batch, str(why))
+    if key is not None:
+        _CUTS[key] = found
+        if len(_CUTS) > _MOST_CUTS:
+            _CUTS.popitem(last=False)
+    return found
+
+
+_CUTS: OrderedDict[Any, Cut] = OrderedDict()
+_MOST_CUTS = 64
+_PLAIN = {int, float, bool, str, complex, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
+#: Operations whose axis rule reads values or strides, not only shapes.
+_READ_VALUES = {aten.index.Tensor, aten.as_strided.default, aten.as_strided_.default}
+
+
+def _structure(recording: Recording, root: Value, moving: set[Value], kind: Order) -> Any:
+    """All that a cut depends on, hashable and without tensors; None where it depends on more."""
+    number: dict[Value, int] = {}
+    parts: list[Any] = [recording.stated_batch_size, kind]
+
+    def seen(value: Value) -> Any:
+        known = number.get(value)
+        if known is not None:
+            return known
+        number[value] = len(number)
+        if value.origin is not None:
+            return value.shape, value.dtype, value.needs_grad
+        return value.shape, value.dtype, value.needs_grad, value in moving, type(value.data) is Parameter
+
+    def plain(arg: Any) -> Any:
+        kind = type(arg)
+        if kind is Value:
+            return seen(arg)
+        if kind in _PLAIN:
+            return arg
+        if kind is list or kind is tuple:
+            return tuple([plain(a) for a in arg])
+        raise _Opaque
+
+    try:
+        for node in recording.nodes:
+            if node.op in _READ_VALUES:
+                return None
+            parts.append(node.op if node.rule is not None else (node.op, None))  # it may be given one later
+            parts += [plain(a) for a in node.args]
+            if node.kwargs:
+                parts += [(k, plain(v)) for k, v in node.kwargs.items()]
+            parts += [None if v is None else seen(v) for v in node.outputs]
+    except _Opaque:
+        return None
+    parts.append(number.get(root))
+    return tuple(parts)
+
+
+class _Opaque(Exception):
+    """An argument of which only its own code knows what it does."""

@@ -1,0 +1,89 @@
+"""Running the recorded forward again at other parameters, with the recorded masks and constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curvestep._errors import MissingRuleError
+from curvestep.engine.data.geometry import put
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.passes.analysis import Plan
+from curvestep.engine.rules.alias import ALIAS_UPDATE
+from curvestep.engine.rules.table import Site, functional_twin
+
+aten = torch.ops.aten
+_VIEWS = {aten.view.default, aten._unsafe_view.default, aten._reshape_alias.default}
+
+
+def replay(
+    plan: Plan, root: Value, leaves: dict[Value, Tensor], *, watched: bool = False, keep: bool = True
+) -> dict[Value, Tensor]:
+    """Run the operations between the live leaves and the root again.
+
+    Args:
+        plan: what lies between the leaves and the root.
+        root: the loss.
+        leaves: present values of leaves; the others keep theirs.
+        watched: whether autograd watches, so that operations whose saved statistics it takes for constants are run
+            by their formula.
+        keep: whether everything that was computed is wanted; otherwise what no later operation reads is dropped.
+
+    Returns:
+        The present value of everything that was computed, or of the root, and of the given leaves.
+    """
+    present = dict(leaves)
+    last_use = plan.last_use
+    for index, node in enumerate(plan.steps):
+        site = Site(node, {}, {}, present)
+        outs = rerun(node, site, watched)
+        for value, out in zip(node.outputs, outs, strict=False):
+            if value is not None and (keep or value in last_use or value is root):
+                present[value] = out
+        if not keep:
+            for value in node.inputs:
+                if last_use.get(value) == index:
+                    present.pop(value, None)
+    return present
+
+
+def rerun(node: Node, site: Site, watched: bool) -> Sequence[Any]:
+    """One operation at the present values, never writing to anything recorded."""
+
+    def fetch(arg: Any) -> Any:
+        if isinstance(arg, Value):
+            return site.data(arg)
+        if isinstance(arg, list):
+            return [fetch(a) for a in arg]
+        return arg
+
+    args = tuple(fetch(a) for a in node.args)
+    options = {k: fetch(v) for k, v in node.kwargs.items()}
+    if node.op is ALIAS_UPDATE:
+        old, written, target, source = args
+        return (put(old, written, target, source),)
+    rule = node.rule
+    if rule is not None and rule.rerun is not None:
+        out = rule.rerun(site, args, watched)
+    elif watched and rule is not None and rule.formula is not None:
+        out = rule.formula(*args, **options)
+    else:
+        out = _call(node, args, options)
+    return out if isinstance(out, (tuple, list)) else (out,)
+
+
+def _call(node: Node, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Call the operation, its functional twin if it writes in place."""
+    if not node.mutates:
+        if node.op in _VIEWS:  # a replayed tensor may be laid out in another order than the recorded one
+            return args[0].reshape(args[1])
+        if node.rule is None and torch.Tag.nondeterministic_seeded in node.op.tags:
+            raise MissingRuleError(f"{node.name} draws random numbers and has no rule, so it cannot be replayed.")
+        return node.op(*args, **options)
+    twin = functional_twin(node.op)
+    if twin is not None:
+        return twin(*args, **options)
+    return node.op(args[0].clone(), *args[1:], **options)

@@ -1,0 +1,41 @@
+"""What the recorder must know of an operation, looked up once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from curvestep.engine.data.rule import Rule
+from curvestep.engine.rules import lookup
+
+
+@dataclass(frozen=True, slots=True)
+class OpFacts:
+    """What the recorder must know of an operation, looked up once."""
+
+    rule: Rule | None
+    written: tuple[int, ...]  # positions of the arguments that the operation writes to
+    random: bool = False  # whether running it again would draw other numbers
+
+
+_FACTS: dict[Any, OpFacts] = {}
+
+
+def facts(op: Any) -> OpFacts:
+    """The cached facts of an operation."""
+    known = _FACTS.get(op)
+    if known is None:
+        written = tuple(
+            i
+            for i, argument in enumerate(op._schema.arguments)
+            if argument.alias_info is not None and argument.alias_info.is_write and not argument.kwarg_only
+        )
+        known = _FACTS[op] = OpFacts(lookup(op), written, torch.Tag.nondeterministic_seeded in op.tags)
+    return known
+
+
+def forget_facts() -> None:
+    """Look every operation up again: called when a rule is registered after the first recording."""
+    _FACTS.clear()

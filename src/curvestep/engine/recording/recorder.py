@@ -1,0 +1,333 @@
+"""The recorder: a dispatch mode that writes every operation of a forward pass down."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    _get_current_dispatch_mode_stack,
+)
+
+from curvestep.engine.data.geometry import Geometry, geometry_of
+from curvestep.engine.data.recording import Products, Recording
+from curvestep.engine.data.rule import Rule
+from curvestep.engine.data.slot import Slot
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.recording.facts import OpFacts, facts
+from curvestep.engine.recording.opaque import opaque
+from curvestep.engine.rules.alias import ALIAS_UPDATE
+from curvestep.engine.rules.table import RULES
+
+_graph_task = torch._C._current_graph_task_id
+_CLONE = torch.ops.aten.clone.default
+_DETACH = torch.ops.aten.detach.default
+
+
+#: What torch.optim puts around ``step`` and ``zero_grad`` for the profiler, and what autograd asks a fake tensor before
+#: it has given it a gradient: no operations on data.
+_MARKS = frozenset(
+    getattr(operation, overload)
+    for name in ("_record_function_enter", "_record_function_enter_new", "_record_function_exit")
+    for operation in [getattr(torch.ops.profiler, name)]
+    for overload in operation.overloads()
+) | {torch.ops.prim.device.default}
+
+
+@final
+class Recorder(TorchDispatchMode):
+    """Writes each dispatched operation to the tape and puts a hook on each output whose cotangent a rule needs."""
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__()
+        self.recording = recording
+        self._known: dict[int, tuple[Any, Value]] = {}  # id of a tensor → weak reference, its present value
+        self._written_out: set[Value] = set()
+        self._pending: list[tuple[Tensor, Value, bool, bool, bool]] = []
+        # Values kept for speed alone, with their storage: some views share no version counter (`unsafe_chunk`), so a
+        # write through one of them is noticed here or never.
+        self._optional: dict[Value, int] = {}
+        # storage → values written into it. An address may come back after its storage was freed: a value made later
+        # counts the writes that it finds there as its past.
+        self._writes: dict[int, list[tuple[Value, Geometry]]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Let torch leave `__torch_dispatch__` unwrapped.
+
+        The wrapper imports torch's compiler, which takes seconds in the first recording, and costs more an operation
+        than the recorder itself; nothing here is ever compiled.
+
+        Returns:
+            False.
+        """
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and, in the forward, write it down."""
+        kwargs = kwargs or {}
+        # Backward's own operations are not part of the forward, but those of a gradient that is itself differentiated
+        # (create_graph=True, as in physics-informed nets) are: autograd runs them with gradients enabled.
+        if _graph_task() != -1 and not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        if func in _MARKS:
+            return func(*args, **kwargs)
+        self._settle()
+        known = facts(func)
+        inputs: list[Value] = []
+        tensors: list[Tensor] = []
+        values = tuple([self._take(a, inputs, tensors) for a in args])
+        keyed = {k: self._take(v, inputs, tensors) for k, v in kwargs.items()} if kwargs else {}
+        live = any([v.needs_grad for v in inputs])
+        if live:
+            self._keep(known, values, inputs, tensors)
+        out = func(*args, **kwargs)
+        mutates = bool(known.written)
+        node = Node(func, known.rule, values, keyed, tuple(inputs), (), live, mutates)
+        outs = out if isinstance(out, (tuple, list)) else (out,)
+        lazy = func is _CLONE and live and (tensors[0].is_conj() or tensors[0].is_neg())
+        curved = live and known.rule is not None and not self.recording.replays
+        if curved and known.rule is not None:
+            curved = known.rule.curved([isinstance(v, Value) and v.needs_grad for v in values])
+        holds = not self.recording.replays or known.random
+        node.outputs = tuple([self._give(t, node, i, curved, mutates, holds) for i, t in enumerate(outs)])
+        if lazy and node.outputs[0] is not None:  # a lazy conjugate is written out below autograd, which marks nothing
+            self._written_out.add(node.outputs[0])
+        if mutates:
+            self._note_writes(node, known, args, values)
+        self.recording.nodes.append(node)
+        return out
+
+    def run_as_one(self, op: Any, rule: Rule, args: tuple[Any, ...]) -> Any:
+        """Run a function whose inner operations are not recorded, and write it down as a single operation."""
+        self._settle()
+        inputs: list[Value] = []
+        tensors: list[Tensor] = []
+        values = tuple([self._take(a, inputs, tensors) for a in args])
+        live = any([v.needs_grad for v in inputs])
+        if live:
+            self._keep(OpFacts(rule, ()), values, inputs, tensors)
+        with _disable_current_modes():
+            out = op(*args)
+        node = Node(op, rule, values, {}, tuple(inputs), (), live, False)
+        outs = out if isinstance(out, tuple) else (out,)
+        holds = not self.recording.replays
+        node.outputs = tuple([self._give(t, node, i, live and holds, False, holds) for i, t in enumerate(outs)])
+        self.recording.nodes.append(node)
+        return out
+
+    # -- tensors to values --------------------------------------------------------------------------------------
+
+    def _take(self, arg: Any, inputs: list[Value], tensors: list[Tensor]) -> Any:
+        """Replace tensors by their present values, in nested lists too."""
+        if isinstance(arg, Tensor):
+            value = self._value(arg)
+            inputs.append(value)
+            tensors.append(arg)
+            return value
+        if isinstance(arg, (list, tuple)) and any(isinstance(a, Tensor) for a in arg):
+            return [self._take(a, inputs, tensors) for a in arg]
+        return arg
+
+    def _value(self, tensor: Tensor) -> Value:
+        """The present value of a tensor: a leaf where it was never seen."""
+        entry = self._known.get(id(tensor))
+        if entry is not None and entry[0]() is tensor:
+            value = entry[1]
+            if self._writes:
+                value = self._refresh(tensor, value)
+            if not value.needs_grad and tensor.requires_grad and not tensor.is_leaf:
+                saved = _unpacked(tensor, value)
+                if saved is None:
+                    self._note_opaque(tensor, value)  # an autograd.Function returned it after other operations
+                else:
+                    value = saved
+                    self._known[id(tensor)] = (_reference(tensor), value)
+            return value
+        value = Value(tuple(tensor.shape), tensor.dtype, None, 0)
+        value.needs_grad = tensor.requires_grad
+        value.data = tensor
+        value.version = tensor._version
+        value.epoch = len(self._writes.get(_storage(tensor), ())) if self._writes else 0
+        if tensor.requires_grad and not tensor.is_leaf:
+            self.recording.foreign.append(f"a tensor of shape {tuple(tensor.shape)}")
+        self.recording.leaves[id(tensor)] = (tensor, value)  # strong: its id stays its own
+        self._known[id(tensor)] = (lambda: tensor, value)
+        return value
+
+    def _give(
+        self, tensor: Any, node: Node, index: int, curved: bool, mutates: bool, holds: bool = True
+    ) -> Value | None:
+        """Make the value of an output; `holds`: its data, where the rule reads it."""
+        if not isinstance(tensor, Tensor):
+            return None
+        value = Value(tuple(tensor.shape), tensor.dtype, node, index)
+        if self._writes:
+            value.epoch = len(self._writes.get(_storage(tensor), ()))
+        self._known[id(tensor)] = (_reference(tensor), value)
+        # What is made without gradients carries none, unless it is in the forward of a torch.autograd.Function.
+        blind = not torch.is_grad_enabled()
+        if node.live or mutates or blind:
+            rule = node.rule if node.live and holds else None
+            keep = rule is not None and self._reads(node, rule, index, value)
+            scalar = tensor.numel() == 1
+            if keep or scalar:
+                value.data = tensor
+                if rule is not None and not scalar and index not in rule.keep_outputs:
+                    self._optional[value] = _storage(tensor)
+                self.recording.log.held += tensor.nbytes
+            self._pending.append((tensor, value, curved or scalar, mutates, blind))
+        return value
+
+    def _reads(self, node: Node, rule: Rule, index: int, value: Value) -> bool:
+        """Whether the rule will read an output, or may be quicker if it can."""
+        if index in rule.keep_outputs:
+            return True
+        products = self.recording.products
+        if index != 0 or rule.may_read is None or products is Products.NAIVE or self.recording.log.share is not None:
+            return False
+        return products is Products.POLARISED or rule.may_read(node.args, value)
+
+    def _settle(self) -> None:
+        """Read off the last outputs what autograd has added to them since, and hook those that need it."""
+        if not self._pending:
+            return
+        for tensor, value, hooked, mutated, blind in self._pending:
+            value.needs_grad = tensor.requires_grad or value in self._written_out
+            if blind and value.needs_grad and not tensor.is_leaf:
+                self._note_opaque(tensor, value)
+            if value.data is not None:
+                value.version = tensor._version
+            if hooked and tensor.requires_grad and not tensor.is_leaf:  # a hook on a weight would outlive the tape
+                value.slot = self._hook(tensor, mutated)
+        self._pending.clear()
+
+    def _note_opaque(self, tensor: Tensor, value: Value) -> None:
+        """Remember an output whose derivative does not come from recorded operations."""
+        found = opaque(tensor, value)
+        if found is not None:
+            value.needs_grad = True
+            self.recording.opaque.append(found)
+
+    def _hook(self, tensor: Tensor, mutated: bool) -> Slot:
+        """Have autograd leave the cotangent of `tensor` in a slot."""
+        base = tensor._base if mutated else None
+        if base is None or not base.requires_grad:
+            slot = Slot(self.recording.log, tensor)
+            tensor.register_hook(slot)
+            return slot
+        # A view written in place gets its gradient through its base, which may be read by other views too.
+        slot = Slot(self.recording.log, tensor, (geometry_of(base), geometry_of(tensor)))
+        base.register_hook(slot)
+        return slot
+
+    def _keep(self, known: OpFacts, values: tuple[Any, ...], inputs: list[Value], tensors: list[Tensor]) -> None:
+        """Hold the inputs that the rule will read, and every constant of an operation that carries gradients."""
+        rule = known.rule
+        wanted: set[int] = set()
+        if rule is not None and (not self.recording.replays or known.random):
+            if rule.factors:
+                factors = [i for i in rule.factors if i < len(values) and isinstance(values[i], Value)]
+                for i in factors:
+                    if any(values[j].needs_grad for j in factors if j != i):
+                        wanted.add(id(values[i]))
+            for i in rule.keep_inputs:
+                if i < len(values):
+                    for v in values[i] if isinstance(values[i], list) else (values[i],):
+                        wanted.add(id(v))
+        overwritten = {id(values[i]) for i in known.written}
+        if wanted and self._optional:
+            for value in inputs:
+                if id(value) in wanted:
+                    self._optional.pop(value, None)
+        for value, tensor in zip(inputs, tensors, strict=True):
+            if value.data is None and (not value.needs_grad or id(value) in wanted):
+                value.data = tensor.detach().clone() if id(value) in overwritten else tensor
+                value.version = -1 if id(value) in overwritten else tensor._version
+                self.recording.log.held += tensor.nbytes
+            elif value.data is tensor and id(value) in overwritten and id(value) in wanted:
+                value.data = tensor.detach().clone()
+                value.version = -1
+
+    # -- aliases --------------------------------------------------------------------------------------------------
+
+    def _note_writes(self, node: Node, known: OpFacts, args: Any, values: tuple[Any, ...]) -> None:
+        """Remember which storage an in-place operation wrote to, so that other views of it are refreshed."""
+        for position, i in enumerate(known.written):
+            tensor = args[i]
+            if not isinstance(tensor, Tensor):
+                continue
+            for value in [v for v, storage in self._optional.items() if storage == _storage(tensor)]:
+                value.data = None
+                del self._optional[value]
+            output = node.outputs[position] if position < len(node.outputs) else None
+            if output is None:
+                continue
+            log = self._writes.setdefault(_storage(tensor), [])
+            log.append((output, geometry_of(tensor)))
+            output.epoch = len(log)
+
+    def _refresh(self, tensor: Tensor, value: Value) -> Value:
+        """The value of a tensor after writes through other views of its storage."""
+        log = self._writes.get(_storage(tensor))
+        if not log:
+            return value
+        for written, geometry in log[value.epoch :]:
+            # A write of constants into constants is noted too: the samples may come in by it (shifted target tokens).
+            live = value.needs_grad or written.needs_grad
+            for constant, where in ((value, geometry_of(tensor)), (written, geometry)) if live else ():
+                if not constant.needs_grad and constant.data is None:  # a replay writes it again
+                    constant.data = tensor.detach().as_strided(*where).clone()
+            args = (value, written, geometry_of(tensor), geometry)
+            node = Node(ALIAS_UPDATE, RULES[ALIAS_UPDATE], args, {}, (value, written), (), live, False)
+            fresh = Value(tuple(tensor.shape), tensor.dtype, node, 0)
+            fresh.needs_grad = tensor.requires_grad
+            node.outputs = (fresh,)
+            self.recording.nodes.append(node)
+            value = fresh
+        value.epoch = len(log)
+        self._known[id(tensor)] = (_reference(tensor), value)
+        return value
+
+    def finish(self) -> None:
+        """Close the recording."""
+        self._settle()
+        self._known.clear()
+        self._written_out.clear()
+        self._writes.clear()
+        self._optional.clear()
+
+
+def open_recorder() -> Recorder | None:
+    """The recorder of the recording that is open in this thread."""
+    return next((mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, Recorder)), None)
+
+
+def _unpacked(tensor: Tensor, value: Value) -> Value | None:
+    """The output of an operation that autograd had saved and now unpacks, for a gradient inside the forward.
+
+    It comes as a copy, detached twice, to which autograd then gives the graph of the saved one.
+
+    Returns:
+        The value of the saved output; None where the tensor is something else.
+    """
+    if isinstance(tensor.grad_fn, BackwardCFunction):
+        return None
+    while value.origin is not None and value.origin.op is _DETACH:
+        value = value.origin.inputs[0]
+    return value if value.needs_grad else None
+
+
+def _reference(tensor: Tensor) -> Callable[[], Tensor | None]:
+    """A weak reference to a tensor."""
+    return weakref.ref(tensor)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
