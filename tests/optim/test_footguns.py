@@ -1,4 +1,4 @@
-"""What a user is told who treats a level as a learning rate, or whose run has run away; and every scheduler of torch."""
+"""What a user is told who takes a level for a learning rate, or whose run has run away; every scheduler of torch."""
 
 from __future__ import annotations
 
