@@ -77,7 +77,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         """Carry out one step after a backward pass, and say what was done."""
         rule, state = self._current_rule(), self._rule_state()
         needs, loss = rule.needs_at(state), recordings.loss
-        gathered = gather(type(self).__name__, self.param_groups, self.state, self._direction, recordings.unscaled)
+        gathered = gather(type(self).__name__, self.param_groups, self.state, self._direction, recordings)
         moving, ell = gathered.moving, gathered.ell
         sums = gathered.sums(loss, parameter_norm=Need.PARAMETER_NORM in needs)
         # A device is waited for once a step, at its end; the host is asked at once, and may then write in place.
@@ -107,7 +107,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
             return look(probe, asked, recordings, gathered, directions, loss)
 
         probe = probe_of(numbers, resolution(needs, recordings, gathered))
-        choice = decide(rule, probe, ell, state, gathered.largest, measure_line if recordings.tapes else None)
+        choice = decide(rule, needs, probe, ell, state, gathered.largest, measure_line if recordings.tapes else None)
         recordings.release()  # before the update: parameters are about to change, and memory is wanted
         following = [] if in_place else [proposal.following for proposal in proposals]
         return self._commit(rule, probe, choice, gathered, directions, following)

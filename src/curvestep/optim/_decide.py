@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, NoReturn, final
+from functools import lru_cache
+from typing import NoReturn, final
 
 from curvestep._errors import CurvestepError
 from curvestep._probe import Need, Probe
@@ -44,6 +44,7 @@ def probe_of(numbers: Mapping[str, float], resolution: float = Probe.resolution)
 
 def decide(
     rule: StepRule,
+    needs: frozenset[Need],
     probe: Probe,
     ell: float,
     state: RuleState,
@@ -54,7 +55,8 @@ def decide(
     """Ask a rule how far to go, and refuse what must not reach a parameter.
 
     Args:
-        rule: The rule. What it has not declared for this step it cannot read.
+        rule: The rule.
+        needs: What it has declared for this step; the rest it cannot read.
         probe: All that was measured.
         ell: ℓ, above 0.
         state: The rule's state.
@@ -71,7 +73,7 @@ def decide(
     """
     if not (math.isfinite(probe.direction_norm_sq) and math.isfinite(probe.slope)):
         return _no_step(Outcome.NON_FINITE_CURVATURE, state)
-    name, needs = type(rule).__name__, rule.needs_at(state)
+    name = type(rule).__name__
     for _ in range(MOST_REQUESTS):
         choice = rule.choose(seen_by(probe, name, needs), ell, state)
         if isinstance(choice, StepChoice):
@@ -143,8 +145,19 @@ _FIELDS = {
 
 def seen_by(probe: Probe, rule: str, needs: frozenset[Need]) -> Probe:
     """Return the probe as a rule sees it: what is not among its needs refuses to be read."""
-    withheld: dict[str, Any] = {name: Undeclared(rule, need) for need, name in _FIELDS.items() if need not in needs}
-    return replace(probe, **withheld) if withheld else probe
+    withheld = _withheld(rule, needs)
+    if not withheld:
+        return probe
+    seen = object.__new__(Probe)  # dataclasses.replace would take longer than the rule
+    vars(seen).update(vars(probe))
+    vars(seen).update(withheld)
+    return seen
+
+
+@lru_cache(maxsize=64)
+def _withheld(rule: str, needs: frozenset[Need]) -> dict[str, Undeclared]:
+    """Return what stands in the place of measurements that are not declared."""
+    return {name: Undeclared(rule, need) for need, name in _FIELDS.items() if need not in needs}
 
 
 @final

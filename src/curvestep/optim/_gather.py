@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from curvestep._errors import CurvestepError
 from curvestep._numerics import as_dtype, squared_norm, squares, working_dtype
 from curvestep.directions import Direction, State
 from curvestep.optim._average import AVERAGE
+from curvestep.optim._recordings import Recordings
 
 #: Name in ``optimizer.state[p]`` of the step that led to where the parameter is, decoupled decay left out.
 LAST_STEP = "last_step"
@@ -83,8 +84,12 @@ class Gathered:
     @property
     def largest(self) -> float:
         """The largest number that every moving parameter's dtype holds."""
-        dtypes = {parameter.dtype for part in self.moving for parameter in part.parameters}
-        return min((torch.finfo(dtype).max for dtype in dtypes), default=0.0)
+        return min([_largest(p.dtype) for part in self.moving for p in part.parameters], default=0.0)
+
+
+@cache
+def _largest(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).max
 
 
 def gather(
@@ -92,7 +97,7 @@ def gather(
     groups: Sequence[dict[str, Any]],
     states: Mapping[Tensor, State],
     direction_of: Callable[[dict[str, Any]], Direction],
-    unscaled: Callable[[Tensor], Tensor],
+    recordings: Recordings,
 ) -> Gathered:
     """Collect the parameters that require a gradient and have one; refuse what cannot be stepped."""
     parts = []
@@ -101,7 +106,9 @@ def gather(
         parameters = [p for p in group["params"] if p.requires_grad and p.grad is not None]
         if not parameters:
             continue
-        gradients = [unscaled(_dense_gradient(owner, parameter)) for parameter in parameters]
+        gradients = [_dense_gradient(owner, parameter) for parameter in parameters]
+        if recordings.is_scaled:
+            gradients = [recordings.unscaled(gradient) for gradient in gradients]
         decay = group.get("weight_decay", 0.0)
         if decay > 0.0:  # new tensors: p.grad is never written
             widened = [p.detach().to(g.dtype) for p, g in zip(parameters, gradients, strict=True)]

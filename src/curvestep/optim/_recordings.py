@@ -65,6 +65,11 @@ class Recordings:
         for tape in self.tapes:
             tape.require_backward()
 
+    @property
+    def is_scaled(self) -> bool:
+        """Whether a GradScaler's factor is on losses and gradients."""
+        return self._scale is not None
+
     def unscaled(self, tensor: Tensor) -> Tensor:
         """Return a tensor without the GradScaler's factor: the one place that divides by it."""
         return tensor if self._scale is None else tensor / self._scale.to(tensor.device)

@@ -171,7 +171,7 @@ class ALIG(AbstractRecordedOptimizer):
 
     def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step after the backward passes, and say what was done."""
-        gathered = gather(type(self).__name__, self.param_groups, self.state, _momentum, recordings.unscaled)
+        gathered = gather(type(self).__name__, self.param_groups, self.state, _momentum, recordings)
         numbers = read(gathered.sums(recordings.loss))
         recordings.release()
         outcome = refusal(numbers)
@@ -181,7 +181,8 @@ class ALIG(AbstractRecordedOptimizer):
         probe = probe_of({**numbers, "slope": norm_sq, "direction_norm_sq": norm_sq})
         first = self.param_groups[0]
         cap = gathered.ell
-        choice = decide(Polyak(first["lower_bound"], first["eps"]), probe, 1.0, {}, gathered.largest, limit=cap)
+        rule = Polyak(first["lower_bound"], first["eps"])
+        choice = decide(rule, rule.needs, probe, 1.0, {}, gathered.largest, limit=cap)
         if not choice.advances:
             return self._stopped(choice.outcome, cap, numbers["loss"])
         if cap == 0.0:

@@ -128,7 +128,7 @@ class StepTunedSGD(AbstractRecordedOptimizer):
 
     def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out both half-steps, and say what was done."""
-        gathered = gather(type(self).__name__, self.param_groups, self.state, _averager, recordings.unscaled)
+        gathered = gather(type(self).__name__, self.param_groups, self.state, _averager, recordings)
         moving, alpha = gathered.moving, gathered.ell
         numbers = read(gathered.sums(recordings.loss))
         outcome = refusal(numbers)
@@ -140,7 +140,7 @@ class StepTunedSGD(AbstractRecordedOptimizer):
         rule, state = _rule(self.param_groups[0]), self._rule_state()
         norm_sq = numbers["gradient_norm_sq"]
         probe = probe_of({**numbers, "slope": norm_sq, "direction_norm_sq": norm_sq})
-        choice = decide(rule, probe, alpha, state, gathered.largest)
+        choice = decide(rule, rule.needs, probe, alpha, state, gathered.largest)
         if not choice.advances:
             return self._stopped(choice.outcome, alpha, numbers["loss"])
         halves = [_numerics.scale(part.gradients, part.lr * choice.rescaling) for part in moving]

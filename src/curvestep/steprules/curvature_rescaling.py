@@ -205,7 +205,7 @@ class CurvatureRescaling:
         if curvature is None:
             return _refusal(Outcome.NON_FINITE_CURVATURE, state)
         length = math.sqrt(probe.direction_norm_sq)
-        former = CurvatureState(*(state.get(name, 0) for name in ("average", "count", "slope", "reach")))
+        former = CurvatureState(state["average"], int(state["count"]), state.get("slope", 0.0), state.get("reach", 0.0))
         new = CurvatureState(  # line 5
             average=self.beta3 * former.average + (1.0 - self.beta3) * curvature,
             count=former.count + 1,

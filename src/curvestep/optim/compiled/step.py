@@ -168,7 +168,7 @@ class CompiledStep:
         probe = probe_of(numbers)
         parameters = [p for part in traced.parts if part.plan.moves for p in part.parameters]
         largest = min(torch.finfo(dtype).max for dtype in {p.dtype for p in parameters})
-        choice = decide(rule, probe, ell, rule_state, largest)
+        choice = decide(rule, rule.needs_at(rule_state), probe, ell, rule_state, largest)
         given = iter(outputs)
         moves: list[Move] = []
         following: list[tuple[Tensor, dict[str, Any]]] = []
