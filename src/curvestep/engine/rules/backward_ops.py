@@ -14,15 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import MEAN, Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.decompose import decomposed, tensor_positions
-from curvestep.engine.rules.forms import jointly_linear, recorded
+from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.forms import formula, jointly_linear, recorded
 from curvestep.engine.rules.linear import product_jet
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, elementwise_axis, register
-
-aten = torch.ops.aten
-
-MEAN = 1  # at::Reduction
+from curvestep.engine.rules.operators import aten, tensor_positions
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
 
 # -- activations -----------------------------------------------------------------------------------------------------
 
@@ -74,24 +73,25 @@ def _rrelu(g: Tensor, x: Tensor, noise: Tensor, lower: float, upper: float, trai
     return g * noise if training else torch.where(x > 0, g, g * (0.5 * (lower + upper)))  # the noise is 1 above zero
 
 
-decomposed(aten.tanh_backward.default, lambda g, y: g * (1 - y * y), elementwise_axis)
-decomposed(aten.sigmoid_backward.default, lambda g, y: g * (y * (1 - y)), elementwise_axis)
-decomposed(aten.threshold_backward.default, lambda g, x, bound: g * _number(x > bound, g), elementwise_axis)
-decomposed(aten.softplus_backward.default, _softplus, elementwise_axis)
-decomposed(aten.elu_backward.default, _elu, elementwise_axis)
-decomposed(aten.leaky_relu_backward.default, lambda g, x, slope, _: torch.where(x > 0, g, g * slope), elementwise_axis)
-decomposed(
-    aten.hardtanh_backward.default, lambda g, x, low, high: g * _number((x > low) & (x < high), g), elementwise_axis
+op(aten.tanh_backward.default, formula(lambda g, y: g * (1 - y * y), elementwise_axis))
+op(aten.sigmoid_backward.default, formula(lambda g, y: g * (y * (1 - y)), elementwise_axis))
+op(aten.threshold_backward.default, formula(lambda g, x, bound: g * _number(x > bound, g), elementwise_axis))
+op(aten.softplus_backward.default, formula(_softplus, elementwise_axis))
+op(aten.elu_backward.default, formula(_elu, elementwise_axis))
+op(aten.leaky_relu_backward.default, formula(lambda g, x, slope, _: torch.where(x > 0, g, g * slope), elementwise_axis))
+op(
+    aten.hardtanh_backward.default,
+    formula(lambda g, x, low, high: g * _number((x > low) & (x < high), g), elementwise_axis),
 )
-decomposed(aten.hardsigmoid_backward.default, lambda g, x: g * _number((x > -3) & (x < 3), g) / 6, elementwise_axis)
-decomposed(aten.hardswish_backward.default, _hardswish, elementwise_axis)
-decomposed(aten.gelu_backward.default, _gelu, elementwise_axis)
-decomposed(aten.log_sigmoid_backward.default, lambda g, x, _: g * torch.sigmoid(-x), elementwise_axis)
-decomposed(aten.glu_backward.default, _glu, lambda s: s.at(1))
-decomposed(aten.softshrink_backward.default, _outside, elementwise_axis)
-decomposed(aten.hardshrink_backward.default, _outside, elementwise_axis)
-decomposed(aten.rrelu_with_noise_backward.default, _rrelu, elementwise_axis)
-decomposed(aten._prelu_kernel_backward.default, _prelu, elementwise_axis)
+op(aten.hardsigmoid_backward.default, formula(lambda g, x: g * _number((x > -3) & (x < 3), g) / 6, elementwise_axis))
+op(aten.hardswish_backward.default, formula(_hardswish, elementwise_axis))
+op(aten.gelu_backward.default, formula(_gelu, elementwise_axis))
+op(aten.log_sigmoid_backward.default, formula(lambda g, x, _: g * torch.sigmoid(-x), elementwise_axis))
+op(aten.glu_backward.default, formula(_glu, lambda s: s.at(1)))
+op(aten.softshrink_backward.default, formula(_outside, elementwise_axis))
+op(aten.hardshrink_backward.default, formula(_outside, elementwise_axis))
+op(aten.rrelu_with_noise_backward.default, formula(_rrelu, elementwise_axis))
+op(aten._prelu_kernel_backward.default, formula(_prelu, elementwise_axis))
 
 
 # -- softmax ---------------------------------------------------------------------------------------------------------
@@ -112,8 +112,8 @@ def _softmax_axis(s: AxisSite) -> Annotation:
     return Marker.LOST if isinstance(known, SampleAxis) and known.dim == along else known
 
 
-decomposed(aten._softmax_backward_data.default, _softmax, _softmax_axis)
-decomposed(aten._log_softmax_backward_data.default, _log_softmax, _softmax_axis)
+op(aten._softmax_backward_data.default, formula(_softmax, _softmax_axis))
+op(aten._log_softmax_backward_data.default, formula(_log_softmax, _softmax_axis))
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------
@@ -148,13 +148,13 @@ def _soft_margin(g: Tensor, x: Tensor, t: Tensor, reduction: int) -> Tensor:
     return _averaged(-g * t * torch.sigmoid(-t * x), x, reduction)
 
 
-decomposed(aten.mse_loss_backward.default, _squared, lambda s: s.at(1))
-decomposed(aten.smooth_l1_loss_backward.default, _smooth_l1, lambda s: s.at(1))
-decomposed(aten.huber_loss_backward.default, _huber, lambda s: s.at(1))
-decomposed(aten.binary_cross_entropy_backward.default, _cross_entropy, lambda s: s.at(1))
-decomposed(aten.soft_margin_loss_backward.default, _soft_margin, lambda s: s.at(1))
+op(aten.mse_loss_backward.default, formula(_squared, lambda s: s.at(1)))
+op(aten.smooth_l1_loss_backward.default, formula(_smooth_l1, lambda s: s.at(1)))
+op(aten.huber_loss_backward.default, formula(_huber, lambda s: s.at(1)))
+op(aten.binary_cross_entropy_backward.default, formula(_cross_entropy, lambda s: s.at(1)))
+op(aten.soft_margin_loss_backward.default, formula(_soft_margin, lambda s: s.at(1)))
 for _op in (aten.nll_loss_backward.default, aten.nll_loss2d_backward.default):
-    jointly_linear(_op, (0,), lambda s: s.at(1), keep=(1,))
+    op(_op, jointly_linear((0,), lambda s: s.at(1), keep=(1,)))
 
 
 # -- convolution: three outputs, bilinear, bilinear and linear in (g, x, w) ------------------------------------------
@@ -189,10 +189,7 @@ def _convolution_axis(s: AxisSite) -> list[Annotation]:
     return [inputs, whole, whole]
 
 
-register(
-    aten.convolution_backward.default,
-    Rule(Kind.MULTILINEAR, _convolution, _convolution_axis, factors=(0, 1, 2)),
-)
+op(aten.convolution_backward.default, Rule(Kind.MULTILINEAR, _convolution, _convolution_axis, factors=(0, 1, 2)))
 
 
 # -- normalisations --------------------------------------------------------------------------------------------------
@@ -257,16 +254,18 @@ def _batch_axis(s: AxisSite) -> list[Annotation]:
     return [known, Marker.POOLED, Marker.POOLED]
 
 
-decomposed(
+op(
     aten.native_layer_norm_backward.default,
-    _layer_norm,
-    lambda s: [
-        s.at(0) if s.at(0) == s.at(1) and s.at(0) == SampleAxis(0) else Marker.LOST,
-        Marker.POOLED,
-        Marker.POOLED,
-    ],
+    formula(
+        _layer_norm,
+        lambda s: [
+            s.at(0) if s.at(0) == s.at(1) and s.at(0) == SampleAxis(0) else Marker.LOST,
+            Marker.POOLED,
+            Marker.POOLED,
+        ],
+    ),
 )
-decomposed(aten.native_batch_norm_backward.default, _batch_norm, _batch_axis, couples=lambda s: bool(s.arg(7)))
+op(aten.native_batch_norm_backward.default, formula(_batch_norm, _batch_axis, couples=lambda s: bool(s.arg(7))))
 
 
 # -- linear in the cotangent -----------------------------------------------------------------------------------------
@@ -294,14 +293,14 @@ for _name, _axis in (
     ("_upsample_nearest_exact2d_backward", _like_input), ("_upsample_nearest_exact3d_backward", _like_input),
 ):  # fmt: skip
     _op = getattr(aten, _name).default
-    jointly_linear(_op, (0,), _axis, keep=tensor_positions(_op)[1:])  # some read the shape of the input
+    op(_op, jointly_linear((0,), _axis, keep=tensor_positions(_op)[1:]))  # some read the shape of the input
 
 
 def _scattered_axis(s: AxisSite) -> Annotation:
     return Marker.POOLED if isinstance(s.at(0), SampleAxis) else s.at(0)
 
 
-jointly_linear(aten.embedding_dense_backward.default, (0,), _scattered_axis)
+op(aten.embedding_dense_backward.default, jointly_linear((0,), _scattered_axis))
 
 
 def _cut_axis(s: AxisSite) -> Annotation:
@@ -314,8 +313,9 @@ def _cut_axis(s: AxisSite) -> Annotation:
     return Marker.LOST if known.dim == along and s.shape(0)[along] != s.out_shape()[along] else known
 
 
-jointly_linear(aten.slice_backward.default, (0,), _cut_axis)
-jointly_linear(aten.select_backward.default, (0,), _cut_axis)
-jointly_linear(
-    aten.diagonal_backward.default, (0,), lambda s: Marker.LOST if isinstance(s.at(0), SampleAxis) else s.at(0)
+op(aten.slice_backward.default, jointly_linear((0,), _cut_axis))
+op(aten.select_backward.default, jointly_linear((0,), _cut_axis))
+op(
+    aten.diagonal_backward.default,
+    jointly_linear((0,), lambda s: Marker.LOST if isinstance(s.at(0), SampleAxis) else s.at(0)),
 )

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.complex import modulus_jet
-from curvestep.engine.rules.decompose import decomposed
+from curvestep.engine.rules.forms import formula
+from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.reduce import dims_of, reduced_axis
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul
 
 BLOCK_ELEMENTS = 1 << 22  # differences made at once: 16 MiB in float32
 
@@ -78,7 +80,7 @@ def _norm_axis(s: AxisSite) -> Annotation:
 
 
 for _op in (aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.norm.Scalar):
-    register(_op, Rule(Kind.NONLINEAR, _norm, _norm_axis, keep_inputs=(0,)))
+    op(_op, Rule(Kind.NONLINEAR, _norm, _norm_axis, keep_inputs=(0,)))
 
 
 def _distance(a: Tensor, b: Tensor, p: float = 2.0) -> Tensor:
@@ -99,14 +101,16 @@ def _whole(s: AxisSite) -> Annotation:
     return Marker.LOST if Marker.LOST in known else Marker.POOLED if pooled else Marker.SHARED
 
 
-decomposed(aten.dist.default, _distance, _whole)
-decomposed(
+op(aten.dist.default, formula(_distance, _whole))
+op(
     aten.renorm.default,
-    _renormalised,
-    lambda s: (
-        s.at(0)
-        if not isinstance(s.at(0), SampleAxis) or s.at(0).dim == s.arg(2) % len(s.shape(0))  # type: ignore[union-attr]
-        else Marker.LOST
+    formula(
+        _renormalised,
+        lambda s: (
+            s.at(0)
+            if not isinstance(s.at(0), SampleAxis) or s.at(0).dim == s.arg(2) % len(s.shape(0))  # type: ignore[union-attr]
+            else Marker.LOST
+        ),
     ),
 )
 
@@ -165,13 +169,8 @@ def _pairs_axis(s: AxisSite) -> Annotation:
     return found[0] if all(f == found[0] for f in found) else Marker.LOST
 
 
-register(
-    aten._cdist_forward.default,
-    Rule(Kind.NONLINEAR, lambda s: _pairwise(s, s.arg(2)), _pairs_axis, keep_inputs=(0, 1)),
-)
-register(
-    aten._euclidean_dist.default, Rule(Kind.NONLINEAR, lambda s: _pairwise(s, 2.0), _pairs_axis, keep_inputs=(0, 1))
-)
+op(aten._cdist_forward.default, Rule(Kind.NONLINEAR, lambda s: _pairwise(s, s.arg(2)), _pairs_axis, keep_inputs=(0, 1)))
+op(aten._euclidean_dist.default, Rule(Kind.NONLINEAR, lambda s: _pairwise(s, 2.0), _pairs_axis, keep_inputs=(0, 1)))
 
 
 def _own_pairs(s: Site) -> Jet:
@@ -187,7 +186,7 @@ def _own_pairs(s: Site) -> Jet:
     return None if dy is None else dy.squeeze(1), None if ddy is None else ddy.squeeze(1)
 
 
-register(
+op(
     aten._pdist_forward.default,
     Rule(
         Kind.NONLINEAR,
