@@ -13,7 +13,7 @@ from torch import Tensor
 from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.rules.arithmetic import operand
 from curvestep.engine.rules.axes import elementwise_axis
-from curvestep.engine.rules.forms import formula
+from curvestep.engine.rules.forms import torchs_formula
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import Jet, Site
 from curvestep.engine.rules.table import op
@@ -140,7 +140,7 @@ for _op in (aten.copysign.Tensor, aten.copysign.Scalar):
 op(aten.fmax.default, binary(_larger(1.0), curved=False), kinks=True)
 op(aten.fmin.default, binary(_larger(-1.0), curved=False), kinks=True)
 
-op(aten.ldexp.Tensor, formula(lambda a, b: a * torch.exp2(b.to(a.dtype)), elementwise_axis))
+op(aten.ldexp.Tensor, torchs_formula(aten.ldexp.Tensor, elementwise_axis))
 
 
 # -- limits that are tensors -----------------------------------------------------------------------------------------

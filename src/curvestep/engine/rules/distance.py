@@ -11,7 +11,7 @@ from torch import Tensor
 from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.complex import modulus_jet
-from curvestep.engine.rules.forms import formula
+from curvestep.engine.rules.forms import torchs_formula
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.reduce import dims_of, reduced_axis
 from curvestep.engine.rules.site import AxisSite, Jet, Site
@@ -83,36 +83,19 @@ for _op in (aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.norm.
     op(_op, Rule(Kind.NONLINEAR, _norm, _norm_axis, keep_inputs=(0,)))
 
 
-def _distance(a: Tensor, b: Tensor, p: float = 2.0) -> Tensor:
-    return torch.linalg.vector_norm(a - b, p)
-
-
-def _renormalised(x: Tensor, p: float, dim: int, most: float) -> Tensor:
-    """Slices along `dim` whose p-norm exceeds `most` are scaled down to it."""
-    dims = [d for d in range(x.dim()) if d != dim % x.dim()]
-    y = torch.linalg.vector_norm(x, p, dims, keepdim=True)
-    over = y > most
-    return x * torch.where(over, most / (torch.where(over, y, 1.0) + 1e-7), 1.0)  # 1e-7 as in torch.renorm
-
-
 def _whole(s: AxisSite) -> Annotation:
     known = [s.of(v) for v in s.node.inputs]
     pooled = any(isinstance(k, SampleAxis) for k in known) or Marker.POOLED in known
     return Marker.LOST if Marker.LOST in known else Marker.POOLED if pooled else Marker.SHARED
 
 
-op(aten.dist.default, formula(_distance, _whole))
-op(
-    aten.renorm.default,
-    formula(
-        _renormalised,
-        lambda s: (
-            s.at(0)
-            if not isinstance(s.at(0), SampleAxis) or s.at(0).dim == s.arg(2) % len(s.shape(0))  # type: ignore[union-attr]
-            else Marker.LOST
-        ),
-    ),
-)
+def _along_slices(s: AxisSite) -> Annotation:
+    known = s.at(0)
+    return Marker.LOST if isinstance(known, SampleAxis) and known.dim != s.arg(2) % len(s.shape(0)) else known
+
+
+op(aten.dist.default, torchs_formula(aten.dist.default, _whole))
+op(aten.renorm.default, torchs_formula(aten.renorm.default, _along_slices))
 
 
 # -- all pairs -------------------------------------------------------------------------------------------------------

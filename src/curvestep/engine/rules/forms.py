@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._decomp import decomposition_table
 
 from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.value import Value
@@ -60,6 +61,11 @@ def formula(function: Callable[..., Any], axis: AxisRule, *, couples: Callable[[
         The rule.
     """
     return Rule(Kind.NONLINEAR, None, axis, couples=couples, formula=function)
+
+
+def torchs_formula(operation: Any, axis: AxisRule) -> Rule:
+    """The operation as torch itself writes it out; the row is left out where this torch does not."""
+    return formula(decomposition_table.get(operation), axis)  # type: ignore[arg-type]
 
 
 def jointly_linear(

@@ -250,12 +250,6 @@ op(
 )
 
 
-def _lost_axis(s: AxisSite) -> list[Annotation]:
-    known = [s.of(v) for v in s.node.inputs]
-    lost = any(isinstance(k, SampleAxis) or k is Marker.LOST for k in known)
-    return [Marker.LOST if lost else Marker.SHARED] * len(s.node.outputs)
-
-
 def _batched_axis(s: AxisSite) -> list[Annotation]:
     """Both arguments are batches of matrices with samples along the same leading axis."""
     known = joined_axis(0, 1)(s)

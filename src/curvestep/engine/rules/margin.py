@@ -90,7 +90,10 @@ def _multilabel_margin(s: Site) -> list[Jet]:
     """Σ over labels y and non-labels i of max(0, 1 − x_y + x_i) / classes: piecewise linear, by autograd's gradient."""
     x, target, reduction = s.x(0).detach(), s.x(1), s.arg(2, MEAN)
     ones = x.new_ones(x.shape[:-1])
-    slope = aten.multilabel_margin_loss_backward.default(ones, x, target, NONE, s.y(1)) * x.shape[-1]
+    if x.is_meta:  # a cut is checked without data, for which this kernel has no version
+        slope = torch.zeros_like(x)
+    else:
+        slope = aten.multilabel_margin_loss_backward.default(ones, x, target, NONE, s.y(1)) * x.shape[-1]
     return [_finished(mul(slope, s.d(0)), mul(slope, s.dd(0)), reduction, x.shape[-1]), (None, None)]
 
 

@@ -84,4 +84,6 @@ def _signature(op: Any) -> list[str]:
 
 def tensor_positions(op: Any) -> tuple[int, ...]:
     """Positions of the arguments of an operation that are tensors or lists of tensors."""
+    if not hasattr(op, "_schema"):  # an operation of the tape
+        return ()
     return tuple(i for i, a in enumerate(op._schema.arguments) if "Tensor" in str(a.type) and not a.kwarg_only)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.rules.axes import elementwise_axis
-from curvestep.engine.rules.forms import formula
+from curvestep.engine.rules.forms import torchs_formula
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.pointwise import Slopes, unary
 from curvestep.engine.rules.site import Jet, Site
@@ -116,14 +116,7 @@ def _polygamma(s: Site) -> Jet:
 op(aten.polygamma.default, Rule(Kind.NONLINEAR, _polygamma, elementwise_axis, keep_inputs=(1,)))
 
 
-def _multivariate_lgamma(x: Tensor, p: int) -> Tensor:
-    total = torch.lgamma(x)
-    for j in range(1, p):
-        total = total + torch.lgamma(x - 0.5 * j)
-    return total + p * (p - 1) / 4 * math.log(math.pi)
-
-
-op(aten.mvlgamma.default, formula(_multivariate_lgamma, elementwise_axis))
+op(aten.mvlgamma.default, torchs_formula(aten.mvlgamma.default, elementwise_axis))
 
 
 # -- sinc ------------------------------------------------------------------------------------------------------------

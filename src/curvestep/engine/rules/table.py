@@ -48,12 +48,13 @@ def op(
     Raises:
         ValueError: the operation has a row already.
     """
-    if isinstance(operation, Absent):
-        _ABSENT.append(operation.name)
+    if isinstance(operation, Absent) or rule.propagate is rule.formula is None:
+        _ABSENT.append(str(operation))
         return
     if operation in RULES:
         raise ValueError(f"A rule for {operation} is registered already; one operation has one rule.")
-    reads = rule.keep_inputs or (tensor_positions(operation) if rule.formula is not None else ())
+    tensors = tensor_positions(operation)
+    reads = tensors if rule.formula is not None else tuple(i for i in rule.keep_inputs if i in tensors)
     RULES[operation] = replace(
         rule, keep_inputs=reads, dtype=dtype, kinks=kinks, reduces=reduces, product=product, attends=attends,
         cut=Cut() if cut is None else cut, draws=draws, reads_values=reads_values, guards=guards,
