@@ -17,9 +17,9 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from curvestep.diagnostics.operations import is_decomposition  # noqa: E402
-from curvestep.engine.rules.kinks import has_kinks  # noqa: E402
+from curvestep.engine.data.rule import Kind  # noqa: E402
 from curvestep.engine.rules.recurrent import REFUSED  # noqa: E402
-from curvestep.engine.rules.table import RULES, Kind  # noqa: E402
+from curvestep.engine.rules.table import RULES  # noqa: E402
 from tests.engine.ops import ROWS  # noqa: E402
 from tests.engine.test_rules import check  # noqa: E402
 
@@ -52,7 +52,7 @@ def measure() -> list[dict[str, Any]]:
         if all(report.exact.values()):
             held["per_sample"] = max(held["per_sample"], report.worst("per_sample["))
     return [
-        {"op": str(op), "covered": covered(op), "kinks": has_kinks(op), **worst.get(str(op), {"rows": 0})}
+        {"op": str(op), "covered": covered(op), "kinks": RULES[op].kinks, **worst.get(str(op), {"rows": 0})}
         for op in sorted(RULES, key=str)
     ]
 

@@ -292,8 +292,10 @@ def test_doctor_refuses_in_a_sentence(change: Any, loss_fn: Any, message: str) -
 def test_a_setting_that_a_rule_refuses_is_not_covered() -> None:
     """The operation has a rule, but not for dropout inside the kernel; only running the pass shows it."""
     from curvestep._errors import MissingRuleError
+    from curvestep.engine.data.rule import Kind, Rule
     from curvestep.engine.recording.facts import forget_facts
-    from curvestep.engine.rules.table import RULES, Kind, Rule, elementwise_axis
+    from curvestep.engine.rules.axes import elementwise_axis
+    from curvestep.engine.rules.table import RULES
 
     def refuse(site: Any) -> Any:
         raise MissingRuleError("This setting of tanh has no rule; use another.")

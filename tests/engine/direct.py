@@ -16,7 +16,8 @@ from torch import Tensor
 
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.jets import jets_of
-from curvestep.engine.rules.table import RULES, Site, Spread
+from curvestep.engine.rules.site import Site, Spread
+from curvestep.engine.rules.table import RULES
 from tests.engine.ops.row import Draw
 
 

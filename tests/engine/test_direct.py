@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from curvestep._errors import MissingRuleError
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.jets import jets_of
-from curvestep.engine.rules import alias, recurrent, table
+from curvestep.engine.rules import alias, recurrent, site, table
 from tests.engine.by_hand import BY_HAND
 from tests.engine.direct import Direct, worst_jet_error
 from tests.engine.ops import ROWS
@@ -128,4 +128,4 @@ def test_a_kernel_without_gates_is_refused_with_what_to_do(op: str) -> None:
     value = Value((), torch.float64, None, 0)
     node = Node(op, rule, (value,), {}, (value,), (None,), True, False)
     with pytest.raises(MissingRuleError, match=f"{op}.*Run "):
-        jets_of(rule, table.Site(node, {}, {}))
+        jets_of(rule, site.Site(node, {}, {}))

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from curvestep.diagnostics.findings import Coverage, Operation
 from curvestep.engine.data.recording import Recording
+from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan, find_source
 from curvestep.engine.recording.opaque import on_the_way
-from curvestep.engine.rules.kinks import has_kinks
-from curvestep.engine.rules.table import AxisSite, Rule
+from curvestep.engine.rules.site import AxisSite
 
 _LONGEST_PATH = 6  # operations of a path that are shown from each end
 
@@ -39,7 +39,7 @@ def list_operations(recording: Recording, plan: Plan, names: Mapping[Value, str]
             count=len(group),
             coverage=_coverage(group[0].rule),
             couples=any(_couples(node, plan) for node in group),
-            kinks=has_kinks(group[0].op),
+            kinks=group[0].rule is not None and group[0].rule.kinks,
             path=_path(group[0], names) if group[0].rule is None else None,
         )
         for name, group in nodes.items()

@@ -16,29 +16,6 @@ from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.rules.bilinear import worth_it
 
-aten = torch.ops.aten
-
-_FACTORS: dict[Any, tuple[int, int]] = {
-    aten.mm.default: (0, 1),
-    aten.bmm.default: (0, 1),
-    aten.matmul.default: (0, 1),
-    aten.mv.default: (0, 1),
-    aten.dot.default: (0, 1),
-    aten.linear.default: (0, 1),
-    aten.addmm.default: (1, 2),
-    aten.baddbmm.default: (1, 2),
-    aten.addmv.default: (1, 2),
-    aten.convolution.default: (0, 1),
-}
-# Whose rule can take its first tangent from the value that is at hand (`curvestep.engine.rules.bilinear`).
-_POLARISED = (aten.mm.default, aten.addmm.default, aten.linear.default, aten.convolution.default)
-_ATTENTION = (
-    "aten._scaled_dot_product_flash_attention_for_cpu.default",
-    "aten._scaled_dot_product_flash_attention.default",
-    "aten._scaled_dot_product_efficient_attention.default",
-    "aten._scaled_dot_product_cudnn_attention.default",
-)
-
 
 def count_products(recording: Recording, plan: Plan, moving: set[Value], share: float = 1.0) -> Products:
     """Count what each pass multiplies.
@@ -68,21 +45,21 @@ def count_products(recording: Recording, plan: Plan, moving: set[Value], share: 
     splits = plan.batch is not None and plan.separable
     on_path = set(plan.steps)
     for node in recording.nodes:
-        factors = _FACTORS.get(node.op)
-        attention = node.name in _ATTENTION
+        product = None if node.rule is None else node.rule.product
         if node in on_path:
             outputs = [v for v in node.outputs if v is not None and v.needs_grad]
             carried = _step(node, outputs, first, second, paired_if_clean=splits, clean=plan.clean)
         else:
             carried = set()
-        if factors is not None:
-            a, b = (node.args[i] for i in factors)
+        if product is not None:
+            a, b = (node.args[i] for i in product.factors)
             moves = (a in first, b in first) if node in on_path else (False, False)
             tangent = sum(moves) + all(moves) + (a in carried) + (b in carried)
-            if all(moves) and _is_polarised(recording, node, a, b, share):
+            if all(moves) and product.polarises and _is_polarised(recording, node, a, b, share):
                 tangent -= 1
-            count(_multiply_adds(node, a, b), 1, (a.needs_grad + b.needs_grad) if node.live else 0, tangent)
-        elif attention:
+            size = math.prod(_shape(node)) * a.shape[-1] if product.size is None else product.size(node)
+            count(size, 1, (a.needs_grad + b.needs_grad) if node.live else 0, tangent)
+        elif node.rule is not None and node.rule.attends:
             q, k, v = node.args[:3]
             size = math.prod(q.shape[:-1]) * k.shape[-2] * q.shape[-1]
             # forward QKᵀ, PV; backward QKᵀ again and one for each of V, P, Q, K
@@ -104,7 +81,7 @@ def _step(
     rule = node.rule
     if rule is not None and rule.kind is Kind.CONSTANT:
         return carried
-    bends = rule is None or rule.curved([getattr(a, "needs_grad", False) for a in node.args])
+    bends = rule is None or rule.curved([isinstance(a, Value) and a.needs_grad for a in node.args])
     for value in outputs:
         first.add(value)
         paired = value.slot is not None and (not paired_if_clean or value in clean)
@@ -116,9 +93,9 @@ def _step(
 def _is_polarised(recording: Recording, node: Node, a: Value, b: Value, share: float) -> bool:
     """Whether the rule takes two products where both factors move."""
     value = node.outputs[0]
-    if node.op not in _POLARISED or recording.products is Wanted.NAIVE or value is None:
+    if recording.products is Wanted.NAIVE or value is None:
         return False
-    if node.op is aten.addmm.default and (node.kwargs.get("beta", 1), node.kwargs.get("alpha", 1)) != (1, 1):
+    if (node.kwargs.get("beta", 1), node.kwargs.get("alpha", 1)) != (1, 1):
         return False
     if a.dtype not in (torch.float32, torch.float64) or not a.dtype == b.dtype == value.dtype:
         return False
@@ -139,15 +116,6 @@ def _attention_tangent(q: Value, k: Value, v: Value, first: set[Any], carried: s
     made = 1 + sum(scores) + all(scores) + sum(bends)
     made += any(scores) + (any(scores) or any(bends))  # ṖV and P̈V
     return made + (v in first) + (any(scores) and v in first) + (v in carried)
-
-
-def _multiply_adds(node: Node, a: Value, b: Value) -> int:
-    """Multiply-adds of y = A·B."""
-    if node.op is aten.convolution.default:
-        transposed = node.args[6]
-        # every output takes (every input gives, if transposed) one multiply-add for each weight of its channel
-        return math.prod(a.shape if transposed else _shape(node)) * math.prod(b.shape[1:])
-    return math.prod(_shape(node)) * a.shape[-1]
 
 
 def _shape(node: Node) -> tuple[int, ...]:

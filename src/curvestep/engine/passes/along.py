@@ -13,7 +13,7 @@ from curvestep.engine.data.value import Value
 from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.passes.jets import outgoing
 from curvestep.engine.passes.replay import replay
-from curvestep.engine.rules.table import Site
+from curvestep.engine.rules.site import Site
 
 
 def loss_along(

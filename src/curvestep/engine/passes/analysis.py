@@ -12,9 +12,9 @@ from curvestep._errors import SampleAxisError
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.data.value import Node, Value
-from curvestep.engine.rules.table import AxisSite, elementwise_axis
-
-aten = torch.ops.aten
+from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.index import counts_positions
+from curvestep.engine.rules.site import AxisSite
 
 
 @final
@@ -132,15 +132,10 @@ def _backward(nodes: Sequence[Node], reached: set[Value], root: Value) -> tuple[
 
 # -- the batch --------------------------------------------------------------------------------------------------------
 
-#: Operations by which a batch may be drawn out of data inside the recording: what they return is data of its own.
-_READS = {
-    aten.index.Tensor, aten.index_select.default, aten.embedding.default, aten.gather.default, aten.slice.Tensor,
-    aten.select.int, aten.narrow.default, aten.split.Tensor, aten.split_with_sizes.default, aten.unbind.int,
-}  # fmt: skip
 
-
-#: Operations that count positions. Constants of one value are left out: they are targets and first states of samples.
-_TABLES = {aten.arange.default, aten.arange.start, aten.arange.start_step, aten.linspace.default}
+def _drawn_by(node: Node) -> bool:
+    """Whether a batch may be drawn out of data by an operation."""
+    return node.rule is not None and node.rule.draws
 
 
 def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
@@ -178,7 +173,7 @@ def find_source(nodes: Sequence[Node], reached: set[Value]) -> tuple[Value, Node
             known = next((source[v] for v in data if v in source), None)
             for value in node.outputs:
                 if value is not None and value.shape:
-                    drawn = known is None or (node.op in _READS and _is_data(known))
+                    drawn = known is None or (_drawn_by(node) and _is_data(known))
                     source[value] = value if drawn or known is None else known
     return created
 
@@ -200,7 +195,7 @@ def _require_samples(
 
 
 def _is_data(source: Value) -> bool:
-    return source.origin is None or source.origin.op in _READS
+    return source.origin is None or _drawn_by(source.origin)
 
 
 def _is_weight(value: Value) -> bool:
@@ -224,13 +219,17 @@ def annotate(recording: Recording, reached: set[Value], batch: int) -> dict[Valu
         data = value not in reached and batch in sizes and not _is_weight(value)
         axes[value] = SampleAxis(sizes.index(batch)) if data else Marker.SHARED
     for node in recording.nodes:
-        found = [Marker.SHARED] * len(node.outputs) if tables and node.op in _TABLES else _outputs_of(node, axes, batch)
+        found = (
+            [Marker.SHARED] * len(node.outputs)
+            if tables and counts_positions(node.op)
+            else _outputs_of(node, axes, batch)
+        )
         for value, annotation in zip(node.outputs, found, strict=True):
             if value is None:
                 continue
             if isinstance(annotation, SampleAxis) and not _fits(annotation, value.shape, batch):
                 annotation = Marker.LOST
-            if annotation is Marker.SHARED and node.op in _READS and not node.live and value.shape[:1] == (batch,):
+            if annotation is Marker.SHARED and _drawn_by(node) and not node.live and value.shape[:1] == (batch,):
                 annotation = SampleAxis(0)  # a batch drawn inside the recording
             axes[value] = annotation
     return axes
@@ -274,7 +273,7 @@ def _guess(site: AxisSite, value: Value | None) -> Annotation:
 
 def _curved(node: Node) -> bool:
     """Whether an operation has a second derivative in what moves; one without a rule counts as curved."""
-    return node.rule is None or node.rule.curved([getattr(a, "needs_grad", False) for a in node.args])
+    return node.rule is None or node.rule.curved([isinstance(a, Value) and a.needs_grad for a in node.args])
 
 
 def _clean(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation], batch: int) -> frozenset[Value]:

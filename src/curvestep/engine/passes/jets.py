@@ -15,7 +15,7 @@ from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.precision import Dtypes
 from curvestep.engine.passes.replay import rerun
 from curvestep.engine.recording.recorder import Recorder
-from curvestep.engine.rules.table import Jet, Site, Spread
+from curvestep.engine.rules.site import Jet, Site, Spread
 
 
 def outgoing(

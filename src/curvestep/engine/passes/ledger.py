@@ -35,7 +35,6 @@ class Ledger:
         self.exact = plan.separable if form != "tangent" else plan.apart
         self._rows: Tensor | None = None
         self._shared: Tensor | None = None
-        self._paired = False
         self._carried = False
 
     def _open(self, value: Value) -> bool:
@@ -83,7 +82,6 @@ class Ledger:
 
         `own`: paired with the value's own cotangent, not with one behind a sum over the samples.
         """
-        self._paired = True
         axis = self.plan.axes.get(value)
         if self.plan.batch is not None and isinstance(axis, SampleAxis) and terms.shape == value.shape:
             found = paired_rows(*_alike(cotangent.expand_as(terms), terms), axis, self.plan.batch)

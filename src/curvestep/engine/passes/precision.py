@@ -32,10 +32,6 @@ from torch import Tensor
 from curvestep.engine.data.curvature import Curvature, Precision
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
-from curvestep.engine.rules.alias import ALIAS_UPDATE
-from curvestep.engine.rules.table import functional_twin
-
-aten = torch.ops.aten
 
 Dtypes = Mapping[torch.dtype, torch.dtype]  # of a recorded tensor or an arriving tangent → what stands for it
 
@@ -70,40 +66,6 @@ _IN_SINGLE = Working(_SINGLE, _SINGLE)
 _IN_BFLOAT16 = Working(_NARROW, _NARROW)
 _SINGLE_INSIDE = Working(_SINGLE, _NARROW)
 
-#: Where the time of a pass goes.
-PRODUCTS = frozenset({
-    aten.mm.default, aten.bmm.default, aten.matmul.default, aten.mv.default, aten.addmm.default, aten.baddbmm.default,
-    aten.addmv.default, aten.linear.default, aten.convolution.default,
-    aten._scaled_dot_product_flash_attention_for_cpu.default, aten._scaled_dot_product_flash_attention.default,
-    aten._scaled_dot_product_efficient_attention.default, aten._scaled_dot_product_cudnn_attention.default,
-})  # fmt: skip
-
-#: What keeps the dtype of what arrives: no long sums, and no differences of nearly equal numbers but in f″.
-_AS_IT_COMES = frozenset({
-    aten.view.default, aten._unsafe_view.default, aten.reshape.default, aten._reshape_alias.default, aten.t.default,
-    aten.transpose.int, aten.permute.default, aten.expand.default, aten.squeeze.default, aten.squeeze.dim,
-    aten.squeeze.dims, aten.unsqueeze.default, aten.select.int, aten.slice.Tensor, aten.narrow.default,
-    aten.split.Tensor, aten.split_with_sizes.default, aten.unsafe_split.Tensor, aten.unsafe_split_with_sizes.default,
-    aten.unbind.int, aten.cat.default, aten.stack.default, aten.clone.default, aten.contiguous.default,
-    aten.alias.default, aten.flatten.using_ints, aten.constant_pad_nd.default, aten.flip.default, aten.roll.default,
-    aten.repeat.default, aten.as_strided.default, aten.diagonal.default, aten.tril.default, aten.triu.default,
-    aten.index.Tensor, aten.index_select.default, aten.gather.default, aten.embedding.default, aten.where.self,
-    aten.masked_fill.Scalar, aten.masked_fill.Tensor, aten._to_copy.default, aten.copy_.default, aten.copy.default,
-    aten.lift_fresh.default, ALIAS_UPDATE,
-    aten.native_dropout.default, aten.max_pool2d_with_indices.default, aten.avg_pool2d.default,
-    aten._adaptive_avg_pool2d.default, aten.relu.default, aten.leaky_relu.default, aten.hardtanh.default,
-    aten.threshold.default, aten.neg.default, aten.add.Tensor, aten.add.Scalar, aten.sub.Tensor, aten.sub.Scalar,
-    aten.rsub.Tensor, aten.rsub.Scalar, aten.mul.Tensor, aten.mul.Scalar, aten.div.Scalar,
-    aten.tanh.default, aten.sigmoid.default, aten.silu.default, aten.gelu.default, aten.softplus.default,
-})  # fmt: skip
-
-#: Normalisations: their statistics are long sums, and what they return has as many elements as what they are given.
-_RETURNS_WHAT_CAME = frozenset({
-    aten.native_batch_norm.default, aten.cudnn_batch_norm.default, aten.miopen_batch_norm.default,
-    aten._native_batch_norm_legit.default, aten.native_layer_norm.default, aten.native_group_norm.default,
-    aten._fused_rms_norm.default,
-})  # fmt: skip
-
 
 def working(precision: Precision, node: Node, first: Mapping[Value, Tensor], second: Mapping[Value, Tensor]) -> Working:
     """The dtypes of an operation, given the tangents so far; not for "recorded"."""
@@ -111,11 +73,12 @@ def working(precision: Precision, node: Node, first: Mapping[Value, Tensor], sec
         return _IN_DOUBLE if precision == "float64" else _WIDENED
     if _any_complex(node):
         return _IN_SINGLE
-    if _is_one_of(node.op, PRODUCTS):
+    dtype = "wide" if node.rule is None else node.rule.dtype
+    if dtype == "product":
         return _IN_BFLOAT16
-    if _is_one_of(node.op, _AS_IT_COMES):
+    if dtype == "arriving":
         return _IN_BFLOAT16 if _brain(node.inputs, first, second) else _IN_SINGLE
-    if _is_one_of(node.op, _RETURNS_WHAT_CAME):  # its weight and bias move in float32
+    if dtype == "statistics":  # its weight and bias move in float32
         return _SINGLE_INSIDE if _brain(node.inputs[:1], first, second) else _IN_SINGLE
     return _IN_SINGLE
 
@@ -123,11 +86,6 @@ def working(precision: Precision, node: Node, first: Mapping[Value, Tensor], sec
 def _brain(values: Sequence[Value], *tangents: Mapping[Value, Tensor]) -> bool:
     """Whether all of them that move do so in bfloat16."""
     return all(t.dtype is torch.bfloat16 for v in values for held in tangents if (t := held.get(v)) is not None)
-
-
-def _is_one_of(op: Any, those: frozenset[Any]) -> bool:
-    """Whether an operation, or the one that it does in place, is among them."""
-    return op in those or (hasattr(op, "_schema") and functional_twin(op) in those)
 
 
 def _any_complex(node: Node) -> bool:

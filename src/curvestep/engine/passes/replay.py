@@ -9,14 +9,10 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import MissingRuleError
-from curvestep.engine.data.geometry import put
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
-from curvestep.engine.rules.alias import ALIAS_UPDATE
-from curvestep.engine.rules.table import Site, functional_twin
-
-aten = torch.ops.aten
-_VIEWS = {aten.view.default, aten._unsafe_view.default, aten._reshape_alias.default}
+from curvestep.engine.rules.operators import functional_twin
+from curvestep.engine.rules.site import Site
 
 
 def replay(
@@ -62,9 +58,6 @@ def rerun(node: Node, site: Site, watched: bool) -> Sequence[Any]:
 
     args = tuple(fetch(a) for a in node.args)
     options = {k: fetch(v) for k, v in node.kwargs.items()}
-    if node.op is ALIAS_UPDATE:
-        old, written, target, source = args
-        return (put(old, written, target, source),)
     rule = node.rule
     if rule is not None and rule.rerun is not None:
         out = rule.rerun(site, args, watched)
@@ -78,8 +71,6 @@ def rerun(node: Node, site: Site, watched: bool) -> Sequence[Any]:
 def _call(node: Node, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Call the operation, its functional twin if it writes in place."""
     if not node.mutates:
-        if node.op in _VIEWS:  # a replayed tensor may be laid out in another order than the recorded one
-            return args[0].reshape(args[1])
         if node.rule is None and torch.Tag.nondeterministic_seeded in node.op.tags:
             raise MissingRuleError(f"{node.name} draws random numbers and has no rule, so it cannot be replayed.")
         return node.op(*args, **options)

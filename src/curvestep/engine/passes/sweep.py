@@ -23,7 +23,7 @@ from curvestep.engine.passes.jets import carried_in, outgoing
 from curvestep.engine.passes.ledger import Ledger
 from curvestep.engine.passes.precision import Dtypes, arriving, seeded, tensorfloat32, undone, working
 from curvestep.engine.passes.replay import rerun
-from curvestep.engine.rules.table import Site, Spread
+from curvestep.engine.rules.site import Site, Spread
 
 
 def curvature_sweep(

@@ -18,6 +18,7 @@ class OpFacts:
     rule: Rule | None
     written: tuple[int, ...]  # positions of the arguments that the operation writes to
     random: bool = False  # whether running it again would draw other numbers
+    writes_out: bool = False  # whether it makes a lazy conjugate a real one
 
 
 _FACTS: dict[Any, OpFacts] = {}
@@ -32,7 +33,9 @@ def facts(op: Any) -> OpFacts:
             for i, argument in enumerate(op._schema.arguments)
             if argument.alias_info is not None and argument.alias_info.is_write and not argument.kwarg_only
         )
-        known = _FACTS[op] = OpFacts(lookup(op), written, torch.Tag.nondeterministic_seeded in op.tags)
+        rule = lookup(op)
+        random = torch.Tag.nondeterministic_seeded in op.tags
+        known = _FACTS[op] = OpFacts(rule, written, random, rule is not None and rule.writes_out)
     return known
 
 

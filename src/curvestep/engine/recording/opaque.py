@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
@@ -21,9 +20,6 @@ _REENTRANT = "CheckpointFunction"
 # They hand their inputs on unchanged, to be told when backward arrives: data-parallel training and a module's full
 # backward hooks put them there.
 _TRANSPARENT = frozenset({"_DDPSink", "RegisterPostBackwardFunction", "BackwardHookFunction"})
-
-# cosine_similarity keeps its norms off zero with it; above that limit its rule is the identity that autograd takes.
-_GUARD = torch.ops.aten.clamp_min_.Tensor
 
 
 def opaque(tensor: Tensor, value: Value) -> Opaque | None:
@@ -48,7 +44,7 @@ def opaque(tensor: Tensor, value: Value) -> Opaque | None:
                 "with ordinary torch operations."
             )
         return Opaque(value, name, _first_leaf(made_by), why)
-    if node.mutates and made_by is not None and node.op is not _GUARD:
+    if node.mutates and made_by is not None and not (node.rule is not None and node.rule.guards):
         why = (
             f"{node.name} overwrote inside torch.no_grad() a tensor that carries a gradient, so that autograd's "
             "gradient is not that of the recorded forward. Do without the in-place write, or without no_grad."

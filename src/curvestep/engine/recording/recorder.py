@@ -26,8 +26,6 @@ from curvestep.engine.rules.alias import ALIAS_UPDATE
 from curvestep.engine.rules.table import RULES
 
 _graph_task = torch._C._current_graph_task_id
-_CLONE = torch.ops.aten.clone.default
-_DETACH = torch.ops.aten.detach.default
 
 
 #: What torch.optim puts around ``step`` and ``zero_grad`` for the profiler, and what autograd asks a fake tensor before
@@ -91,7 +89,7 @@ class Recorder(TorchDispatchMode):
         mutates = bool(known.written)
         node = Node(func, known.rule, values, keyed, tuple(inputs), (), live, mutates)
         outs = out if isinstance(out, (tuple, list)) else (out,)
-        lazy = func is _CLONE and live and (tensors[0].is_conj() or tensors[0].is_neg())
+        lazy = known.writes_out and live and (tensors[0].is_conj() or tensors[0].is_neg())
         curved = live and known.rule is not None and not self.recording.replays
         if curved and known.rule is not None:
             curved = known.rule.curved([isinstance(v, Value) and v.needs_grad for v in values])
@@ -319,7 +317,7 @@ def _unpacked(tensor: Tensor, value: Value) -> Value | None:
     """
     if isinstance(tensor.grad_fn, BackwardCFunction):
         return None
-    while value.origin is not None and value.origin.op is _DETACH:
+    while value.origin is not None and (rule := value.origin.rule) is not None and rule.detaches:
         value = value.origin.inputs[0]
     return value if value.needs_grad else None
 

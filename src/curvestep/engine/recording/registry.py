@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, final, get_args
 
 import torch
@@ -11,13 +12,15 @@ from torch._ops import OpOverload, OpOverloadPacket
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.recording.facts import forget_facts
 from curvestep.engine.recording.recorder import open_recorder
-from curvestep.engine.rules.decompose import decomposition, tensor_positions
-from curvestep.engine.rules.table import AxisRule, AxisSite, Rule, elementwise_axis, register
+from curvestep.engine.rules import forms
+from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.site import AxisRule, AxisSite
+from curvestep.engine.rules.table import op as enter
 
 Samples = Literal["elementwise", "first", "none"]
 
 
-def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "none") -> None:
+def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "none", kinks: bool = False) -> None:
     """Teach the engine an operation or autograd function of your own, by a formula made of ordinary torch operations.
 
     Definition:
@@ -37,6 +40,8 @@ def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "n
         samples: where the samples are after the operation. "elementwise": inputs are broadcast, each element of the
             output depends on its own elements alone. "first": axis 0 of the output is the samples wherever it is of an
             input, and samples do not mix. "none": unknown; the total stays exact, the split over samples is not.
+
+        kinks: whether its first derivative jumps somewhere; `curvestep.doctor` then says so.
 
     Raises:
         ValueError: the operation has a rule already, or `samples` is none of the three.
@@ -70,7 +75,7 @@ def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "n
         raise ValueError(f"samples must be one of {', '.join(get_args(Samples))}, but samples={samples!r} was given.")
     axis: AxisRule = {"elementwise": elementwise_axis, "first": _first, "none": _none}[samples]
     if isinstance(op, type) and issubclass(op, torch.autograd.Function):
-        _register_function(op, formula, axis)
+        _register_function(op, formula, axis, kinks)
         return
     if isinstance(op, OpOverloadPacket):
         op = op.default
@@ -80,7 +85,7 @@ def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "n
             f"needed, but {op!r} was given. Wrap the function with torch.library.custom_op and pass what torch.ops "
             "then holds."
         )
-    register(op, decomposition(formula, axis, tensor_positions(op)))
+    enter(op, forms.formula(formula, axis), kinks=kinks)
     forget_facts()
 
 
@@ -108,12 +113,14 @@ _FUNCTIONS: set[type[torch.autograd.Function]] = set()
 _MOST_ARGUMENTS = 64
 
 
-def _register_function(function: type[torch.autograd.Function], formula: Callable[..., Any], axis: AxisRule) -> None:
+def _register_function(
+    function: type[torch.autograd.Function], formula: Callable[..., Any], axis: AxisRule, kinks: bool
+) -> None:
     """Have `function.apply` written down as one operation whenever a recording is open."""
     if function in _FUNCTIONS:
         raise ValueError(f"A rule for {function.__qualname__} is registered already; one function has one rule.")
     op = FunctionOp(function)
-    rule: Rule = decomposition(formula, axis, tuple(range(_MOST_ARGUMENTS)))
+    rule = replace(forms.formula(formula, axis), keep_inputs=tuple(range(_MOST_ARGUMENTS)), kinks=kinks)
 
     def apply(cls: type[torch.autograd.Function], *args: Any) -> Any:
         recorder = open_recorder()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from curvestep.engine.rules import activation as activation
+from curvestep.engine.rules import arithmetic as arithmetic
 from curvestep.engine.rules import attention as attention
 from curvestep.engine.rules import backward_ops as backward_ops
 from curvestep.engine.rules import binary as binary
+from curvestep.engine.rules import choice as choice
 from curvestep.engine.rules import complex as complex
 from curvestep.engine.rules import convolution as convolution
 from curvestep.engine.rules import ctc as ctc

@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.pointwise import Slopes, unary
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, elementwise_axis, mul, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul
 
 
 def _hardswish(s: Site) -> Slopes:
@@ -38,11 +41,11 @@ def _outside(s: Site) -> Slopes:
     return ((x > bound) | (x < -bound)).to(x.dtype), None
 
 
-unary(aten.hardswish.default, _hardswish, keep="x")
-unary(aten.hardsigmoid.default, _hardsigmoid, keep="x", curved=False)
-unary(aten.celu.default, _celu, keep="x")
-unary(aten.softshrink.default, _outside, keep="x", curved=False)
-unary(aten.hardshrink.default, _outside, keep="x", curved=False)
+op(aten.hardswish.default, unary(_hardswish, keep="x"), kinks=True)
+op(aten.hardsigmoid.default, unary(_hardsigmoid, keep="x", curved=False), kinks=True)
+op(aten.celu.default, unary(_celu, keep="x"))
+op(aten.softshrink.default, unary(_outside, keep="x", curved=False), kinks=True)
+op(aten.hardshrink.default, unary(_outside, keep="x", curved=False), kinks=True)
 
 
 # -- leaky by chance -------------------------------------------------------------------------------------------------
@@ -67,9 +70,10 @@ def _rrelu_again(s: Site, args: tuple[Any, ...], watched: bool) -> Tensor:
     return torch.where(x < 0, x * torch.where(negative, slope, 0.5 * (lower + upper)), x)
 
 
-register(
+op(
     aten.rrelu_with_noise.default,
     Rule(Kind.LINEAR, _rrelu, elementwise_axis, keep_inputs=(0,), keep_outputs=(0,), rerun=_rrelu_again),
+    kinks=True,
 )
 
 
@@ -88,9 +92,10 @@ def _prelu(s: Site) -> Jet:
     return first, add(through(s.dd(0)), below(mul(x, s.dd(1))), below(mul(2.0, mul(s.d(1), s.d(0)))))
 
 
-register(
+op(
     aten._prelu_kernel.default,
     Rule(Kind.MULTILINEAR, _prelu, elementwise_axis, factors=(0, 1), keep_inputs=(0,)),
+    kinks=True,
 )
 
 
@@ -114,4 +119,4 @@ def _glu_axis(s: AxisSite) -> Annotation:
     return Marker.LOST if isinstance(known, SampleAxis) and known.dim == halved else known
 
 
-register(aten.glu.default, Rule(Kind.NONLINEAR, _glu, _glu_axis, keep_inputs=(0,)))
+op(aten.glu.default, Rule(Kind.NONLINEAR, _glu, _glu_axis, keep_inputs=(0,)))

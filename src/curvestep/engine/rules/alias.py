@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable
+from typing import Any, final
+
+from torch import Tensor
 
 from curvestep.engine.data.geometry import Geometry, put
+from curvestep.engine.data.rule import Cut, Kind, NotCut, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
 
 
 @final
@@ -58,4 +64,27 @@ def _same_rows(target: Geometry, dim: int, source: Geometry, written: int) -> bo
     return first % count == second % count if nested else first == second
 
 
-register(ALIAS_UPDATE, Rule(Kind.LINEAR, _jet, _axis))
+def _again(site: Site, args: tuple[Any, ...], watched: bool) -> tuple[Tensor | None]:
+    return (put(*args),)
+
+
+def _sizes(args: list[Any], out: tuple[int, ...], narrowed: Callable[[int, Any], Any]) -> list[Any]:
+    """The first samples of a strided tensor have its strides and its offset."""
+    places = [(narrowed(at, size), stride, offset) for at, (size, stride, offset) in enumerate(args[2:])]
+    return [*args[:2], *places]
+
+
+def _under(node: Node, out: SampleAxis, result: Value) -> Callable[[Value], SampleAxis | None]:
+    old, _, target, source = node.args
+    written = out if target == source else seen_from(out, source, target)
+    if out.outer != 1 or not isinstance(written, SampleAxis):
+        raise NotCut("a write through a view covers the samples in another order than the tensor that it changes")
+    return lambda v: out if v is old else written
+
+
+op(
+    ALIAS_UPDATE,
+    Rule(Kind.LINEAR, _jet, _axis, rerun=_again),
+    dtype="arriving",
+    cut=Cut(sizes=_sizes, aligned=_under),
+)

@@ -13,10 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep._errors import MissingRuleError
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.axes import BATCHED
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add
 
 QUERY_BLOCK_ELEMENTS = 1 << 22  # probabilities made at once: 16 MiB in float32
 
@@ -40,7 +44,7 @@ def softmax_tangents(
 
 def _pulled(t: Tensor, p: Tensor, dim: int) -> Tensor:
     """p (t − Σpt), in one kernel."""
-    return aten._softmax_backward_data(t, p, dim, p.dtype)
+    return aten._softmax_backward_data.default(t, p, dim, p.dtype)
 
 
 def _softmax(s: Site) -> Jet:
@@ -73,7 +77,7 @@ for _op, _propagate in (
     (aten._safe_softmax.default, _softmax),
     (aten._log_softmax.default, _log_softmax),
 ):
-    register(_op, Rule(Kind.NONLINEAR, _propagate, _softmax_axis, keep_outputs=(0,)))
+    op(_op, Rule(Kind.NONLINEAR, _propagate, _softmax_axis, keep_outputs=(0,)))
 
 
 # -- scaled dot-product attention -----------------------------------------------------------------------------------
@@ -171,8 +175,6 @@ def _probabilities(logits: Tensor, mask: Tensor | None, rows: slice) -> Tensor:
 
 def _refuse_dropout(s: Site, probability: float) -> None:
     if probability:
-        from curvestep._errors import MissingRuleError
-
         raise MissingRuleError(
             f"{s.node.name} was run with dropout_p={probability} inside its kernel, which does not return its mask; "
             "run attention with the MATH backend (torch.nn.attention.sdpa_kernel) or with dropout_p=0."
@@ -202,8 +204,6 @@ def _mask(s: Site, value: Any) -> Tensor | None:
     if value is None:
         return None
     if value.needs_grad:
-        from curvestep._errors import MissingRuleError
-
         raise MissingRuleError(
             f"{s.node.name} was given a mask that carries a gradient; run attention with the MATH backend "
             "(torch.nn.attention.sdpa_kernel), which records it as separate operations."
@@ -224,6 +224,10 @@ for _name, _attention in (
     ("_scaled_dot_product_efficient_attention", _biased),
     ("_scaled_dot_product_cudnn_attention", _biased),
 ):
-    _packet = getattr(aten, _name, None)
-    if _packet is not None:
-        register(_packet.default, Rule(Kind.NONLINEAR, _attention, _attention_axis, keep_inputs=(0, 1, 2)))
+    op(
+        getattr(aten, _name).default,
+        Rule(Kind.NONLINEAR, _attention, _attention_axis, keep_inputs=(0, 1, 2)),
+        dtype="product",
+        attends=True,
+        cut=BATCHED,
+    )

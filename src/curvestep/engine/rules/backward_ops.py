@@ -1,28 +1,27 @@
 """Kernels of first derivatives, where they are part of the forward: a loss made of `autograd.grad(create_graph=True)`.
 
 Each is written out as the formula that it computes, in the cotangent g and in what the forward saved, and is then
-differentiated like any other function. Where the forward saved statistics (mean, rstd), the formula makes them again
-from the input, because they move with it.
+differentiated like any other function. Formulas of torch serve where they pass the rows; those written here stay finite
+where torch's divide by zero or overflow in a branch that is not taken, or are twice as quick. Where the forward saved
+statistics (mean, rstd), the formula makes them again from the input, because they move with it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import MEAN, Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.decompose import decomposed, tensor_positions
-from curvestep.engine.rules.forms import jointly_linear, recorded
+from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.forms import formula, jointly_linear, recorded, torchs_formula
 from curvestep.engine.rules.linear import product_jet
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, elementwise_axis, register
-
-aten = torch.ops.aten
-
-MEAN = 1  # at::Reduction
+from curvestep.engine.rules.operators import aten, tensor_positions
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
 
 # -- activations -----------------------------------------------------------------------------------------------------
 
@@ -41,69 +40,32 @@ def _elu(g: Tensor, alpha: float, scale: float, rate: float, is_result: bool, sa
     return torch.where(saved > 0, g * scale, g * grown)
 
 
-def _gelu(g: Tensor, x: Tensor, *, approximate: str = "none") -> Tensor:
-    if approximate == "tanh":
-        k, c = math.sqrt(2 / math.pi), 0.044715
-        t = torch.tanh(k * (x + c * x * x * x))
-        return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * k * (1 + 3 * c * x * x))
-    density = torch.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-    return g * (0.5 * (1 + torch.erf(x * math.sqrt(0.5))) + x * density)
-
-
 def _glu(g: Tensor, x: Tensor, dim: int) -> Tensor:
     a, b = x.chunk(2, dim)
     gate = torch.sigmoid(b)
     return torch.cat([g * gate, g * a * gate * (1 - gate)], dim)
 
 
-def _hardswish(g: Tensor, x: Tensor) -> Tensor:
-    inside = (x > -3) & (x < 3)
-    return torch.where(inside, g * (x / 3 + 0.5), g * _number(x >= 3, x))
-
-
-def _prelu(g: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    positive = x > 0
-    return torch.where(positive, g, w * g), torch.where(positive, 0.0, x * g)
-
-
 def _outside(g: Tensor, x: Tensor, bound: float) -> Tensor:
     return g * _number((x > bound) | (x < -bound), x)
 
 
-def _rrelu(g: Tensor, x: Tensor, noise: Tensor, lower: float, upper: float, training: bool, is_result: bool) -> Tensor:
-    return g * noise if training else torch.where(x > 0, g, g * (0.5 * (lower + upper)))  # the noise is 1 above zero
-
-
-decomposed(aten.tanh_backward.default, lambda g, y: g * (1 - y * y), elementwise_axis)
-decomposed(aten.sigmoid_backward.default, lambda g, y: g * (y * (1 - y)), elementwise_axis)
-decomposed(aten.threshold_backward.default, lambda g, x, bound: g * _number(x > bound, g), elementwise_axis)
-decomposed(aten.softplus_backward.default, _softplus, elementwise_axis)
-decomposed(aten.elu_backward.default, _elu, elementwise_axis)
-decomposed(aten.leaky_relu_backward.default, lambda g, x, slope, _: torch.where(x > 0, g, g * slope), elementwise_axis)
-decomposed(
-    aten.hardtanh_backward.default, lambda g, x, low, high: g * _number((x > low) & (x < high), g), elementwise_axis
-)
-decomposed(aten.hardsigmoid_backward.default, lambda g, x: g * _number((x > -3) & (x < 3), g) / 6, elementwise_axis)
-decomposed(aten.hardswish_backward.default, _hardswish, elementwise_axis)
-decomposed(aten.gelu_backward.default, _gelu, elementwise_axis)
-decomposed(aten.log_sigmoid_backward.default, lambda g, x, _: g * torch.sigmoid(-x), elementwise_axis)
-decomposed(aten.glu_backward.default, _glu, lambda s: s.at(1))
-decomposed(aten.softshrink_backward.default, _outside, elementwise_axis)
-decomposed(aten.hardshrink_backward.default, _outside, elementwise_axis)
-decomposed(aten.rrelu_with_noise_backward.default, _rrelu, elementwise_axis)
-decomposed(aten._prelu_kernel_backward.default, _prelu, elementwise_axis)
+for _op in (
+    aten.tanh_backward.default, aten.sigmoid_backward.default, aten.threshold_backward.default,
+    aten.leaky_relu_backward.default, aten.hardtanh_backward.default, aten.hardsigmoid_backward.default,
+    aten.hardswish_backward.default, aten.gelu_backward.default, aten.rrelu_with_noise_backward.default,
+    aten._prelu_kernel_backward.default,
+):  # fmt: skip
+    op(_op, torchs_formula(_op, elementwise_axis))
+op(aten.softplus_backward.default, formula(_softplus, elementwise_axis))
+op(aten.elu_backward.default, formula(_elu, elementwise_axis))
+op(aten.log_sigmoid_backward.default, formula(lambda g, x, _: g * torch.sigmoid(-x), elementwise_axis))
+op(aten.glu_backward.default, formula(_glu, lambda s: s.at(1)))
+op(aten.softshrink_backward.default, formula(_outside, elementwise_axis))
+op(aten.hardshrink_backward.default, formula(_outside, elementwise_axis))
 
 
 # -- softmax ---------------------------------------------------------------------------------------------------------
-
-
-def _softmax(g: Tensor, y: Tensor, dim: int, dtype: Any) -> Tensor:
-    moved = g * y
-    return moved - y * moved.sum(dim, keepdim=True)
-
-
-def _log_softmax(g: Tensor, y: Tensor, dim: int, dtype: Any) -> Tensor:
-    return g - torch.exp(y) * g.sum(dim, keepdim=True)
 
 
 def _softmax_axis(s: AxisSite) -> Annotation:
@@ -112,49 +74,29 @@ def _softmax_axis(s: AxisSite) -> Annotation:
     return Marker.LOST if isinstance(known, SampleAxis) and known.dim == along else known
 
 
-decomposed(aten._softmax_backward_data.default, _softmax, _softmax_axis)
-decomposed(aten._log_softmax_backward_data.default, _log_softmax, _softmax_axis)
+for _op in (aten._softmax_backward_data.default, aten._log_softmax_backward_data.default):
+    op(_op, torchs_formula(_op, _softmax_axis))
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------
-
-
-def _averaged(out: Tensor, x: Tensor, reduction: int) -> Tensor:
-    return out / max(x.numel(), 1) if reduction == MEAN else out
-
-
-def _squared(g: Tensor, x: Tensor, t: Tensor, reduction: int) -> Tensor:
-    return _averaged(2 * g * (x - t), x, reduction)
 
 
 def _smooth_l1(g: Tensor, x: Tensor, t: Tensor, reduction: int, beta: float) -> Tensor:
     e = x - t
     far = torch.sign(e.detach())
     near = e.detach().abs() < beta
-    return _averaged(g * (far if beta == 0 else torch.where(near, e / beta, far)), x, reduction)
+    out = g * (far if beta == 0 else torch.where(near, e / beta, far))
+    return out / max(x.numel(), 1) if reduction == MEAN else out
 
 
-def _huber(g: Tensor, x: Tensor, t: Tensor, reduction: int, delta: float) -> Tensor:
-    e = x - t
-    return _averaged(g * torch.where(e.detach().abs() <= delta, e, delta * torch.sign(e.detach())), x, reduction)
-
-
-def _cross_entropy(g: Tensor, x: Tensor, t: Tensor, weight: Tensor | None = None, reduction: int = MEAN) -> Tensor:
-    out = g * (x - t) / (x * (1 - x))
-    return _averaged(out if weight is None else out * weight, x, reduction)
-
-
-def _soft_margin(g: Tensor, x: Tensor, t: Tensor, reduction: int) -> Tensor:
-    return _averaged(-g * t * torch.sigmoid(-t * x), x, reduction)
-
-
-decomposed(aten.mse_loss_backward.default, _squared, lambda s: s.at(1))
-decomposed(aten.smooth_l1_loss_backward.default, _smooth_l1, lambda s: s.at(1))
-decomposed(aten.huber_loss_backward.default, _huber, lambda s: s.at(1))
-decomposed(aten.binary_cross_entropy_backward.default, _cross_entropy, lambda s: s.at(1))
-decomposed(aten.soft_margin_loss_backward.default, _soft_margin, lambda s: s.at(1))
+op(aten.smooth_l1_loss_backward.default, formula(_smooth_l1, lambda s: s.at(1)))
+for _op in (
+    aten.mse_loss_backward.default, aten.huber_loss_backward.default, aten.binary_cross_entropy_backward.default,
+    aten.soft_margin_loss_backward.default,
+):  # fmt: skip
+    op(_op, torchs_formula(_op, lambda s: s.at(1)))
 for _op in (aten.nll_loss_backward.default, aten.nll_loss2d_backward.default):
-    jointly_linear(_op, (0,), lambda s: s.at(1), keep=(1,))
+    op(_op, jointly_linear((0,), lambda s: s.at(1), keep=(1,)))
 
 
 # -- convolution: three outputs, bilinear, bilinear and linear in (g, x, w) ------------------------------------------
@@ -189,10 +131,7 @@ def _convolution_axis(s: AxisSite) -> list[Annotation]:
     return [inputs, whole, whole]
 
 
-register(
-    aten.convolution_backward.default,
-    Rule(Kind.MULTILINEAR, _convolution, _convolution_axis, factors=(0, 1, 2)),
-)
+op(aten.convolution_backward.default, Rule(Kind.MULTILINEAR, _convolution, _convolution_axis, factors=(0, 1, 2)))
 
 
 # -- normalisations --------------------------------------------------------------------------------------------------
@@ -257,16 +196,18 @@ def _batch_axis(s: AxisSite) -> list[Annotation]:
     return [known, Marker.POOLED, Marker.POOLED]
 
 
-decomposed(
+op(
     aten.native_layer_norm_backward.default,
-    _layer_norm,
-    lambda s: [
-        s.at(0) if s.at(0) == s.at(1) and s.at(0) == SampleAxis(0) else Marker.LOST,
-        Marker.POOLED,
-        Marker.POOLED,
-    ],
+    formula(
+        _layer_norm,
+        lambda s: [
+            s.at(0) if s.at(0) == s.at(1) and s.at(0) == SampleAxis(0) else Marker.LOST,
+            Marker.POOLED,
+            Marker.POOLED,
+        ],
+    ),
 )
-decomposed(aten.native_batch_norm_backward.default, _batch_norm, _batch_axis, couples=lambda s: bool(s.arg(7)))
+op(aten.native_batch_norm_backward.default, formula(_batch_norm, _batch_axis, couples=lambda s: bool(s.arg(7))))
 
 
 # -- linear in the cotangent -----------------------------------------------------------------------------------------
@@ -294,14 +235,14 @@ for _name, _axis in (
     ("_upsample_nearest_exact2d_backward", _like_input), ("_upsample_nearest_exact3d_backward", _like_input),
 ):  # fmt: skip
     _op = getattr(aten, _name).default
-    jointly_linear(_op, (0,), _axis, keep=tensor_positions(_op)[1:])  # some read the shape of the input
+    op(_op, jointly_linear((0,), _axis, keep=tensor_positions(_op)[1:]))  # some read the shape of the input
 
 
 def _scattered_axis(s: AxisSite) -> Annotation:
     return Marker.POOLED if isinstance(s.at(0), SampleAxis) else s.at(0)
 
 
-jointly_linear(aten.embedding_dense_backward.default, (0,), _scattered_axis)
+op(aten.embedding_dense_backward.default, jointly_linear((0,), _scattered_axis))
 
 
 def _cut_axis(s: AxisSite) -> Annotation:
@@ -314,8 +255,9 @@ def _cut_axis(s: AxisSite) -> Annotation:
     return Marker.LOST if known.dim == along and s.shape(0)[along] != s.out_shape()[along] else known
 
 
-jointly_linear(aten.slice_backward.default, (0,), _cut_axis)
-jointly_linear(aten.select_backward.default, (0,), _cut_axis)
-jointly_linear(
-    aten.diagonal_backward.default, (0,), lambda s: Marker.LOST if isinstance(s.at(0), SampleAxis) else s.at(0)
+op(aten.slice_backward.default, jointly_linear((0,), _cut_axis))
+op(aten.select_backward.default, jointly_linear((0,), _cut_axis))
+op(
+    aten.diagonal_backward.default,
+    jointly_linear((0,), lambda s: Marker.LOST if isinstance(s.at(0), SampleAxis) else s.at(0)),
 )

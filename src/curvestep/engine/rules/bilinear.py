@@ -19,7 +19,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from curvestep.engine.rules.table import Products, Site
+from curvestep.engine.data.recording import Products
+from curvestep.engine.rules.site import Site
 
 Tangents = tuple["Tensor | None", "Tensor | None"]
 

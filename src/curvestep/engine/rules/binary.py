@@ -10,11 +10,14 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from curvestep.engine.rules.decompose import decomposed
-from curvestep.engine.rules.pointwise import operand
-from curvestep.engine.rules.table import Jet, Kind, Rule, Site, add, elementwise_axis, mul, register, twice
-
-aten = torch.ops.aten
+from curvestep.engine.data.rule import Kind, Rule
+from curvestep.engine.rules.arithmetic import operand
+from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.forms import torchs_formula
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul, twice
 
 Factor = Tensor | float | None
 
@@ -31,8 +34,8 @@ class Partials:
     bb: Factor = None
 
 
-def binary(op: Any, partials: Callable[[Site], Partials], *, keep: str = "ab", curved: bool = True) -> None:
-    """Enter y = f(a, b) with broadcasting."""
+def binary(partials: Callable[[Site], Partials], *, keep: str = "ab", curved: bool = True) -> Rule:
+    """y = f(a, b) with broadcasting."""
 
     def jet(s: Site) -> Jet:
         f = partials(s)
@@ -45,15 +48,12 @@ def binary(op: Any, partials: Callable[[Site], Partials], *, keep: str = "ab", c
         )
         return first, add(mul(f.a, dda), mul(f.b, ddb), bend)
 
-    register(
-        op,
-        Rule(
-            Kind.NONLINEAR if curved else Kind.LINEAR,
-            jet,
-            elementwise_axis,
-            keep_inputs=tuple(i for i, name in enumerate("ab") if name in keep),
-            keep_outputs=(0,) if "y" in keep else (),
-        ),
+    return Rule(
+        Kind.NONLINEAR if curved else Kind.LINEAR,
+        jet,
+        elementwise_axis,
+        keep_inputs=tuple(i for i, name in enumerate("ab") if name in keep),
+        keep_outputs=(0,) if "y" in keep else (),
     )
 
 
@@ -97,14 +97,14 @@ def _x_log(shift: float) -> Callable[[Site], Partials]:
     return partials
 
 
-binary(aten.atan2.default, _atan2)
-binary(aten.hypot.default, _hypot, keep="aby")
-binary(aten.logaddexp.default, _log_add(1.0))
-binary(aten.logaddexp2.default, _log_add(math.log(2)))
+op(aten.atan2.default, binary(_atan2))
+op(aten.hypot.default, binary(_hypot, keep="aby"))
+op(aten.logaddexp.default, binary(_log_add(1.0)))
+op(aten.logaddexp2.default, binary(_log_add(math.log(2))))
 for _op in (aten.xlogy.Tensor, aten.xlogy.Scalar_Self, aten.xlogy.Scalar_Other):
-    binary(_op, _x_log(0.0))
+    op(_op, binary(_x_log(0.0)))
 for _op in (aten.special_xlog1py.default, aten.special_xlog1py.self_scalar, aten.special_xlog1py.other_scalar):
-    binary(_op, _x_log(1.0))
+    op(_op, binary(_x_log(1.0)))
 
 
 # -- piecewise linear ------------------------------------------------------------------------------------------------
@@ -132,15 +132,15 @@ def _larger(sign: float) -> Callable[[Site], Partials]:
 
 
 for _op in (aten.fmod.Tensor, aten.fmod.Scalar):
-    binary(_op, _quotient(torch.trunc), curved=False)
+    op(_op, binary(_quotient(torch.trunc), curved=False), kinks=True)
 for _op in (aten.remainder.Tensor, aten.remainder.Scalar):
-    binary(_op, _quotient(torch.floor), curved=False)
+    op(_op, binary(_quotient(torch.floor), curved=False), kinks=True)
 for _op in (aten.copysign.Tensor, aten.copysign.Scalar):
-    binary(_op, _copysign, curved=False)
-binary(aten.fmax.default, _larger(1.0), curved=False)
-binary(aten.fmin.default, _larger(-1.0), curved=False)
+    op(_op, binary(_copysign, curved=False), kinks=True)
+op(aten.fmax.default, binary(_larger(1.0), curved=False), kinks=True)
+op(aten.fmin.default, binary(_larger(-1.0), curved=False), kinks=True)
 
-decomposed(aten.ldexp.Tensor, lambda a, b: a * torch.exp2(b.to(a.dtype)), elementwise_axis)
+op(aten.ldexp.Tensor, torchs_formula(aten.ldexp.Tensor, elementwise_axis))
 
 
 # -- limits that are tensors -----------------------------------------------------------------------------------------
@@ -176,9 +176,15 @@ def _limited_above(s: Site) -> Jet:
     return add(mul(1 - over, s.d(0)), mul(over, s.d(1))), add(mul(1 - over, s.dd(0)), mul(over, s.dd(1)))
 
 
-register(aten.clamp.Tensor, Rule(Kind.LINEAR, _limited, elementwise_axis, keep_inputs=(0, 1, 2)))
-register(aten.clamp_min.Tensor, Rule(Kind.LINEAR, _limited_below, elementwise_axis, keep_inputs=(0, 1)))
-register(aten.clamp_max.Tensor, Rule(Kind.LINEAR, _limited_above, elementwise_axis, keep_inputs=(0, 1)))
+op(aten.clamp.Tensor, Rule(Kind.LINEAR, _limited, elementwise_axis, keep_inputs=(0, 1, 2)), kinks=True)
+# cosine_similarity keeps its norms off zero with it, in place and without gradients: above that limit, the identity
+op(
+    aten.clamp_min.Tensor,
+    Rule(Kind.LINEAR, _limited_below, elementwise_axis, keep_inputs=(0, 1)),
+    kinks=True,
+    guards=True,
+)
+op(aten.clamp_max.Tensor, Rule(Kind.LINEAR, _limited_above, elementwise_axis, keep_inputs=(0, 1)), kinks=True)
 
 
 # -- quotients -------------------------------------------------------------------------------------------------------
@@ -195,7 +201,7 @@ def _addcdiv(s: Site) -> Jet:
     return add(s.d(0), mul(scale, dq)), add(s.dd(0), mul(scale, ddq))
 
 
-register(aten.addcdiv.default, Rule(Kind.NONLINEAR, _addcdiv, elementwise_axis, keep_inputs=(1, 2)))
+op(aten.addcdiv.default, Rule(Kind.NONLINEAR, _addcdiv, elementwise_axis, keep_inputs=(1, 2)))
 
 
 def _divided(s: Site) -> Jet:
@@ -211,4 +217,4 @@ def _divided(s: Site) -> Jet:
 
 
 for _op in (aten.div.Tensor_mode, aten.div.Scalar_mode):
-    register(_op, Rule(Kind.NONLINEAR, _divided, elementwise_axis, keep_inputs=(0, 1)))
+    op(_op, Rule(Kind.NONLINEAR, _divided, elementwise_axis, keep_inputs=(0, 1)))

@@ -9,24 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation
-from curvestep.engine.rules.decompose import decomposed
-from curvestep.engine.rules.forms import jointly_linear
-from curvestep.engine.rules.shape import linear_in_first
-from curvestep.engine.rules.table import (
-    AxisSite,
-    Jet,
-    Kind,
-    Rule,
-    Site,
-    add,
-    elementwise_axis,
-    mul,
-    register,
-    same_axis,
-)
-
-aten = torch.ops.aten
+from curvestep.engine.rules.axes import elementwise_axis, same_axis
+from curvestep.engine.rules.forms import formula, jointly_linear, linear_in_first
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul
 
 
 def _first_axis(s: AxisSite) -> Annotation:
@@ -34,23 +24,23 @@ def _first_axis(s: AxisSite) -> Annotation:
 
 
 for _op in (aten.view_as_real.default, aten.view_as_complex.default):
-    linear_in_first(_op, _first_axis)
+    op(_op, linear_in_first(_first_axis))
 for _op in (
     aten._conj_physical.default, aten.conj_physical.default, aten.resolve_conj.default, aten.resolve_neg.default,
     aten.real.default,
 ):  # fmt: skip
-    linear_in_first(_op, same_axis)
+    op(_op, linear_in_first(same_axis))
 # The tangent of a lazily conjugated or negated view is not lazy: a real view of it may follow.
-linear_in_first(aten._conj.default, same_axis, lambda t: t.conj().resolve_conj())
-linear_in_first(aten._neg_view.default, same_axis, lambda t: -t)
-jointly_linear(aten.complex.default, (0, 1), elementwise_axis)
+op(aten._conj.default, linear_in_first(same_axis, lambda t: t.conj().resolve_conj()))
+op(aten._neg_view.default, linear_in_first(same_axis, lambda t: -t))
+op(aten.complex.default, jointly_linear((0, 1), elementwise_axis))
 
 
 def _polar(radius: Tensor, angle: Tensor) -> Tensor:
     return torch.complex(radius * torch.cos(angle), radius * torch.sin(angle))
 
 
-decomposed(aten.polar.default, _polar, elementwise_axis)
+op(aten.polar.default, formula(_polar, elementwise_axis))
 
 
 def modulus_jet(x: Tensor, y: Tensor, dx: Tensor | None, ddx: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -73,7 +63,7 @@ def _modulus(s: Site) -> Jet:
     return mul(sign, s.d(0)), mul(sign, s.dd(0))
 
 
-register(aten.abs.default, Rule(Kind.NONLINEAR, _modulus, elementwise_axis, keep_inputs=(0,)))
+op(aten.abs.default, Rule(Kind.NONLINEAR, _modulus, elementwise_axis, keep_inputs=(0,)), kinks=True)
 
 
 def _sign(s: Site) -> Jet:
@@ -92,7 +82,7 @@ def _sign(s: Site) -> Jet:
     return dn, None if top is None else top / y
 
 
-register(aten.sgn.default, Rule(Kind.NONLINEAR, _sign, elementwise_axis, keep_inputs=(0,), keep_outputs=(0,)))
+op(aten.sgn.default, Rule(Kind.NONLINEAR, _sign, elementwise_axis, keep_inputs=(0,), keep_outputs=(0,)), kinks=True)
 
 
 def _angle(s: Site) -> Jet:
@@ -107,4 +97,4 @@ def _angle(s: Site) -> Jet:
     return None if ratio is None else ratio.imag, None if second is None else second.imag
 
 
-register(aten.angle.default, Rule(Kind.NONLINEAR, _angle, elementwise_axis, keep_inputs=(0,)))
+op(aten.angle.default, Rule(Kind.NONLINEAR, _angle, elementwise_axis, keep_inputs=(0,)))

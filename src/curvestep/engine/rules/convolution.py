@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import torch
+import math
+
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Product, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.value import Node
 from curvestep.engine.rules.bilinear import Bilinear, bilinear_jet
 from curvestep.engine.rules.linear import both_live, with_bias
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
 
 
 def _jet(s: Site) -> Jet:
     geometry = s.node.args[3:9]  # stride, padding, dilation, transposed, output_padding, groups
 
     def product(x: Tensor, w: Tensor) -> Tensor:
-        return aten.convolution(x, w, None, *geometry)
+        return aten.convolution.default(x, w, None, *geometry)
 
     def shifted(x: Tensor, w: Tensor, bias: Tensor) -> Tensor:
-        return aten.convolution(x, w, bias, *geometry)
+        return aten.convolution.default(x, w, bias, *geometry)
 
     first, second = bilinear_jet(s, 0, 1, Bilinear(product, shifted=shifted), bias=2, output=0)
     if first is not None and first.dim() == 1:  # the bias alone moves
@@ -42,4 +45,15 @@ def _axis(s: AxisSite) -> Annotation:
     return known if not isinstance(known, SampleAxis) or known.dim == 0 else Marker.LOST
 
 
-register(aten.convolution.default, Rule(Kind.MULTILINEAR, _jet, _axis, factors=(0, 1), may_read=both_live(0, 1)))
+def _multiply_adds(node: Node) -> int:
+    """Every output takes (every input gives, if transposed) one multiply-add for each weight of its channel."""
+    x, w, out, transposed = node.args[0], node.args[1], node.outputs[0], node.args[6]
+    return math.prod((x if transposed else out).shape) * math.prod(w.shape[1:])
+
+
+op(
+    aten.convolution.default,
+    Rule(Kind.MULTILINEAR, _jet, _axis, factors=(0, 1), may_read=both_live(0, 1)),
+    dtype="product",
+    product=Product((0, 1), polarises=True, size=_multiply_adds),
+)

@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.data.value import Value
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul
 
 LogJet = tuple[Tensor, "Tensor | None", "Tensor | None"]
 
@@ -150,4 +152,4 @@ def _ctc_axis(s: AxisSite) -> list[Annotation]:
 
 
 for _op in (aten._ctc_loss.Tensor, aten._ctc_loss.default):
-    register(_op, Rule(Kind.NONLINEAR, _ctc, _ctc_axis, keep_inputs=(0,)))
+    op(_op, Rule(Kind.NONLINEAR, _ctc, _ctc_axis, keep_inputs=(0,)))

@@ -7,16 +7,17 @@ divides by nothing, where the usual y/xᵢ would divide by a zero element.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.reduce import dims_of, reduced_axis
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register, twice
-
-aten = torch.ops.aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul, twice
 
 Series = tuple[Tensor, "Tensor | None", "Tensor | None"]
 Combine = Callable[[Series, Series], Series]
@@ -110,7 +111,7 @@ def _along_axis(s: AxisSite) -> Annotation:
     return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.POOLED)
 
 
-register(
+op(
     aten.prod.default,
     Rule(
         Kind.NONLINEAR,
@@ -119,7 +120,7 @@ register(
         keep_inputs=(0,),
     ),
 )
-register(aten.prod.dim_int, Rule(Kind.NONLINEAR, _product_along, _along_axis, keep_inputs=(0,)))
+op(aten.prod.dim_int, Rule(Kind.NONLINEAR, _product_along, _along_axis, keep_inputs=(0,)))
 
 
 # -- running ---------------------------------------------------------------------------------------------------------
@@ -131,15 +132,15 @@ def _running_axis(s: AxisSite) -> Annotation:
     return Marker.LOST if isinstance(known, SampleAxis) and known.dim == along else known
 
 
-def _running(op: Any, combine: Combine) -> None:
+def _running(combine: Combine) -> Rule:
     def jet(s: Site) -> Jet:
         if not s.arg(0).shape:
             return s.d(0), s.dd(0)
         _, first, second = _scan(_series(s), s.arg(1), combine)
         return first, second
 
-    register(op, Rule(Kind.NONLINEAR, jet, _running_axis, keep_inputs=(0,)))
+    return Rule(Kind.NONLINEAR, jet, _running_axis, keep_inputs=(0,))
 
 
-_running(aten.cumprod.default, _times)
-_running(aten.logcumsumexp.default, _log_plus)
+op(aten.cumprod.default, _running(_times))
+op(aten.logcumsumexp.default, _running(_log_plus))

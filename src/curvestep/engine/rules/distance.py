@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.complex import modulus_jet
-from curvestep.engine.rules.decompose import decomposed
+from curvestep.engine.rules.forms import torchs_formula
+from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.reduce import dims_of, reduced_axis
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul
 
 BLOCK_ELEMENTS = 1 << 22  # differences made at once: 16 MiB in float32
 
@@ -78,19 +80,7 @@ def _norm_axis(s: AxisSite) -> Annotation:
 
 
 for _op in (aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.norm.Scalar):
-    register(_op, Rule(Kind.NONLINEAR, _norm, _norm_axis, keep_inputs=(0,)))
-
-
-def _distance(a: Tensor, b: Tensor, p: float = 2.0) -> Tensor:
-    return torch.linalg.vector_norm(a - b, p)
-
-
-def _renormalised(x: Tensor, p: float, dim: int, most: float) -> Tensor:
-    """Slices along `dim` whose p-norm exceeds `most` are scaled down to it."""
-    dims = [d for d in range(x.dim()) if d != dim % x.dim()]
-    y = torch.linalg.vector_norm(x, p, dims, keepdim=True)
-    over = y > most
-    return x * torch.where(over, most / (torch.where(over, y, 1.0) + 1e-7), 1.0)  # 1e-7 as in torch.renorm
+    op(_op, Rule(Kind.NONLINEAR, _norm, _norm_axis, keep_inputs=(0,)))
 
 
 def _whole(s: AxisSite) -> Annotation:
@@ -99,16 +89,13 @@ def _whole(s: AxisSite) -> Annotation:
     return Marker.LOST if Marker.LOST in known else Marker.POOLED if pooled else Marker.SHARED
 
 
-decomposed(aten.dist.default, _distance, _whole)
-decomposed(
-    aten.renorm.default,
-    _renormalised,
-    lambda s: (
-        s.at(0)
-        if not isinstance(s.at(0), SampleAxis) or s.at(0).dim == s.arg(2) % len(s.shape(0))  # type: ignore[union-attr]
-        else Marker.LOST
-    ),
-)
+def _along_slices(s: AxisSite) -> Annotation:
+    known = s.at(0)
+    return Marker.LOST if isinstance(known, SampleAxis) and known.dim != s.arg(2) % len(s.shape(0)) else known
+
+
+op(aten.dist.default, torchs_formula(aten.dist.default, _whole))
+op(aten.renorm.default, torchs_formula(aten.renorm.default, _along_slices))
 
 
 # -- all pairs -------------------------------------------------------------------------------------------------------
@@ -165,13 +152,8 @@ def _pairs_axis(s: AxisSite) -> Annotation:
     return found[0] if all(f == found[0] for f in found) else Marker.LOST
 
 
-register(
-    aten._cdist_forward.default,
-    Rule(Kind.NONLINEAR, lambda s: _pairwise(s, s.arg(2)), _pairs_axis, keep_inputs=(0, 1)),
-)
-register(
-    aten._euclidean_dist.default, Rule(Kind.NONLINEAR, lambda s: _pairwise(s, 2.0), _pairs_axis, keep_inputs=(0, 1))
-)
+op(aten._cdist_forward.default, Rule(Kind.NONLINEAR, lambda s: _pairwise(s, s.arg(2)), _pairs_axis, keep_inputs=(0, 1)))
+op(aten._euclidean_dist.default, Rule(Kind.NONLINEAR, lambda s: _pairwise(s, 2.0), _pairs_axis, keep_inputs=(0, 1)))
 
 
 def _own_pairs(s: Site) -> Jet:
@@ -187,7 +169,7 @@ def _own_pairs(s: Site) -> Jet:
     return None if dy is None else dy.squeeze(1), None if ddy is None else ddy.squeeze(1)
 
 
-register(
+op(
     aten._pdist_forward.default,
     Rule(
         Kind.NONLINEAR,

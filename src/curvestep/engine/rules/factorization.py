@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import MissingRuleError
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Marker
-from curvestep.engine.rules.decompose import decomposed
+from curvestep.engine.rules.forms import formula
 from curvestep.engine.rules.linalg import matmul, matrices_axis
-from curvestep.engine.rules.table import Jet, Kind, Rule, Site, add, mul, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul
 
 
 def _rest(s: Site, *jets: Jet) -> list[Jet]:
@@ -53,7 +55,7 @@ def _cholesky(s: Site) -> list[Jet]:
 
 
 for _op in (aten.linalg_cholesky_ex.default, aten.cholesky.default):
-    register(_op, Rule(Kind.NONLINEAR, _cholesky, matrices_axis, keep_outputs=(0,)))
+    op(_op, Rule(Kind.NONLINEAR, _cholesky, matrices_axis, keep_outputs=(0,)))
 
 
 # -- LU --------------------------------------------------------------------------------------------------------------
@@ -95,8 +97,8 @@ def _packed_lu(s: Site) -> list[Jet]:
     return _rest(s, (add(dl, du), add(ddl, ddu)))
 
 
-register(aten.linalg_lu.default, Rule(Kind.NONLINEAR, _lu, matrices_axis, keep_outputs=(0, 1, 2)))
-register(aten.linalg_lu_factor_ex.default, Rule(Kind.NONLINEAR, _packed_lu, matrices_axis, keep_outputs=(0, 1)))
+op(aten.linalg_lu.default, Rule(Kind.NONLINEAR, _lu, matrices_axis, keep_outputs=(0, 1, 2)))
+op(aten.linalg_lu_factor_ex.default, Rule(Kind.NONLINEAR, _packed_lu, matrices_axis, keep_outputs=(0, 1)))
 
 
 def _lu_solve(packed: Tensor, pivots: Tensor, b: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
@@ -107,7 +109,10 @@ def _lu_solve(packed: Tensor, pivots: Tensor, b: Tensor, *, left: bool = True, a
     return torch.linalg.solve(a.mH if adjoint else a, b, left=left)
 
 
-decomposed(aten.linalg_lu_solve.default, _lu_solve, lambda s: matrices_axis(s) if s.at(0) == s.at(2) else [Marker.LOST])
+op(
+    aten.linalg_lu_solve.default,
+    formula(_lu_solve, lambda s: matrices_axis(s) if s.at(0) == s.at(2) else [Marker.LOST]),
+)
 
 
 # -- QR --------------------------------------------------------------------------------------------------------------
@@ -141,7 +146,7 @@ def _qr(s: Site) -> list[Jet]:
     return [(dq, ddq), (dr, ddr)]
 
 
-register(aten.linalg_qr.default, Rule(Kind.NONLINEAR, _qr, matrices_axis, keep_outputs=(0, 1)))
+op(aten.linalg_qr.default, Rule(Kind.NONLINEAR, _qr, matrices_axis, keep_outputs=(0, 1)))
 
 
 # -- symmetric eigenvalues -------------------------------------------------------------------------------------------
@@ -181,7 +186,7 @@ def _eigh(s: Site) -> list[Jet]:
     return [(dw, c.diagonal(dim1=-2, dim2=-1)), (dv, v @ n)]
 
 
-register(aten._linalg_eigh.default, Rule(Kind.NONLINEAR, _eigh, matrices_axis, keep_inputs=(0,), keep_outputs=(0, 1)))
+op(aten._linalg_eigh.default, Rule(Kind.NONLINEAR, _eigh, matrices_axis, keep_inputs=(0,), keep_outputs=(0, 1)))
 
 
 # -- singular values -------------------------------------------------------------------------------------------------
@@ -233,7 +238,7 @@ def _svd(s: Site) -> list[Jet]:
     return [(du, ddu), (dsigma, ddsigma), (None if dv is None else dv.mT, ddv.mT)]
 
 
-register(aten._linalg_svd.default, Rule(Kind.NONLINEAR, _svd, matrices_axis, keep_inputs=(0,), keep_outputs=(0, 1, 2)))
+op(aten._linalg_svd.default, Rule(Kind.NONLINEAR, _svd, matrices_axis, keep_inputs=(0,), keep_outputs=(0, 1, 2)))
 
 
 # -- Householder reflections -----------------------------------------------------------------------------------------
@@ -252,4 +257,4 @@ def _householder(a: Tensor, tau: Tensor) -> Tensor:
     return out
 
 
-decomposed(aten.linalg_householder_product.default, _householder, matrices_axis)
+op(aten.linalg_householder_product.default, formula(_householder, matrices_axis))

@@ -1,18 +1,19 @@
-"""Forms of rule that many tables share: linear in several arguments together, linear in each of several factors."""
+"""Forms of rule that many tables share: linear, linear in several arguments, in each of several factors, a formula."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._decomp import decomposition_table
 
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.value import Value
-from curvestep.engine.rules.decompose import fetched
-from curvestep.engine.rules.table import AxisRule, AxisSite, Jet, Kind, Rule, Site, add, mul, register
+from curvestep.engine.rules.site import AxisRule, AxisSite, Jet, Site
+from curvestep.engine.rules.tangents import add, mul
 
 
 def recorded(site: Site) -> tuple[list[Any], dict[str, Any]]:
@@ -32,11 +33,45 @@ def _listed(out: Any, count: int) -> list[Any]:
     return outs + [None] * (count - len(outs))
 
 
+def linear_in_first(axis: AxisRule, run: Callable[..., Any] | None = None) -> Rule:
+    """y = F(a; …), linear in the first argument: its tangents go through the operation itself, or through `run`."""
+
+    def jet(s: Site) -> list[Jet]:
+        rest, options, call = s.node.args[1:], s.node.kwargs, run or s.op
+
+        def through(t: Tensor | None) -> list[Tensor | None]:
+            if t is None:
+                return [None] * len(s.node.outputs)
+            out = call(t, *rest, **options)
+            return list(out) if isinstance(out, (tuple, list)) else [out]
+
+        return list(zip(through(s.d(0)), through(s.dd(0)), strict=True))
+
+    return Rule(Kind.LINEAR, jet, axis)
+
+
+def formula(function: Callable[..., Any], axis: AxisRule, *, couples: Callable[[AxisSite], bool] | None = None) -> Rule:
+    """The operation written with operations that have rules: `function`, of the same arguments.
+
+    A pass records it on the kept inputs and carries (ẋ, ẍ) over that little recording by the rules of the parts, so the
+    jets are exact wherever those are. It gives the differentiable outputs in order, first ones first, and has the
+    derivatives that autograd gives the operation, not only its value.
+
+    Returns:
+        The rule.
+    """
+    return Rule(Kind.NONLINEAR, None, axis, couples=couples, formula=function)
+
+
+def torchs_formula(operation: Any, axis: AxisRule) -> Rule:
+    """The operation as torch itself writes it out; the row is left out where this torch does not."""
+    return formula(decomposition_table.get(operation), axis)  # type: ignore[arg-type]
+
+
 def jointly_linear(
-    op: Any, moving: tuple[int, ...], axis: AxisRule, run: Callable[..., Any] | None = None, keep: tuple[int, ...] = ()
-) -> None:
-    """Enter y = F(a, b, …), linear in the `moving` arguments together; `run` drops a constant part where F has one."""
-    call = run or op
+    moving: tuple[int, ...], axis: AxisRule, run: Callable[..., Any] | None = None, keep: tuple[int, ...] = ()
+) -> Rule:
+    """y = F(a, b, …), linear in the `moving` arguments together; `run` drops a constant part where F has one."""
 
     def jet(site: Site) -> list[Jet]:
         args, options = recorded(site)
@@ -51,25 +86,26 @@ def jointly_linear(
             for i, t in held.items():
                 value = site.arg(i)
                 put[i] = torch.zeros(value.shape, dtype=site.dtype(value), device=like.device) if t is None else t
-            return _listed(call(*put, **options), count)
+            return _listed((run or site.op)(*put, **options), count)
 
         return list(zip(through(site.first), through(site.second), strict=True))
 
-    register(op, Rule(Kind.LINEAR, jet, axis, keep_inputs=keep))
+    return Rule(Kind.LINEAR, jet, axis, keep_inputs=keep)
 
 
 def multilinear(
-    op: Any,
     factors: tuple[int, ...],
     axis: AxisRule,
     run: Callable[..., Any] | None = None,
     also: Callable[[Site, Callable[[Any], Tensor | None]], Tensor | None] | None = None,
-) -> None:
-    """Enter y = F(a, b, …), linear in each factor on its own, plus a part `also` that is linear in other arguments.
+) -> Rule:
+    """y = F(a, b, …), linear in each factor on its own, plus a part `also` that is linear in other arguments.
 
     ẏ = Σᵢ F(…, ȧᵢ, …) and ÿ = Σᵢ F(…, äᵢ, …) + 2 Σ_{i<j} F(…, ȧᵢ, …, ȧⱼ, …).
+
+    Returns:
+        The rule.
     """
-    call = run or op
 
     def jet(site: Site) -> Jet:
         args, options = recorded(site)
@@ -81,7 +117,7 @@ def multilinear(
             put = list(args)
             for i, t in tangents.items():
                 put[i] = t
-            return call(*put, **options)
+            return (run or site.op)(*put, **options)
 
         first = add(*[with_({i: site.d(i)}) for i in present])
         bend = add(*[with_({i: site.d(i), j: site.d(j)}) for i, j in combinations(present, 2)])
@@ -91,53 +127,4 @@ def multilinear(
             second = add(second, also(site, site.second))
         return first, second
 
-    register(op, Rule(Kind.MULTILINEAR, jet, axis, factors=factors))
-
-
-# -- where samples go ------------------------------------------------------------------------------------------------
-
-
-def kept_unless(*dims: Callable[[AxisSite], Sequence[int]]) -> Callable[[AxisSite], Annotation]:
-    """The first argument's axis, lost where the operation works along one of the given axes of it."""
-
-    def axis(site: AxisSite) -> Annotation:
-        known = site.at(0)
-        if not isinstance(known, SampleAxis):
-            return known
-        rank = max(len(site.shape(0)), 1)
-        used = {d % rank for each in dims for d in each(site)}
-        return Marker.LOST if known.dim in used else known
-
-    return axis
-
-
-def leading_axis(site: AxisSite) -> Annotation:
-    """Samples along axis 0 stay there, whatever happens to the axes behind; shared stays shared."""
-    known = [site.of(v) for v in site.node.inputs]
-    named = [k for k in known if isinstance(k, SampleAxis)]
-    if not named:
-        return next((m for m in (Marker.LOST, Marker.POOLED, Marker.SUMMED) if m in known), Marker.SHARED)
-    first = named[0]
-    if Marker.LOST in known or any(k != first for k in named) or first.dim != 0:
-        return Marker.LOST
-    return first
-
-
-def joined_axis(*positions: int) -> Callable[[AxisSite], Annotation]:
-    """Arguments that meet element by element: one axis, or shared ones beside it; anything else is lost."""
-
-    def axis(site: AxisSite) -> Annotation:
-        known = [site.at(i) for i in positions if isinstance(site.arg(i), Value)]
-        named = [k for k in known if isinstance(k, SampleAxis)]
-        if not named:
-            return next((m for m in (Marker.LOST, Marker.POOLED, Marker.SUMMED) if m in known), Marker.SHARED)
-        if Marker.LOST in known or any(k != named[0] for k in named):
-            return Marker.LOST
-        return named[0]
-
-    return axis
-
-
-def constants(site: Site, *positions: int) -> list[Any]:
-    """The recorded values of arguments, None where absent."""
-    return [fetched(site, site.arg(i)) for i in positions]
+    return Rule(Kind.MULTILINEAR, jet, axis, factors=factors)

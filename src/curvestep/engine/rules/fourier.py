@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
-from curvestep.engine.rules.forms import kept_unless
-from curvestep.engine.rules.shape import linear_in_first
-
-aten = torch.ops.aten
+from curvestep.engine.rules.axes import kept_unless
+from curvestep.engine.rules.forms import linear_in_first
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.table import op
 
 for _op in (aten._fft_r2c.default, aten._fft_c2c.default, aten._fft_c2r.default):
-    linear_in_first(_op, kept_unless(lambda s: s.arg(1)))
+    op(_op, linear_in_first(kept_unless(lambda s: s.arg(1))))

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.data.value import Value
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
 
 
 def _embedding(s: Site) -> Jet:
     index, padding = s.x(1), s.arg(2, -1)
 
-    def read(t: Tensor | None) -> Tensor | None:
-        if t is None:
-            return None
+    def read(t: Tensor) -> Tensor:
         out = torch.nn.functional.embedding(index, t)
         # The row of the padding index is read but counts as a constant: its gradient is zero, and so is its tangent.
         return out if padding < 0 else out.masked_fill((index == padding).unsqueeze(-1), 0.0)
 
-    return read(s.d(0)), read(s.dd(0))
+    return s.through(read)
 
 
-register(
+op(
     aten.embedding.default,
     Rule(Kind.LINEAR, _embedding, lambda s: s.at(1) if s.at(0) is Marker.SHARED else Marker.LOST),
+    dtype="arriving",
+    draws=True,
 )
 
 
 def _gather(s: Site) -> Jet:
     dim, index = s.arg(1), s.x(2)
 
-    def read(t: Tensor | None) -> Tensor | None:
-        return None if t is None else t.gather(dim, index)
-
-    return read(s.d(0)), read(s.dd(0))
+    return s.through(lambda t: t.gather(dim, index))
 
 
 def _gather_axis(s: AxisSite) -> Annotation:
@@ -49,16 +49,13 @@ def _gather_axis(s: AxisSite) -> Annotation:
     return index if source is Marker.SHARED else source
 
 
-register(aten.gather.default, Rule(Kind.LINEAR, _gather, _gather_axis))
+op(aten.gather.default, Rule(Kind.LINEAR, _gather, _gather_axis), dtype="arriving", draws=True)
 
 
 def _index_select(s: Site) -> Jet:
     dim, index = s.arg(1), s.x(2)
 
-    def read(t: Tensor | None) -> Tensor | None:
-        return None if t is None else t.index_select(dim, index)
-
-    return read(s.d(0)), read(s.dd(0))
+    return s.through(lambda t: t.index_select(dim, index))
 
 
 def _index_select_axis(s: AxisSite) -> Annotation:
@@ -73,16 +70,13 @@ def _index_select_axis(s: AxisSite) -> Annotation:
     return source
 
 
-register(aten.index_select.default, Rule(Kind.LINEAR, _index_select, _index_select_axis))
+op(aten.index_select.default, Rule(Kind.LINEAR, _index_select, _index_select_axis), dtype="arriving", draws=True)
 
 
 def _index(s: Site) -> Jet:
     indices = [None if v is None else s.data(v) for v in s.arg(1)]
 
-    def read(t: Tensor | None) -> Tensor | None:
-        return None if t is None else aten.index.Tensor(t, indices)
-
-    return read(s.d(0)), read(s.dd(0))
+    return s.through(lambda t: aten.index.Tensor(t, indices))
 
 
 def _index_axis(s: AxisSite) -> Annotation:
@@ -119,6 +113,12 @@ def _index_axis(s: AxisSite) -> Annotation:
 
 _VIEWS = {aten.unsqueeze.default, aten.view.default, aten.expand.default, aten.alias.default, aten.slice.Tensor}
 _COUNTS = {aten.arange.default, aten.arange.start, aten.arange.start_step}
+_SPACED = {*_COUNTS, aten.linspace.default}
+
+
+def counts_positions(op: Any) -> bool:
+    """Whether an operation makes a table of positions; it has no row, as nothing that moves goes into it."""
+    return op in _SPACED
 
 
 def _counted(s: AxisSite, index: Value) -> Annotation:
@@ -145,4 +145,4 @@ def _enumerates(s: AxisSite, index: Value, known: Annotation) -> bool:
     return bool((index.data == counted).all())
 
 
-register(aten.index.Tensor, Rule(Kind.LINEAR, _index, _index_axis))
+op(aten.index.Tensor, Rule(Kind.LINEAR, _index, _index_axis), dtype="arriving", draws=True, reads_values=True)

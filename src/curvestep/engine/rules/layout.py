@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import torch
 
@@ -10,10 +10,10 @@ from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules import complex as complex
 from curvestep.engine.rules import scatter as scatter
 from curvestep.engine.rules import shape as shape
-from curvestep.engine.rules.shape import linear_in_first
-from curvestep.engine.rules.table import RULES, AxisSite, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.forms import linear_in_first
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite
+from curvestep.engine.rules.table import RULES, op
 
 
 def _embedded_axis(s: AxisSite) -> Annotation:
@@ -33,28 +33,20 @@ def _trace_axis(s: AxisSite) -> Annotation:
     return Marker.LOST if isinstance(s.at(0), SampleAxis) else s.at(0)
 
 
-linear_in_first(aten.diag_embed.default, _embedded_axis)
-linear_in_first(aten.trace.default, _trace_axis)
+op(aten.diag_embed.default, linear_in_first(_embedded_axis))
+op(aten.trace.default, linear_in_first(_trace_axis))
 
 
-def _alike(op: Any, known: Any, run: Any = None) -> None:
-    """Enter an operation that differs from one with a rule only in copying, or in changing its argument in place."""
-    if op in RULES or known not in RULES:
-        return
-    if run is None:
-        register(op, RULES[known])
-    else:
-        linear_in_first(op, RULES[known].axis, run)
+op(aten.transpose_.default, linear_in_first(RULES[aten.transpose.int].axis, torch.transpose), dtype="arriving")
+op(aten.narrow_copy.default, linear_in_first(RULES[aten.narrow.default].axis))
 
-
-_alike(aten.transpose_.default, aten.transpose.int, lambda t, a, b: t.transpose(a, b))
-_alike(aten.narrow_copy.default, aten.narrow.default, lambda t, dim, start, length: t.narrow(dim, start, length))
+# What differs from an operation with a rule only in copying.
 for _name in (
     "diagonal", "expand", "permute", "select", "slice", "squeeze", "t", "transpose", "unsqueeze", "view", "alias",
     "split", "split_with_sizes", "unbind", "unfold", "view_as_real",
 ):  # fmt: skip
-    _packet = getattr(aten, _name)
-    _copies = getattr(aten, f"{_name}_copy", None)
-    for _overload in [] if _copies is None else _copies.overloads():
-        if _overload in _packet.overloads():
-            _alike(getattr(_copies, _overload), getattr(_packet, _overload))
+    _packet, _copies = getattr(aten, _name), getattr(aten, f"{_name}_copy")
+    for _overload in _copies.overloads():
+        _copy, _known = getattr(_copies, _overload), RULES.get(getattr(_packet, _overload))
+        if _known is not None and _copy not in RULES:
+            op(_copy, replace(_known, rerun=None))

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.decompose import decomposed
-from curvestep.engine.rules.forms import joined_axis
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.axes import joined_axis
+from curvestep.engine.rules.forms import formula
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul
 
 
 def matrices_axis(s: AxisSite) -> list[Annotation]:
@@ -60,7 +62,7 @@ def _inverse(s: Site) -> list[Jet]:
     return _nothing(s, (dy, add(_minus(matmul(y, s.dd(0), y)), mul(-2.0, matmul(y, da, dy)))))
 
 
-register(aten.linalg_inv_ex.default, Rule(Kind.NONLINEAR, _inverse, matrices_axis, keep_outputs=(0,)))
+op(aten.linalg_inv_ex.default, Rule(Kind.NONLINEAR, _inverse, matrices_axis, keep_outputs=(0,)))
 
 
 def _pseudo_inverse(s: Site) -> Jet:
@@ -88,7 +90,7 @@ def _pseudo_inverse(s: Site) -> Jet:
     return dy, add(second, bend)
 
 
-register(
+op(
     aten.linalg_pinv.atol_rtol_tensor,
     Rule(Kind.NONLINEAR, _pseudo_inverse, matrices_axis, keep_inputs=(0,), keep_outputs=(0,)),
 )
@@ -98,10 +100,11 @@ def _least_squares(a: Tensor, b: Tensor, rcond: float | None = None, *, driver: 
     return torch.linalg.pinv(a) @ b
 
 
-decomposed(
+op(
     aten.linalg_lstsq.default,
-    _least_squares,
-    lambda s: [joined_axis(0, 1)(s) if len(s.shape(0)) > 2 else Marker.LOST] * len(s.node.outputs),
+    formula(
+        _least_squares, lambda s: [joined_axis(0, 1)(s) if len(s.shape(0)) > 2 else Marker.LOST] * len(s.node.outputs)
+    ),
 )
 
 
@@ -139,10 +142,8 @@ def _log_determinant(s: Site) -> list[Jet]:
     )
 
 
-register(
-    aten._linalg_det.default, Rule(Kind.NONLINEAR, _determinant, matrices_axis, keep_inputs=(0,), keep_outputs=(0,))
-)
-register(
+op(aten._linalg_det.default, Rule(Kind.NONLINEAR, _determinant, matrices_axis, keep_inputs=(0,), keep_outputs=(0,)))
+op(
     aten._linalg_slogdet.default,
     Rule(Kind.NONLINEAR, _log_determinant, matrices_axis, keep_inputs=(0,), keep_outputs=(0,)),
 )
@@ -225,9 +226,7 @@ def _solve(s: Site) -> list[Jet]:
     return _nothing(s, _solved(s, solve, lambda t: t, vector, left))
 
 
-register(
-    aten._linalg_solve_ex.default, Rule(Kind.NONLINEAR, _solve, _solution_axis, keep_inputs=(0,), keep_outputs=(0,))
-)
+op(aten._linalg_solve_ex.default, Rule(Kind.NONLINEAR, _solve, _solution_axis, keep_inputs=(0,), keep_outputs=(0,)))
 
 
 def _solve_triangular(s: Site) -> Jet:
@@ -245,16 +244,10 @@ def _solve_triangular(s: Site) -> Jet:
     return _solved(s, solve, part, False, left)
 
 
-register(
+op(
     aten.linalg_solve_triangular.default,
     Rule(Kind.NONLINEAR, _solve_triangular, _solution_axis, keep_inputs=(0,), keep_outputs=(0,)),
 )
-
-
-def _lost_axis(s: AxisSite) -> list[Annotation]:
-    known = [s.of(v) for v in s.node.inputs]
-    lost = any(isinstance(k, SampleAxis) or k is Marker.LOST for k in known)
-    return [Marker.LOST if lost else Marker.SHARED] * len(s.node.outputs)
 
 
 def _batched_axis(s: AxisSite) -> list[Annotation]:
@@ -284,9 +277,9 @@ def _cholesky_inverse(factor: Tensor, upper: bool = False) -> Tensor:
     return _cholesky_solve(torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device), factor, upper)
 
 
-decomposed(aten.triangular_solve.default, _old_triangular_solve, _batched_axis)
-decomposed(aten.cholesky_solve.default, _cholesky_solve, _batched_axis)
-decomposed(aten.cholesky_inverse.default, _cholesky_inverse, matrices_axis)
+op(aten.triangular_solve.default, formula(_old_triangular_solve, _batched_axis))
+op(aten.cholesky_solve.default, formula(_cholesky_solve, _batched_axis))
+op(aten.cholesky_inverse.default, formula(_cholesky_inverse, matrices_axis))
 
 
 # -- exponential -----------------------------------------------------------------------------------------------------
@@ -304,4 +297,4 @@ def _matrix_exponential(s: Site) -> Jet:
     return top[..., n : 2 * n], 2.0 * top[..., 2 * n :]
 
 
-register(aten.linalg_matrix_exp.default, Rule(Kind.NONLINEAR, _matrix_exponential, matrices_axis, keep_inputs=(0,)))
+op(aten.linalg_matrix_exp.default, Rule(Kind.NONLINEAR, _matrix_exponential, matrices_axis, keep_inputs=(0,)))

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Product, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.data.value import Value
+from curvestep.engine.rules.axes import BATCHED
 from curvestep.engine.rules.bilinear import Bilinear, Tangents, bilinear_jet, worth_it
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, accumulate, mul, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import accumulate, mul
 
 
 def product_jet(site: Site, left: int, right: int, product: Callable[[Tensor, Tensor], Tensor]) -> Tangents:
@@ -66,24 +69,21 @@ def both_live(left: int, right: int) -> Callable[[Sequence[Any], Value], bool]:
     return wanted
 
 
-def _plain(op: Any, form: Bilinear, *, polarised: bool = False) -> None:
-    register(
-        op,
-        Rule(
-            Kind.MULTILINEAR,
-            lambda s: bilinear_jet(s, 0, 1, form, output=0 if polarised else None),
-            lambda s: matrix_axis(s, 0, 1),
-            factors=(0, 1),
-            may_read=both_live(0, 1) if polarised else None,
-        ),
+def _plain(form: Bilinear, *, polarised: bool = False) -> Rule:
+    return Rule(
+        Kind.MULTILINEAR,
+        lambda s: bilinear_jet(s, 0, 1, form, output=0 if polarised else None),
+        lambda s: matrix_axis(s, 0, 1),
+        factors=(0, 1),
+        may_read=both_live(0, 1) if polarised else None,
     )
 
 
-_plain(aten.mm.default, _MM, polarised=True)
-_plain(aten.bmm.default, _BMM)
-_plain(aten.matmul.default, Bilinear(torch.matmul))
-_plain(aten.mv.default, _MV)
-_plain(aten.dot.default, Bilinear(torch.dot))
+op(aten.mm.default, _plain(_MM, polarised=True), dtype="product", product=Product((0, 1), polarises=True))
+op(aten.bmm.default, _plain(_BMM), dtype="product", product=Product((0, 1)), cut=BATCHED)
+op(aten.matmul.default, _plain(Bilinear(torch.matmul)), dtype="product", product=Product((0, 1)))
+op(aten.mv.default, _plain(_MV), dtype="product", product=Product((0, 1)))
+op(aten.dot.default, _plain(Bilinear(torch.dot)), product=Product((0, 1)))
 
 
 def with_bias(products: Tensor | None, bias: Tensor | None) -> Tensor | None:
@@ -91,7 +91,7 @@ def with_bias(products: Tensor | None, bias: Tensor | None) -> Tensor | None:
     return bias if products is None else accumulate(products, bias)
 
 
-def _with_bias(op: Any, form: Bilinear, *, polarised: bool = False) -> None:
+def _with_bias(form: Bilinear, *, polarised: bool = False) -> Rule:
     """y = β·bias + α·(left product right)."""
 
     def jet(s: Site) -> Jet:
@@ -109,21 +109,18 @@ def _with_bias(op: Any, form: Bilinear, *, polarised: bool = False) -> None:
 
         return total(first, s.d(0)), total(second, s.dd(0))
 
-    register(
-        op,
-        Rule(
-            Kind.MULTILINEAR,
-            jet,
-            lambda s: matrix_axis(s, 1, 2),
-            factors=(1, 2),
-            may_read=both_live(1, 2) if polarised else None,
-        ),
+    return Rule(
+        Kind.MULTILINEAR,
+        jet,
+        lambda s: matrix_axis(s, 1, 2),
+        factors=(1, 2),
+        may_read=both_live(1, 2) if polarised else None,
     )
 
 
-_with_bias(aten.addmm.default, _MM, polarised=True)
-_with_bias(aten.baddbmm.default, _BMM)
-_with_bias(aten.addmv.default, _MV)
+op(aten.addmm.default, _with_bias(_MM, polarised=True), dtype="product", product=Product((1, 2), polarises=True))
+op(aten.baddbmm.default, _with_bias(_BMM), dtype="product", product=Product((1, 2)), cut=BATCHED)
+op(aten.addmv.default, _with_bias(_MV), dtype="product", product=Product((1, 2)))
 
 
 def _linear_onto(total: Tensor, x: Tensor, w: Tensor) -> Tensor:
@@ -149,7 +146,7 @@ def _linear_axis(s: AxisSite) -> Annotation:
     return known
 
 
-register(
+op(
     aten.linear.default,
     Rule(
         Kind.MULTILINEAR,
@@ -158,4 +155,6 @@ register(
         factors=(0, 1),
         may_read=both_live(0, 1),
     ),
+    dtype="product",
+    product=Product((0, 1), polarises=True),
 )

@@ -9,17 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep._errors import MissingRuleError
+from curvestep.engine.data.rule import MEAN, NONE, Kind, Reduction, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, Spread, add, mul, register
-
-aten = torch.ops.aten
-
-NONE, MEAN, SUM = 0, 1, 2  # at::Reduction
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site, Spread
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul
 
 # -- negative log-likelihood: linear in its input --------------------------------------------------------------------
 
 
-def _nll(forward: Any, backward: Any) -> None:
+def _nll(forward: Any, backward: Any) -> Rule:
+    """The weighted sum or mean of what is picked: linear in its input."""
+
     def jet(s: Site) -> list[Jet]:
         target, weight, reduction, ignore = s.x(1), s.arg(2), s.arg(3), s.arg(4)
         weight = None if weight is None else s.data(weight)
@@ -47,11 +50,14 @@ def _nll(forward: Any, backward: Any) -> None:
             out = known if not isinstance(known, SampleAxis) or known.dim == 0 else Marker.LOST
         return [out, Marker.SHARED]
 
-    register(forward, Rule(Kind.LINEAR, jet, axis, keep_outputs=(1,)))
+    return Rule(Kind.LINEAR, jet, axis, keep_outputs=(1,))
 
 
-_nll(aten.nll_loss_forward.default, aten.nll_loss_backward.default)
-_nll(aten.nll_loss2d_forward.default, aten.nll_loss2d_backward.default)
+for _op, _backward in (
+    (aten.nll_loss_forward.default, aten.nll_loss_backward.default),
+    (aten.nll_loss2d_forward.default, aten.nll_loss2d_backward.default),
+):
+    op(_op, _nll(_op, _backward), reduces=Reduction(3, weights=1))
 
 
 # -- elementwise losses of an input and a target ---------------------------------------------------------------------
@@ -59,11 +65,11 @@ _nll(aten.nll_loss2d_forward.default, aten.nll_loss2d_backward.default)
 Bends = tuple[Tensor, "Tensor | float | None"]  # ∂f/∂(difference or input) and its derivative
 
 
-def _reduced_axis(reduction: Callable[[AxisSite], int], inputs: tuple[int, ...]) -> Callable[[AxisSite], Annotation]:
+def _reduced_axis(at: int, inputs: tuple[int, ...]) -> Callable[[AxisSite], Annotation]:
     def axis(s: AxisSite) -> Annotation:
         shape = torch.broadcast_shapes(*[s.shape(i) for i in inputs])
         joined = merge((through_broadcast(s.at(i), s.shape(i), shape), s.shape(i) == tuple(shape)) for i in inputs)
-        if reduction(s) == NONE:
+        if s.arg(at, MEAN) == NONE:
             return joined
         return Marker.SUMMED if isinstance(joined, SampleAxis) else joined
 
@@ -79,7 +85,7 @@ def _finish(first: Tensor | None, second: Tensor | None, reduction: int, shape: 
     return total, None if second is None else Spread(second.expand(shape) * scale, 0)
 
 
-def _of_difference(op: Any, bends: Callable[[Site, Tensor], Bends], at: int = 2, curved: bool = True) -> None:
+def _of_difference(bends: Callable[[Site, Tensor], Bends]) -> Rule:
     """ℓ = f(x − y): both sides may move."""
 
     def jet(s: Site) -> Jet:
@@ -88,10 +94,9 @@ def _of_difference(op: Any, bends: Callable[[Site, Tensor], Bends], at: int = 2,
         d = add(s.d(0), mul(-1.0, s.d(1)))
         dd = add(s.dd(0), mul(-1.0, s.dd(1)))
         second = add(mul(slope, dd), None if bend is None or d is None else bend * d * d)
-        return _finish(mul(slope, d), second, s.arg(at, MEAN), difference.shape)
+        return _finish(mul(slope, d), second, s.arg(2, MEAN), difference.shape)
 
-    kind = Kind.NONLINEAR if curved else Kind.LINEAR
-    register(op, Rule(kind, jet, _reduced_axis(lambda s: s.arg(at, MEAN), (0, 1)), keep_inputs=(0, 1)))
+    return Rule(Kind.NONLINEAR, jet, _reduced_axis(2, (0, 1)), keep_inputs=(0, 1))
 
 
 def _smooth_l1(s: Site, e: Tensor) -> Bends:
@@ -108,18 +113,16 @@ def _huber(s: Site, e: Tensor) -> Bends:
     return torch.where(near, e, delta * torch.sign(e)), near.to(e.dtype)
 
 
-_of_difference(aten.mse_loss.default, lambda s, e: (2 * e, 2.0))
-_of_difference(aten.smooth_l1_loss.default, _smooth_l1)
-_of_difference(aten.huber_loss.default, _huber)
+op(aten.mse_loss.default, _of_difference(lambda s, e: (2 * e, 2.0)), reduces=Reduction(2))
+op(aten.smooth_l1_loss.default, _of_difference(_smooth_l1), reduces=Reduction(2))
+op(aten.huber_loss.default, _of_difference(_huber), reduces=Reduction(2))
 
 
-def of_input(op: Any, bends: Callable[[Site], Bends], at: int, inputs: tuple[int, ...]) -> None:
+def of_input(bends: Callable[[Site], Bends], at: int, inputs: tuple[int, ...]) -> Rule:
     """ℓ = f(x; target): only the input moves."""
 
     def jet(s: Site) -> Jet:
         if s.live(1):
-            from curvestep._errors import MissingRuleError
-
             raise MissingRuleError(
                 f"{s.node.name} has no rule for a target that carries a gradient; detach the target."
             )
@@ -128,7 +131,7 @@ def of_input(op: Any, bends: Callable[[Site], Bends], at: int, inputs: tuple[int
         second = add(mul(slope, ddx), None if bend is None or dx is None else bend * dx * dx)
         return _finish(mul(slope, dx), second, s.arg(at, MEAN), s.x(0).shape)
 
-    register(op, Rule(Kind.NONLINEAR, jet, _reduced_axis(lambda s: s.arg(at, MEAN), (0,)), keep_inputs=inputs))
+    return Rule(Kind.NONLINEAR, jet, _reduced_axis(at, (0,)), keep_inputs=inputs)
 
 
 def _weighted(s: Site, index: int, bends: Bends) -> Bends:
@@ -155,5 +158,5 @@ def _bce_logits(s: Site) -> Bends:
     return _weighted(s, 2, ((1 - t) - scale * (1 - p), scale * p * (1 - p)))
 
 
-of_input(aten.binary_cross_entropy.default, _bce, 3, (0, 1, 2))
-of_input(aten.binary_cross_entropy_with_logits.default, _bce_logits, 4, (0, 1, 2, 3))
+op(aten.binary_cross_entropy.default, of_input(_bce, 3, (0, 1, 2)), reduces=Reduction(3))
+op(aten.binary_cross_entropy_with_logits.default, of_input(_bce_logits, 4, (0, 1, 2, 3)), reduces=Reduction(4))

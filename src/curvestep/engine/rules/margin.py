@@ -7,11 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Reduction, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules.loss import MEAN, NONE, of_input
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, Spread, add, mul, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site, Spread
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul
 
 
 def _soft_margin(s: Site) -> tuple[Tensor, Tensor]:
@@ -21,7 +23,7 @@ def _soft_margin(s: Site) -> tuple[Tensor, Tensor]:
     return -t * p, t * t * p * (1 - p)
 
 
-of_input(aten.soft_margin_loss.default, _soft_margin, 2, (0, 1))
+op(aten.soft_margin_loss.default, of_input(_soft_margin, 2, (0, 1)), reduces=Reduction(2))
 
 
 def _finished(first: Tensor | None, second: Tensor | None, reduction: int, classes: int) -> Jet:
@@ -41,12 +43,15 @@ def _finished(first: Tensor | None, second: Tensor | None, reduction: int, class
     return total, None if second is None else Spread(second * (scale / classes), 0)
 
 
-def _class_axis(reduction_at: int, outputs: int) -> Callable[[AxisSite], list[Annotation]]:
+def _class_axis(reduction_at: int) -> Callable[[AxisSite], list[Annotation]]:
+    """The loss is one number a sample or reduced; what else comes out has the shape of the labels."""
+
     def axis(s: AxisSite) -> list[Annotation]:
         known = s.at(0)
-        if isinstance(known, SampleAxis):
-            known = Marker.LOST if known.dim != 0 else known if s.arg(reduction_at, MEAN) == NONE else Marker.SUMMED
-        return [known] * outputs
+        if isinstance(known, SampleAxis) and known.dim != 0:
+            known = Marker.LOST
+        reduced = isinstance(known, SampleAxis) and s.arg(reduction_at, MEAN) != NONE
+        return [Marker.SUMMED if reduced else known, known][: len(s.node.outputs)]
 
     return axis
 
@@ -73,9 +78,11 @@ def _multi_margin(s: Site) -> Jet:
     return _finished(first, second, s.arg(5, MEAN), x.shape[-1])
 
 
-register(
+op(
     aten.multi_margin_loss.default,
-    Rule(Kind.NONLINEAR, _multi_margin, _class_axis(5, 1), keep_inputs=(0,)),
+    Rule(Kind.NONLINEAR, _multi_margin, _class_axis(5), keep_inputs=(0,)),
+    kinks=True,
+    reduces=Reduction(5),
 )
 
 
@@ -83,11 +90,16 @@ def _multilabel_margin(s: Site) -> list[Jet]:
     """Σ over labels y and non-labels i of max(0, 1 − x_y + x_i) / classes: piecewise linear, by autograd's gradient."""
     x, target, reduction = s.x(0).detach(), s.x(1), s.arg(2, MEAN)
     ones = x.new_ones(x.shape[:-1])
-    slope = aten.multilabel_margin_loss_backward.default(ones, x, target, NONE, s.y(1)) * x.shape[-1]
+    if x.is_meta:  # a cut is checked without data, for which this kernel has no version
+        slope = torch.zeros_like(x)
+    else:
+        slope = aten.multilabel_margin_loss_backward.default(ones, x, target, NONE, s.y(1)) * x.shape[-1]
     return [_finished(mul(slope, s.d(0)), mul(slope, s.dd(0)), reduction, x.shape[-1]), (None, None)]
 
 
-register(
+op(
     aten.multilabel_margin_loss_forward.default,
-    Rule(Kind.LINEAR, _multilabel_margin, _class_axis(2, 2), keep_inputs=(0,), keep_outputs=(1,)),
+    Rule(Kind.LINEAR, _multilabel_margin, _class_axis(2), keep_inputs=(0,), keep_outputs=(1,)),
+    kinks=True,
+    reduces=Reduction(2),
 )

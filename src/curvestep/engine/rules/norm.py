@@ -15,10 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Cut, Kind, NotCut, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, accumulate, add, mul, register
-
-aten = torch.ops.aten
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import accumulate, add, mul
 
 
 def normalised(
@@ -146,7 +149,7 @@ def _layer_norm(s: Site) -> list[Jet]:
         n = (x - mean).mul_(rstd)  # six times as quick as the kernel without a weight
 
         def through(t: Tensor) -> Tensor:
-            return aten.native_layer_norm_backward(t, x, shape, mean, rstd, None, None, [True, False, False])[0]
+            return aten.native_layer_norm_backward.default(t, x, shape, mean, rstd, None, None, [True, False, False])[0]
 
         def dot(a: Tensor, b: Tensor) -> Tensor:
             flat = a.shape[: -len(shape)]
@@ -176,9 +179,10 @@ def _layer_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
     return (n if weight is None else n * weight) if bias is None else n * weight + bias, mean, rstd
 
 
-register(
+op(
     aten.native_layer_norm.default,
     Rule(Kind.NONLINEAR, _layer_norm, _layer_axis, keep_inputs=(0, 2), keep_outputs=(1, 2), rerun=_layer_again),
+    dtype="statistics",
 )
 
 
@@ -228,6 +232,10 @@ def _group_axis(s: AxisSite) -> list[Annotation]:
     return [known, moments, moments]
 
 
+def _group_sizes(args: list[Any], out: tuple[int, ...], narrowed: Any) -> list[Any]:
+    return [*args[:3], args[0].shape[0], *args[4:]]
+
+
 def _group_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
     if not watched:
         return aten.native_group_norm.default(*args)
@@ -240,9 +248,11 @@ def _group_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
     return (n if bias is None else n + bias.reshape(spread)), mean.squeeze(-1), rstd.squeeze(-1)
 
 
-register(
+op(
     aten.native_group_norm.default,
     Rule(Kind.NONLINEAR, _group_norm, _group_axis, keep_inputs=(0, 1), keep_outputs=(1, 2), rerun=_group_again),
+    dtype="statistics",
+    cut=Cut(sizes=_group_sizes),
 )
 
 
@@ -273,7 +283,7 @@ def _batch_by_kernel(
 
     def kernel(t: Tensor, *, sums: bool) -> tuple[Tensor, Tensor | None]:
         mask = [True, sums, False]
-        found = aten.native_batch_norm_backward(t, x, None, None, None, mean, rstd, True, eps, mask)
+        found = aten.native_batch_norm_backward.default(t, x, None, None, None, mean, rstd, True, eps, mask)
         return found[0], found[1]
 
     # the gradient of a weight would be Σ n t
@@ -314,9 +324,24 @@ def _batch_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
     return (n if bias is None else n + bias.reshape(spread)), mean.flatten(), rstd.flatten()
 
 
+def _per_channel(node: Node, out: SampleAxis, result: Value) -> Any:
+    """Weights lie along the channels, into which instance norm folds the samples."""
+    scale = SampleAxis(0, out.outer, out.inner) if out.dim == 1 else None
+    return lambda v: scale if len(v.shape) == 1 else out
+
+
+def _channel_statistics(node: Node, first: Annotation) -> SampleAxis | None:
+    """The axis of the statistics that are kept where samples were folded into channels."""
+    if not node.args[5]:
+        return None  # in evaluation mode they are not read
+    if isinstance(first, SampleAxis) and first.dim == 1:
+        return SampleAxis(0, first.outer, first.inner)
+    raise NotCut(f"the samples are lost in what {node.name} keeps")
+
+
 # cuDNN, MIOpen and exported graphs have names of their own for it, with the arguments in the same places.
 for _name in ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "_native_batch_norm_legit"):
-    register(
+    op(
         getattr(aten, _name).default,
         Rule(
             Kind.NONLINEAR,
@@ -327,4 +352,6 @@ for _name in ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "_na
             couples=_batch_couples,
             rerun=_batch_again,
         ),
+        dtype="statistics",
+        cut=Cut(aligned=_per_channel, statistics=_channel_statistics),
     )

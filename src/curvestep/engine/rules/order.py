@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Reduction, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.reduce import dims_of, reduced_axis
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
-
-aten = torch.ops.aten
-
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.reduce import dims_of, reduced_axis, summed_axis
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import RULES, op
 
 # -- extremes without an index: elements that tie share the derivative, as in autograd -------------------------------
 
@@ -26,10 +26,7 @@ def _shared_by_ties(x: Tensor, y: Tensor, dims: list[int]) -> Tensor:
 def _weighted_jet(s: Site, y: Tensor, dims: list[int], keepdim: bool) -> Jet:
     weight = _shared_by_ties(s.x(0).detach(), y.detach(), dims)
 
-    def through(t: Tensor | None) -> Tensor | None:
-        return None if t is None else (weight * t).sum(dims, keepdim=keepdim) if dims else t
-
-    return through(s.d(0)), through(s.dd(0))
+    return s.through(lambda t: (weight * t).sum(dims, keepdim=keepdim) if dims else t)
 
 
 def _extreme(s: Site) -> Jet:
@@ -52,9 +49,9 @@ def _of_all_axis(s: AxisSite) -> Annotation:
 
 
 for _op in (aten.amax.default, aten.amin.default):
-    register(_op, Rule(Kind.LINEAR, _extreme, _extreme_axis, keep_inputs=(0,), keep_outputs=(0,)))
+    op(_op, Rule(Kind.LINEAR, _extreme, _extreme_axis, keep_inputs=(0,), keep_outputs=(0,)), kinks=True)
 for _op in (aten.max.default, aten.min.default, aten.median.default, aten.nanmedian.default):
-    register(_op, Rule(Kind.LINEAR, _of_all, _of_all_axis, keep_inputs=(0,), keep_outputs=(0,)))
+    op(_op, Rule(Kind.LINEAR, _of_all, _of_all_axis, keep_inputs=(0,), keep_outputs=(0,)), kinks=True)
 
 
 def _both_extremes(s: Site) -> list[Jet]:
@@ -69,13 +66,17 @@ def _both_axis(s: AxisSite) -> list[Annotation]:
     return [reduced_axis(s, dims, s.node.kwargs.get("keepdim", False), Marker.POOLED)] * 2
 
 
-register(aten.aminmax.default, Rule(Kind.LINEAR, _both_extremes, _both_axis, keep_inputs=(0,), keep_outputs=(0, 1)))
+op(
+    aten.aminmax.default,
+    Rule(Kind.LINEAR, _both_extremes, _both_axis, keep_inputs=(0,), keep_outputs=(0, 1)),
+    kinks=True,
+)
 
 
 # -- one element along an axis, with its index -----------------------------------------------------------------------
 
 
-def _picked(op: Any, dim_at: int, keep_at: int) -> None:
+def _picked(dim_at: int, keep_at: int) -> Rule:
     """(values, indices) of an operation that takes one element along an axis."""
 
     def jet(s: Site) -> list[Jet]:
@@ -94,16 +95,16 @@ def _picked(op: Any, dim_at: int, keep_at: int) -> None:
         dims = dims_of(s.option(dim_at, "dim", -1), len(s.shape(0)))
         return [reduced_axis(s, dims, s.option(keep_at, "keepdim", False), Marker.POOLED)] * 2
 
-    register(op, Rule(Kind.LINEAR, jet, axis, keep_outputs=(1,)))
+    return Rule(Kind.LINEAR, jet, axis, keep_outputs=(1,))
 
 
-_picked(aten.median.dim, 1, 2)
-_picked(aten.nanmedian.dim, 1, 2)
-_picked(aten.mode.default, 1, 2)
-_picked(aten.kthvalue.default, 2, 3)
+op(aten.median.dim, _picked(1, 2), kinks=True)
+op(aten.nanmedian.dim, _picked(1, 2), kinks=True)
+op(aten.mode.default, _picked(1, 2), kinks=True)
+op(aten.kthvalue.default, _picked(2, 3), kinks=True)
 
 
-def _reordered(op: Any, dim_at: int) -> None:
+def _reordered(dim_at: int) -> Rule:
     """(values, indices) of an operation that keeps the rank: sorting, the k largest, running extremes."""
 
     def jet(s: Site) -> list[Jet]:
@@ -119,14 +120,14 @@ def _reordered(op: Any, dim_at: int) -> None:
         lost = isinstance(known, SampleAxis) and known.dim == along
         return [Marker.LOST if lost else known] * 2
 
-    register(op, Rule(Kind.LINEAR, jet, axis, keep_outputs=(1,)))
+    return Rule(Kind.LINEAR, jet, axis, keep_outputs=(1,))
 
 
-_reordered(aten.sort.default, 1)
-_reordered(aten.sort.stable, 2)
-_reordered(aten.topk.default, 2)
-_reordered(aten.cummax.default, 1)
-_reordered(aten.cummin.default, 1)
+op(aten.sort.default, _reordered(1), kinks=True)
+op(aten.sort.stable, _reordered(2), kinks=True)
+op(aten.topk.default, _reordered(2), kinks=True)
+op(aten.cummax.default, _reordered(1), kinks=True)
+op(aten.cummin.default, _reordered(1), kinks=True)
 
 
 # -- sums that skip NaN ----------------------------------------------------------------------------------------------
@@ -144,24 +145,18 @@ def _nan_sum(s: Site) -> Jet:
     return total(s.d(0)), total(s.dd(0))
 
 
-def _nan_sum_axis(s: AxisSite) -> Annotation:
-    return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.SUMMED)
-
-
-register(aten.nansum.default, Rule(Kind.LINEAR, _nan_sum, _nan_sum_axis, keep_inputs=(0,)))
+op(aten.nansum.default, Rule(Kind.LINEAR, _nan_sum, summed_axis, keep_inputs=(0,)), reduces=Reduction("sum"))
 
 
 # -- mean beside variance or standard deviation ----------------------------------------------------------------------
 
 
-def _with_mean(op: Any, alone: Any) -> None:
+def _with_mean(single: Rule) -> Rule:
     """(variance or deviation, mean), the first by the rule of the operation that returns it alone."""
-    from curvestep.engine.rules.table import RULES
-
-    single = RULES[alone]
 
     def jet(s: Site) -> list[Jet]:
         dims, keep = dims_of(s.arg(1), len(s.arg(0).shape)), s.node.kwargs.get("keepdim", False)
+        assert single.propagate is not None
         first: Any = single.propagate(s)
 
         def mean(t: Tensor | None) -> Tensor | None:
@@ -174,11 +169,11 @@ def _with_mean(op: Any, alone: Any) -> None:
         keep = s.node.kwargs.get("keepdim", False)
         return [spread, reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), keep, Marker.SUMMED)]
 
-    register(op, Rule(Kind.NONLINEAR, jet, axis, keep_inputs=(0,)))
+    return Rule(Kind.NONLINEAR, jet, axis, keep_inputs=(0,))
 
 
-_with_mean(aten.var_mean.correction, aten.var.correction)
-_with_mean(aten.std_mean.correction, aten.std.correction)
+op(aten.var_mean.correction, _with_mean(RULES[aten.var.correction]))
+op(aten.std_mean.correction, _with_mean(RULES[aten.std.correction]))
 
 
 # -- positions and truth values: constant, but samples keep their axis through them ----------------------------------
@@ -189,4 +184,4 @@ def _none(s: Site) -> Jet:
 
 
 for _op in (aten.any.dim, aten.all.dim, aten.argmax.default, aten.argmin.default):
-    register(_op, Rule(Kind.CONSTANT, _none, _extreme_axis))
+    op(_op, Rule(Kind.CONSTANT, _none, _extreme_axis))

@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.rules.axes import elementwise_axis
 from curvestep.engine.rules.forms import multilinear
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, elementwise_axis, mul, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import mul
 
 
 def _unnamed_if_sampled(s: AxisSite) -> Annotation:
@@ -29,15 +32,15 @@ def _pooled_if_sampled(s: AxisSite) -> Annotation:
     return Marker.POOLED if known is Marker.LOST else known
 
 
-multilinear(aten.vdot.default, (0, 1), _pooled_if_sampled)
+op(aten.vdot.default, multilinear((0, 1), _pooled_if_sampled))
 
 
-def _plus_self(op: Any, axis: Callable[[AxisSite], Annotation]) -> None:
+def _plus_self(run: Any, axis: Callable[[AxisSite], Annotation]) -> Rule:
     """y = β·x + α·product(a, b)."""
 
     def product(x: Any, a: Tensor, b: Tensor, **options: Any) -> Tensor:
         options["beta"] = 0
-        return op(torch.zeros((), dtype=a.dtype, device=a.device).expand(shape_of(a, b)), a, b, **options)
+        return run(torch.zeros((), dtype=a.dtype, device=a.device).expand(shape_of(a, b)), a, b, **options)
 
     def shape_of(a: Tensor, b: Tensor) -> tuple[int, ...]:
         return (a.shape[0], b.shape[0]) if a.dim() == 1 else (a.shape[-2], b.shape[-1])
@@ -47,11 +50,11 @@ def _plus_self(op: Any, axis: Callable[[AxisSite], Annotation]) -> None:
         t = tangent(s.arg(0))
         return None if t is None or value is None else mul(s.node.kwargs.get("beta", 1), t).expand(value.shape)
 
-    multilinear(op, (1, 2), axis, product, own)
+    return multilinear((1, 2), axis, product, own)
 
 
-_plus_self(aten.addbmm.default, _unnamed_if_sampled)
-_plus_self(aten.addr.default, _unnamed_if_sampled)
+op(aten.addbmm.default, _plus_self(aten.addbmm.default, _unnamed_if_sampled))
+op(aten.addr.default, _plus_self(aten.addr.default, _unnamed_if_sampled))
 
 
 def _cross_axis(s: AxisSite) -> Annotation:
@@ -63,7 +66,7 @@ def _cross_axis(s: AxisSite) -> Annotation:
     )
 
 
-multilinear(aten.linalg_cross.default, (0, 1), _cross_axis)
+op(aten.linalg_cross.default, multilinear((0, 1), _cross_axis))
 
 
 def _trilinear_axis(s: AxisSite) -> Annotation:
@@ -88,7 +91,7 @@ def _trilinear_axis(s: AxisSite) -> Annotation:
     return SampleAxis(first.dim - sum(d < first.dim for d in summed), first.outer, first.inner)
 
 
-multilinear(aten._trilinear.default, (0, 1, 2), _trilinear_axis)
+op(aten._trilinear.default, multilinear((0, 1, 2), _trilinear_axis))
 
 
 def _time_bias(s: Site, tangent: Callable[[Any], Tensor | None]) -> Tensor | None:
@@ -101,12 +104,14 @@ def _time_convolution(x: Tensor, w: Tensor, bias: Any, pad: int = 0) -> Tensor:
     return aten.conv_tbc.default(x, w, w.new_zeros(w.shape[-1]), pad)
 
 
-multilinear(
+op(
     aten.conv_tbc.default,
-    (0, 1),
-    lambda s: s.at(0) if s.at(1) is Marker.SHARED and s.at(0) in (SampleAxis(1), Marker.SHARED) else Marker.LOST,
-    _time_convolution,
-    _time_bias,
+    multilinear(
+        (0, 1),
+        lambda s: s.at(0) if s.at(1) is Marker.SHARED and s.at(0) in (SampleAxis(1), Marker.SHARED) else Marker.LOST,
+        _time_convolution,
+        _time_bias,
+    ),
 )
 
 
@@ -127,4 +132,4 @@ def _blocks(s: Site) -> Jet:
     return gather([s.first(v) for v in values]), gather([s.second(v) for v in values])
 
 
-register(aten.block_diag.default, Rule(Kind.LINEAR, _blocks, _unnamed_if_sampled))
+op(aten.block_diag.default, Rule(Kind.LINEAR, _blocks, _unnamed_if_sampled))

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import MissingRuleError
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.decompose import decomposed
-from curvestep.engine.rules.forms import leading_axis
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.axes import leading_axis
+from curvestep.engine.rules.forms import formula
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
 
 
 def _lstm_cell(
@@ -46,8 +47,8 @@ def _cell_axis(outputs: int) -> Callable[[AxisSite], list[Annotation]]:
     return lambda s: [leading_axis(s)] * (outputs - 1) + [Marker.LOST]
 
 
-decomposed(aten._thnn_fused_lstm_cell.default, _lstm_cell, _cell_axis(3))
-decomposed(aten._thnn_fused_gru_cell.default, _gru_cell, _cell_axis(2))
+op(aten._thnn_fused_lstm_cell.default, formula(_lstm_cell, _cell_axis(3)))
+op(aten._thnn_fused_gru_cell.default, formula(_gru_cell, _cell_axis(2)))
 
 
 def _refused(how: str) -> Callable[[Site], Jet]:
@@ -67,10 +68,11 @@ for _name, _how in (
     ("miopen_rnn", _CUDNN),
     ("_lstm_mps", "Run the recurrent layer on the CPU."),
 ):
-    _packet = getattr(aten, _name, None)
-    if _packet is not None:
-        REFUSED[str(_packet.default)] = _how
-        register(_packet.default, Rule(Kind.NONLINEAR, _refused(_how), lambda s: [Marker.LOST] * len(s.node.outputs)))
+    REFUSED[f"aten.{_name}.default"] = _how
+    op(
+        getattr(aten, _name).default,
+        Rule(Kind.NONLINEAR, _refused(_how), lambda s: [Marker.LOST] * len(s.node.outputs)),
+    )
 
 
 # -- the LSTM layer of oneDNN, which float32 takes on a CPU ----------------------------------------------------------
@@ -114,8 +116,7 @@ def _onednn_axis(s: AxisSite) -> list[Annotation]:
     return [known, last, last, Marker.LOST]
 
 
-if hasattr(aten, "mkldnn_rnn_layer"):
-    decomposed(aten.mkldnn_rnn_layer.default, _onednn_layer, _onednn_axis)
+op(aten.mkldnn_rnn_layer.default, formula(_onednn_layer, _onednn_axis))
 
 
 # -- packed sequences: rows sorted by time, of every sample that is still running ------------------------------------
@@ -128,10 +129,7 @@ def _packed(t: Tensor, lengths: Tensor, batch_first: bool) -> Tensor:
 def _pack(s: Site) -> list[Jet]:
     lengths, batch_first = s.x(1), s.arg(2)
 
-    def through(t: Tensor | None) -> Tensor | None:
-        return None if t is None else _packed(t, lengths, batch_first)
-
-    return [(through(s.d(0)), through(s.dd(0))), (None, None)]
+    return [s.through(lambda t: _packed(t, lengths, batch_first)), (None, None)]
 
 
 def _pack_axis(s: AxisSite) -> list[Annotation]:
@@ -141,4 +139,4 @@ def _pack_axis(s: AxisSite) -> list[Annotation]:
     return [rows, steps]
 
 
-register(aten._pack_padded_sequence.default, Rule(Kind.LINEAR, _pack, _pack_axis))
+op(aten._pack_padded_sequence.default, Rule(Kind.LINEAR, _pack, _pack_axis))

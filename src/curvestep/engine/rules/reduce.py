@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Reduction, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register
-from curvestep.engine.rules.table import Spread as Spread
-
-aten = torch.ops.aten
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site, Spread
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul
 
 
 def dims_of(argument: Any, rank: int) -> list[int]:
@@ -34,7 +35,12 @@ def reduced_axis(s: AxisSite, dims: list[int], keepdim: bool, onto: Marker) -> A
     return known if keepdim else SampleAxis(known.dim - sum(d < known.dim for d in dims), known.outer, known.inner)
 
 
-def _total(op: Any, mean: bool) -> None:
+def summed_axis(s: AxisSite) -> Annotation:
+    """After `sum(dim, keepdim)`."""
+    return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.SUMMED)
+
+
+def _total(mean: bool) -> Rule:
     """`sum()` and `mean()` of everything."""
 
     def jet(s: Site) -> Jet:
@@ -44,32 +50,26 @@ def _total(op: Any, mean: bool) -> None:
         first = None if dx is None else dx.expand(value.shape).sum() * scale
         return first, None if ddx is None else Spread(ddx.expand(value.shape) * scale, 0)
 
-    register(op, Rule(Kind.LINEAR, jet, lambda s: reduced_axis(s, list(range(len(s.shape(0)))), False, Marker.SUMMED)))
+    return Rule(Kind.LINEAR, jet, lambda s: reduced_axis(s, list(range(len(s.shape(0)))), False, Marker.SUMMED))
 
 
-_total(aten.sum.default, mean=False)
-_total(aten.mean.default, mean=True)
+op(aten.sum.default, _total(mean=False), reduces=Reduction("sum"))
+op(aten.mean.default, _total(mean=True), reduces=Reduction("mean"))
 
 
-def _along(op: Any) -> None:
+def _along() -> Rule:
     """`sum(dim)` and `mean(dim)`."""
 
     def jet(s: Site) -> Jet:
         dims, keep = s.arg(1), s.arg(2, False)
 
-        def through(t: Tensor | None) -> Tensor | None:
-            return None if t is None else op(t, dims, keep)
+        return s.through(lambda t: s.op(t, dims, keep))
 
-        return through(s.d(0)), through(s.dd(0))
-
-    def axis(s: AxisSite) -> Annotation:
-        return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.SUMMED)
-
-    register(op, Rule(Kind.LINEAR, jet, axis))
+    return Rule(Kind.LINEAR, jet, summed_axis)
 
 
-_along(aten.sum.dim_IntList)
-_along(aten.mean.dim)
+op(aten.sum.dim_IntList, _along(), reduces=Reduction("sum"))
+op(aten.mean.dim, _along(), reduces=Reduction("mean"))
 
 
 # -- variance and standard deviation ------------------------------------------------------------------
@@ -109,14 +109,8 @@ def _variance_axis(s: AxisSite) -> Annotation:
     return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), keep, Marker.POOLED)
 
 
-register(
-    aten.var.correction,
-    Rule(Kind.NONLINEAR, lambda s: _variance(s, False), _variance_axis, keep_inputs=(0,)),
-)
-register(
-    aten.std.correction,
-    Rule(Kind.NONLINEAR, lambda s: _variance(s, True), _variance_axis, keep_inputs=(0,)),
-)
+op(aten.var.correction, Rule(Kind.NONLINEAR, lambda s: _variance(s, False), _variance_axis, keep_inputs=(0,)))
+op(aten.std.correction, Rule(Kind.NONLINEAR, lambda s: _variance(s, True), _variance_axis, keep_inputs=(0,)))
 
 
 def _logsumexp(s: Site) -> Jet:
@@ -138,7 +132,7 @@ def _logsumexp(s: Site) -> Jet:
     return shaped(dy), shaped(second)
 
 
-register(
+op(
     aten.logsumexp.default,
     Rule(
         Kind.NONLINEAR,
@@ -157,21 +151,19 @@ def _picked(s: Site) -> list[Jet]:
     dim, keep = s.arg(1), s.arg(2, False)
     index = s.y(1) if keep else s.y(1).unsqueeze(dim)
 
-    def pick(t: Tensor | None) -> Tensor | None:
-        if t is None:
-            return None
+    def pick(t: Tensor) -> Tensor:
         out = t.gather(dim, index)
         return out if keep else out.squeeze(dim)
 
-    return [(pick(s.d(0)), pick(s.dd(0))), (None, None)]
+    return [s.through(pick), (None, None)]
 
 
 def _picked_axis(s: AxisSite) -> list[Annotation]:
     return [reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.POOLED)] * 2
 
 
-register(aten.max.dim, Rule(Kind.LINEAR, _picked, _picked_axis, keep_outputs=(1,)))
-register(aten.min.dim, Rule(Kind.LINEAR, _picked, _picked_axis, keep_outputs=(1,)))
+op(aten.max.dim, Rule(Kind.LINEAR, _picked, _picked_axis, keep_outputs=(1,)), kinks=True)
+op(aten.min.dim, Rule(Kind.LINEAR, _picked, _picked_axis, keep_outputs=(1,)), kinks=True)
 
 
 # -- running sums -----------------------------------------------------------------------------------------------------
@@ -189,4 +181,4 @@ def _cumsum_axis(s: AxisSite) -> Annotation:
     return Marker.LOST if isinstance(known, SampleAxis) and known.dim == along else known
 
 
-register(aten.cumsum.default, Rule(Kind.LINEAR, _cumsum, _cumsum_axis))
+op(aten.cumsum.default, Rule(Kind.LINEAR, _cumsum, _cumsum_axis))

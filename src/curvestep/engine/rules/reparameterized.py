@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.decompose import decomposed
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, add, mul, register, twice
-
-aten = torch.ops.aten
+from curvestep.engine.rules.forms import formula
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul, twice
 
 
 def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
@@ -26,7 +28,7 @@ def _weight_axis(s: AxisSite) -> list[Annotation]:
     return [Marker.SHARED if known == [Marker.SHARED] * 2 else Marker.LOST] * 2
 
 
-decomposed(aten._weight_norm_interface.default, _weight_norm, _weight_axis)
+op(aten._weight_norm_interface.default, formula(_weight_norm, _weight_axis))
 
 
 # -- root mean square ------------------------------------------------------------------------------------------------
@@ -69,7 +71,8 @@ def _rms_again(s: Site, args: tuple[Any, ...], watched: bool) -> tuple[Tensor, T
     return (x * rstd if weight is None else x * rstd * weight), rstd
 
 
-register(
+op(
     aten._fused_rms_norm.default,
     Rule(Kind.NONLINEAR, _rms_norm, _rms_axis, keep_inputs=(0, 2), keep_outputs=(1,), rerun=_rms_again),
+    dtype="statistics",
 )

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import Cut, Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.data.value import Value
-from curvestep.engine.rules.decompose import tensor_positions
-from curvestep.engine.rules.forms import jointly_linear, kept_unless, leading_axis, recorded
+from curvestep.engine.rules.axes import kept_unless, leading_axis, same_axis
+from curvestep.engine.rules.forms import jointly_linear, linear_in_first, recorded
 from curvestep.engine.rules.linear import product_jet
+from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.pool import max_pool
-from curvestep.engine.rules.shape import linear_in_first
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register, same_axis
-
-aten = torch.ops.aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
 
 # -- interpolation and shuffles --------------------------------------------------------------------------------------
 
@@ -27,22 +27,29 @@ for _op in (
     aten._upsample_nearest_exact3d.default, aten._upsample_bilinear2d_aa.default,
     aten._upsample_bicubic2d_aa.default,
 ):  # fmt: skip
-    linear_in_first(_op, same_axis)
+    op(_op, linear_in_first(same_axis))
 
-linear_in_first(aten.channel_shuffle.default, kept_unless(lambda s: [-3]))
+op(aten.channel_shuffle.default, linear_in_first(kept_unless(lambda s: [-3])))
 for _op in (aten.im2col.default, aten.col2im.default):
-    linear_in_first(_op, kept_unless(lambda s: [-1, -2, -3] if s.node.op is aten.im2col.default else [-1, -2]))
-linear_in_first(
+    op(_op, linear_in_first(kept_unless(lambda s: [-1, -2, -3] if s.node.op is aten.im2col.default else [-1, -2])))
+
+
+def _grid_sizes(args: list[Any], out: tuple[int, ...], narrowed: Any) -> list[Any]:
+    return [args[0], [args[0].shape[0], *args[1][1:]], *args[2:]]
+
+
+op(
     aten.affine_grid_generator.default,
-    lambda s: s.at(0) if s.at(0) in (SampleAxis(0), Marker.SHARED, Marker.LOST) else Marker.LOST,
+    linear_in_first(lambda s: s.at(0) if s.at(0) in (SampleAxis(0), Marker.SHARED, Marker.LOST) else Marker.LOST),
+    cut=Cut(sizes=_grid_sizes),
 )
 
 # -- pooling by recorded winners, and back ---------------------------------------------------------------------------
 
-max_pool(2, aten.fractional_max_pool2d.default)
-max_pool(3, aten.fractional_max_pool3d.default)
+op(aten.fractional_max_pool2d.default, max_pool(2), kinks=True)
+op(aten.fractional_max_pool3d.default, max_pool(3), kinks=True)
 for _op in (aten.max_unpool2d.default, aten.max_unpool3d.default):
-    jointly_linear(_op, (0,), same_axis)
+    op(_op, jointly_linear((0,), same_axis))
 
 
 # -- bags of embeddings ----------------------------------------------------------------------------------------------
@@ -59,10 +66,7 @@ def _bag(s: Site) -> list[Jet]:
         winners = s.y(3)
         empty = (s.y(2) == 0).unsqueeze(-1)
 
-        def largest(t: Tensor | None) -> Tensor | None:
-            return None if t is None else t.gather(0, winners.clamp(min=0)).masked_fill(empty, 0.0)
-
-        return [(largest(s.d(0)), largest(s.dd(0))), *none]
+        return [s.through(lambda t: t.gather(0, winners.clamp(min=0)).masked_fill(empty, 0.0)), *none]
 
     def total(w: Tensor, scale: Tensor | None) -> Tensor:
         return aten._embedding_bag.default(w, index, offsets, False, mode, False, scale, last, padding)[0]
@@ -70,10 +74,7 @@ def _bag(s: Site) -> list[Jet]:
     if s.live(6):
         return [product_jet(s, 0, 6, total), *none]
 
-    def through(t: Tensor | None) -> Tensor | None:
-        return None if t is None else total(t, per_sample)
-
-    return [(through(s.d(0)), through(s.dd(0))), *none]
+    return [s.through(lambda t: total(t, per_sample)), *none]
 
 
 def _bag_axis(s: AxisSite) -> list[Annotation]:
@@ -86,10 +87,7 @@ def _bag_axis(s: AxisSite) -> list[Annotation]:
     return [known, Marker.LOST, Marker.LOST, Marker.LOST]
 
 
-register(
-    aten._embedding_bag.default,
-    Rule(Kind.MULTILINEAR, _bag, _bag_axis, factors=(0, 6), keep_outputs=(2, 3)),
-)
+op(aten._embedding_bag.default, Rule(Kind.MULTILINEAR, _bag, _bag_axis, factors=(0, 6), keep_outputs=(2, 3)))
 
 
 # -- an image read at moving positions -------------------------------------------------------------------------------
@@ -174,20 +172,13 @@ def _sampled(image: Tensor, grid: Tensor, mode: int, padding: int, aligned: bool
     return total
 
 
-def _moving_grid(op: Any) -> None:
-    """Linear in the image while the grid stands still; by decomposition once it moves."""
+def _moving_grid(s: Site) -> Jet | None:
+    """Linear in the image while the grid stands still; by formula once it moves."""
+    if s.d(1) is not None or s.dd(1) is not None:
+        return None
 
-    def jet(s: Site) -> Jet | None:
-        if s.d(1) is not None or s.dd(1) is not None:
-            return None
-
-        def through(t: Tensor | None) -> Tensor | None:
-            return None if t is None else op(t, s.x(1), *s.node.args[2:])
-
-        return through(s.d(0)), through(s.dd(0))
-
-    register(op, Rule(Kind.NONLINEAR, jet, leading_axis, keep_inputs=tensor_positions(op), formula=_sampled))
+    return s.through(lambda t: s.op(t, s.x(1), *s.node.args[2:]))
 
 
-_moving_grid(aten.grid_sampler_2d.default)
-_moving_grid(aten.grid_sampler_3d.default)
+for _op in (aten.grid_sampler_2d.default, aten.grid_sampler_3d.default):
+    op(_op, Rule(Kind.NONLINEAR, _moving_grid, leading_axis, formula=_sampled), kinks=True)

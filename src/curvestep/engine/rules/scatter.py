@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import MissingRuleError
+from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.decompose import decomposed
-from curvestep.engine.rules.forms import joined_axis, jointly_linear, kept_unless
-from curvestep.engine.rules.shape import linear_in_first
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.axes import joined_axis, kept_unless
+from curvestep.engine.rules.forms import formula, jointly_linear, linear_in_first
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
 
 
 def _beside(*positions: int) -> Any:
@@ -40,20 +40,20 @@ def _zero_value(op: Any) -> Any:
     return lambda t, dim, index, value, **options: op(t, dim, index, 0, **options)
 
 
-jointly_linear(aten.index_add.default, (0, 3), _beside(0, 3))
-jointly_linear(aten.index_copy.default, (0, 3), _beside(0, 3))
-jointly_linear(aten.scatter.src, (0, 3), _beside(0, 3))
-jointly_linear(aten.scatter.value, (0,), _beside(0), _zero_value(aten.scatter.value))
-jointly_linear(aten.scatter_add.default, (0, 3), _beside(0, 3))
-jointly_linear(aten.index_fill.int_Scalar, (0,), _beside(0), _zero_value(aten.index_fill.int_Scalar))
-jointly_linear(aten.index_fill.int_Tensor, (0, 3), _beside(0))
-jointly_linear(aten.select_scatter.default, (0, 1), lambda s: _cut_in_axis(s, 2))
-jointly_linear(aten.slice_scatter.default, (0, 1), lambda s: _cut_in_axis(s, 2))
-jointly_linear(aten.diagonal_scatter.default, (0, 1), lambda s: _unnamed(s))
-jointly_linear(aten.masked_scatter.default, (0, 2), lambda s: s.at(0) if s.at(2) is Marker.SHARED else Marker.LOST)
-jointly_linear(aten.masked_select.default, (0,), lambda s: _unnamed(s))
-jointly_linear(aten.take.default, (0,), lambda s: s.at(1) if s.at(0) is Marker.SHARED else Marker.LOST)
-jointly_linear(aten.put.default, (0, 2), lambda s: _unnamed(s))
+op(aten.index_add.default, jointly_linear((0, 3), _beside(0, 3)))
+op(aten.index_copy.default, jointly_linear((0, 3), _beside(0, 3)))
+op(aten.scatter.src, jointly_linear((0, 3), _beside(0, 3)))
+op(aten.scatter.value, jointly_linear((0,), _beside(0), _zero_value(aten.scatter.value)))
+op(aten.scatter_add.default, jointly_linear((0, 3), _beside(0, 3)))
+op(aten.index_fill.int_Scalar, jointly_linear((0,), _beside(0), _zero_value(aten.index_fill.int_Scalar)))
+op(aten.index_fill.int_Tensor, jointly_linear((0, 3), _beside(0)))
+op(aten.select_scatter.default, jointly_linear((0, 1), lambda s: _cut_in_axis(s, 2)))
+op(aten.slice_scatter.default, jointly_linear((0, 1), lambda s: _cut_in_axis(s, 2)))
+op(aten.diagonal_scatter.default, jointly_linear((0, 1), lambda s: _unnamed(s)))
+op(aten.masked_scatter.default, jointly_linear((0, 2), lambda s: s.at(0) if s.at(2) is Marker.SHARED else Marker.LOST))
+op(aten.masked_select.default, jointly_linear((0,), lambda s: _unnamed(s)))
+op(aten.take.default, jointly_linear((0,), lambda s: s.at(1) if s.at(0) is Marker.SHARED else Marker.LOST))
+op(aten.put.default, jointly_linear((0, 2), lambda s: _unnamed(s)))
 
 
 def _unnamed(s: AxisSite) -> Annotation:
@@ -104,22 +104,22 @@ def _written_axis(s: AxisSite) -> Annotation:
     return Marker.LOST
 
 
-jointly_linear(aten.index_put.default, (0, 2), _written_axis, _written)
-jointly_linear(aten._index_put_impl_.default, (0, 2), _written_axis, _written)
-jointly_linear(aten._unsafe_index.Tensor, (0,), lambda s: _unnamed(s), lambda t, indices: aten.index.Tensor(t, indices))
+op(aten.index_put.default, jointly_linear((0, 2), _written_axis, _written))
+op(aten._index_put_impl_.default, jointly_linear((0, 2), _written_axis, _written))
+op(
+    aten._unsafe_index.Tensor,
+    jointly_linear((0,), lambda s: _unnamed(s), lambda t, indices: aten.index.Tensor(t, indices)),
+)
 
 
 def _filled(s: Site) -> Jet:
     # fill_(x, value): x's own tangent is overwritten
     shape = s.arg(0).shape
 
-    def spread(t: Tensor | None) -> Tensor | None:
-        return None if t is None else t.expand(shape)
-
-    return spread(s.d(1)), spread(s.dd(1))
+    return s.through(lambda t: t.expand(shape), 1)
 
 
-register(aten.fill.Tensor, Rule(Kind.LINEAR, _filled, lambda s: s.at(1)))
+op(aten.fill.Tensor, Rule(Kind.LINEAR, _filled, lambda s: s.at(1)))
 
 
 # -- reductions into buckets -----------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def _scatter_reduce(
     )
 
 
-decomposed(aten.scatter_reduce.two, _scatter_reduce, _beside(0, 3))
+op(aten.scatter_reduce.two, formula(_scatter_reduce, _beside(0, 3)), kinks=True)
 
 
 def _index_reduce(
@@ -168,14 +168,14 @@ def _index_reduce(
     return _scatter_reduce(t, dim, index.view(shape).expand_as(source), source, reduce, include_self=include_self)
 
 
-decomposed(aten.index_reduce.default, _index_reduce, _beside(0, 3))
+op(aten.index_reduce.default, formula(_index_reduce, _beside(0, 3)), kinks=True)
 
 
 # -- windows and strided views ---------------------------------------------------------------------------------------
 
-linear_in_first(aten.unfold.default, kept_unless(lambda s: [s.arg(1)]))
-linear_in_first(aten.unfold_backward.default, kept_unless(lambda s: [s.arg(2) % len(s.arg(1)), -1]))
-linear_in_first(aten.rot90.default, kept_unless(lambda s: s.arg(2, [0, 1])))
+op(aten.unfold.default, linear_in_first(kept_unless(lambda s: [s.arg(1)])))
+op(aten.unfold_backward.default, linear_in_first(kept_unless(lambda s: [s.arg(2) % len(s.arg(1)), -1])))
+op(aten.rot90.default, linear_in_first(kept_unless(lambda s: s.arg(2, [0, 1]))))
 
 
 def _strided(s: Site) -> Jet:
@@ -193,14 +193,12 @@ def _strided(s: Site) -> Jet:
             "belong to another tensor. Use indexing or view operations instead."
         )
 
-    def through(t: Tensor | None) -> Tensor | None:
-        if t is None:
-            return None
+    def through(t: Tensor) -> Tensor:
         buffer = t.new_zeros(ends)
         buffer.as_strided(x.shape, x.stride(), start).copy_(t)
         return buffer.as_strided(size, stride, offset)
 
-    return through(s.d(0)), through(s.dd(0))
+    return s.through(through)
 
 
 def _reach(size: Any, stride: Any, offset: int) -> int:
@@ -219,4 +217,9 @@ def _strided_axis(s: AxisSite) -> Annotation:
     return known if first and s.arg(2)[0] == rest and inner and not s.arg(3) else Marker.LOST
 
 
-register(aten.as_strided.default, Rule(Kind.LINEAR, _strided, _strided_axis, keep_inputs=(0,)))
+op(
+    aten.as_strided.default,
+    Rule(Kind.LINEAR, _strided, _strided_axis, keep_inputs=(0,)),
+    dtype="arriving",
+    reads_values=True,
+)

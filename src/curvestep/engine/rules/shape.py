@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from curvestep.engine.data.samples import (
-    Annotation,
-    Marker,
-    SampleAxis,
-    through_permute,
-    through_view,
-)
-from curvestep.engine.rules.table import AxisSite, Jet, Kind, Rule, Site, register, same_axis
-
-aten = torch.ops.aten
-
-
-def linear_in_first(op: Any, axis: Callable[[AxisSite], Any], apply: Callable[..., Any] | None = None) -> None:
-    """Enter an operation that is linear in its first argument: its tangents go through the operation itself."""
-    run = apply or op
-
-    def jet(s: Site) -> list[Jet]:
-        rest, options = s.node.args[1:], s.node.kwargs
-
-        def through(t: Tensor | None) -> list[Tensor | None]:
-            if t is None:
-                return [None] * len(s.node.outputs)
-            out = run(t, *rest, **options)
-            return list(out) if isinstance(out, (tuple, list)) else [out]
-
-        return list(zip(through(s.d(0)), through(s.dd(0)), strict=True))
-
-    register(op, Rule(Kind.LINEAR, jet, axis))
-
+from curvestep.engine.data.rule import Cut, Kind, Rule
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, through_permute, through_view
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.rules.axes import by_broadcast, same_axis
+from curvestep.engine.rules.forms import linear_in_first
+from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.table import op
 
 # -- reshapes -------------------------------------------------------------------------------------------------------
 
@@ -47,20 +27,33 @@ def _view_axis(s: AxisSite) -> Annotation:
     return through_view(known, s.shape(0), s.out_shape(), s.batch) if isinstance(known, SampleAxis) else known
 
 
-def _reshape(t: Tensor, shape: Any) -> Tensor:
+def _reshape(t: Tensor, shape: Any, stride: Any = None) -> Tensor:
     return t.reshape(shape)
 
 
-for _op in (aten.view.default, aten._unsafe_view.default, aten.reshape.default):
-    linear_in_first(_op, _view_axis, _reshape)
-linear_in_first(aten._reshape_alias.default, _view_axis, lambda t, shape, stride: t.reshape(shape))
-linear_in_first(aten.flatten.using_ints, _view_axis)
-linear_in_first(aten.squeeze.default, _view_axis)
-linear_in_first(aten.squeeze.dim, _view_axis)
-linear_in_first(aten.squeeze.dims, _view_axis)
-for _op in (aten.clone.default, aten.contiguous.default, aten.alias.default, aten.lift_fresh.default,
-            aten.lift_fresh_copy.default):  # fmt: skip
-    linear_in_first(_op, same_axis, lambda t, *args, **options: t)
+def _reshaped_again(s: Site, args: tuple[Any, ...], watched: bool) -> Tensor:
+    return args[0].reshape(args[1])  # a replayed tensor may be laid out in another order than the recorded one
+
+
+def _of_output(args: list[Any], out: tuple[int, ...], narrowed: Any) -> list[Any]:
+    """The size that is given is that of the output."""
+    return [args[0], list(out), *args[2:]]
+
+
+_SIZED = Cut(sizes=_of_output)
+_VIEW = replace(linear_in_first(_view_axis, _reshape), rerun=_reshaped_again)
+for _op in (aten.view.default, aten._unsafe_view.default, aten._reshape_alias.default):
+    op(_op, _VIEW, dtype="arriving", cut=_SIZED)
+op(aten.reshape.default, linear_in_first(_view_axis, _reshape), dtype="arriving", cut=_SIZED)
+op(aten.flatten.using_ints, linear_in_first(_view_axis), dtype="arriving")
+op(aten.squeeze.default, linear_in_first(_view_axis), dtype="arriving")
+op(aten.squeeze.dim, linear_in_first(_view_axis), dtype="arriving")
+op(aten.squeeze.dims, linear_in_first(_view_axis), dtype="arriving")
+_UNCHANGED = linear_in_first(same_axis, lambda t, *args, **options: t)
+for _op in (aten.contiguous.default, aten.alias.default, aten.lift_fresh.default):
+    op(_op, _UNCHANGED, dtype="arriving")
+op(aten.clone.default, _UNCHANGED, dtype="arriving", writes_out=True)
+op(aten.lift_fresh_copy.default, _UNCHANGED)
 
 
 def _unsqueeze_axis(s: AxisSite) -> Annotation:
@@ -71,7 +64,7 @@ def _unsqueeze_axis(s: AxisSite) -> Annotation:
     return SampleAxis(known.dim + (at <= known.dim), known.outer, known.inner)
 
 
-linear_in_first(aten.unsqueeze.default, _unsqueeze_axis)
+op(aten.unsqueeze.default, linear_in_first(_unsqueeze_axis), dtype="arriving")
 
 
 def _permute_axis(order: Callable[[AxisSite], list[int]]) -> Callable[[AxisSite], Annotation]:
@@ -89,9 +82,9 @@ def _swapped(s: AxisSite) -> list[int]:
     return order
 
 
-linear_in_first(aten.permute.default, _permute_axis(lambda s: list(s.arg(1))))
-linear_in_first(aten.transpose.int, _permute_axis(_swapped))
-linear_in_first(aten.t.default, _permute_axis(lambda s: list(range(len(s.shape(0))))[::-1]))
+op(aten.permute.default, linear_in_first(_permute_axis(lambda s: list(s.arg(1)))), dtype="arriving")
+op(aten.transpose.int, linear_in_first(_permute_axis(_swapped)), dtype="arriving")
+op(aten.t.default, linear_in_first(_permute_axis(lambda s: list(range(len(s.shape(0))))[::-1])), dtype="arriving")
 
 
 def _expand_axis(s: AxisSite) -> Annotation:
@@ -101,7 +94,12 @@ def _expand_axis(s: AxisSite) -> Annotation:
     return SampleAxis(known.dim + len(s.out_shape()) - len(s.shape(0)), known.outer, known.inner)
 
 
-linear_in_first(aten.expand.default, _expand_axis, lambda t, size, **options: t.expand(size))
+op(
+    aten.expand.default,
+    linear_in_first(_expand_axis, lambda t, size, **options: t.expand(size)),
+    dtype="arriving",
+    cut=_SIZED,
+)
 
 
 def _repeat_axis(s: AxisSite) -> Annotation:
@@ -113,7 +111,7 @@ def _repeat_axis(s: AxisSite) -> Annotation:
     return SampleAxis(known.dim + lead, known.outer * times, known.inner)
 
 
-linear_in_first(aten.repeat.default, _repeat_axis)
+op(aten.repeat.default, linear_in_first(_repeat_axis), dtype="arriving")
 
 
 # -- cuts -------------------------------------------------------------------------------------------------------------
@@ -157,22 +155,22 @@ def _removed_axis(s: AxisSite) -> list[Annotation]:
     return [known] * len(s.node.outputs)
 
 
-linear_in_first(aten.slice.Tensor, _cut_axis)
-linear_in_first(aten.narrow.default, _cut_axis)
-linear_in_first(aten.split.Tensor, _cut_axis)
-linear_in_first(aten.unsafe_split.Tensor, _cut_axis)
-linear_in_first(aten.unsafe_split_with_sizes.default, _cut_axis)
-linear_in_first(aten.split_with_sizes.default, _cut_axis)
-linear_in_first(aten.select.int, _removed_axis)
-linear_in_first(aten.unbind.int, _removed_axis)
+op(aten.slice.Tensor, linear_in_first(_cut_axis), dtype="arriving", draws=True)
+op(aten.narrow.default, linear_in_first(_cut_axis), dtype="arriving", draws=True)
+op(aten.split.Tensor, linear_in_first(_cut_axis), dtype="arriving", draws=True)
+op(aten.unsafe_split.Tensor, linear_in_first(_cut_axis), dtype="arriving")
+op(aten.unsafe_split_with_sizes.default, linear_in_first(_cut_axis), dtype="arriving")
+op(aten.split_with_sizes.default, linear_in_first(_cut_axis), dtype="arriving", draws=True)
+op(aten.select.int, linear_in_first(_removed_axis), dtype="arriving", draws=True)
+op(aten.unbind.int, linear_in_first(_removed_axis), dtype="arriving", draws=True)
 
 
 def _tril_axis(s: AxisSite) -> Annotation:
     return s.at(0)
 
 
-linear_in_first(aten.tril.default, _tril_axis)
-linear_in_first(aten.triu.default, _tril_axis)
+op(aten.tril.default, linear_in_first(_tril_axis), dtype="arriving")
+op(aten.triu.default, linear_in_first(_tril_axis), dtype="arriving")
 
 
 def _diagonal_axis(s: AxisSite) -> Annotation:
@@ -186,7 +184,7 @@ def _diagonal_axis(s: AxisSite) -> Annotation:
     return SampleAxis(known.dim - sum(g < known.dim for g in gone), known.outer, known.inner)
 
 
-linear_in_first(aten.diagonal.default, _diagonal_axis)
+op(aten.diagonal.default, linear_in_first(_diagonal_axis), dtype="arriving")
 
 
 # -- order -----------------------------------------------------------------------------------------------------------
@@ -203,8 +201,8 @@ def _moved_axis(s: AxisSite) -> Annotation:
     return Marker.LOST if known.dim in touched else known
 
 
-linear_in_first(aten.flip.default, _moved_axis)
-linear_in_first(aten.roll.default, _moved_axis)
+op(aten.flip.default, linear_in_first(_moved_axis), dtype="arriving")
+op(aten.roll.default, linear_in_first(_moved_axis), dtype="arriving")
 
 
 # -- padding ---------------------------------------------------------------------------------------------------------
@@ -218,13 +216,13 @@ def _padded_axis(s: AxisSite) -> Annotation:
 
 
 def _constant_pad(t: Tensor, pad: Any, value: float = 0.0) -> Tensor:
-    return aten.constant_pad_nd(t, pad, 0.0)
+    return aten.constant_pad_nd.default(t, pad, 0.0)
 
 
-linear_in_first(aten.constant_pad_nd.default, _padded_axis, _constant_pad)
+op(aten.constant_pad_nd.default, linear_in_first(_padded_axis, _constant_pad), dtype="arriving")
 for _kind in ("reflection_pad", "replication_pad"):
     for _n in (1, 2, 3):
-        linear_in_first(getattr(aten, f"{_kind}{_n}d").default, _padded_axis)
+        op(getattr(aten, f"{_kind}{_n}d").default, linear_in_first(_padded_axis))
 
 
 # -- joins -----------------------------------------------------------------------------------------------------------
@@ -262,7 +260,18 @@ def _cat_axis(s: AxisSite) -> Annotation:
     return first if all(k.outer == first.outer for k in named) else Marker.LOST
 
 
-register(aten.cat.default, Rule(Kind.LINEAR, lambda s: _joined(s, lambda ts: torch.cat(ts, s.arg(1, 0))), _cat_axis))
+def _beside_cat(node: Node, out: SampleAxis, result: Value) -> Any:
+    """Inputs that are joined along another axis than the samples lie under the output as they are."""
+    joined = (node.args[1] if len(node.args) > 1 else 0) % len(result.shape)
+    return by_broadcast(node, out, result) if joined != out.dim else None
+
+
+op(
+    aten.cat.default,
+    Rule(Kind.LINEAR, lambda s: _joined(s, lambda ts: torch.cat(ts, s.arg(1, 0))), _cat_axis),
+    dtype="arriving",
+    cut=Cut(aligned=_beside_cat),
+)
 
 
 def _stack_axis(s: AxisSite) -> Annotation:
@@ -277,6 +286,8 @@ def _stack_axis(s: AxisSite) -> Annotation:
     return SampleAxis(first.dim + (at <= first.dim), first.outer, first.inner)
 
 
-register(
-    aten.stack.default, Rule(Kind.LINEAR, lambda s: _joined(s, lambda ts: torch.stack(ts, s.arg(1, 0))), _stack_axis)
+op(
+    aten.stack.default,
+    Rule(Kind.LINEAR, lambda s: _joined(s, lambda ts: torch.stack(ts, s.arg(1, 0))), _stack_axis),
+    dtype="arriving",
 )

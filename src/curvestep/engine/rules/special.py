@@ -8,11 +8,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from curvestep.engine.rules.decompose import decomposed
+from curvestep.engine.data.rule import Kind, Rule
+from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.forms import torchs_formula
+from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.pointwise import Slopes, unary
-from curvestep.engine.rules.table import Jet, Kind, Rule, Site, add, elementwise_axis, mul, register
-
-aten = torch.ops.aten
+from curvestep.engine.rules.site import Jet, Site
+from curvestep.engine.rules.table import op
+from curvestep.engine.rules.tangents import add, mul
 
 # -- inverse trigonometric and hyperbolic functions ------------------------------------------------------------------
 
@@ -28,10 +31,10 @@ def _inverse(root: Callable[[Tensor], Tensor], sign: float, bend: float) -> Call
     return slopes
 
 
-unary(aten.asin.default, _inverse(lambda x: (1 - x * x).rsqrt(), 1.0, 1.0), keep="x")
-unary(aten.acos.default, _inverse(lambda x: (1 - x * x).rsqrt(), -1.0, 1.0), keep="x")
-unary(aten.asinh.default, _inverse(lambda x: (1 + x * x).rsqrt(), 1.0, -1.0), keep="x")
-unary(aten.acosh.default, _inverse(lambda x: (x * x - 1).rsqrt(), 1.0, -1.0), keep="x")
+op(aten.asin.default, unary(_inverse(lambda x: (1 - x * x).rsqrt(), 1.0, 1.0), keep="x"))
+op(aten.acos.default, unary(_inverse(lambda x: (1 - x * x).rsqrt(), -1.0, 1.0), keep="x"))
+op(aten.asinh.default, unary(_inverse(lambda x: (1 + x * x).rsqrt(), 1.0, -1.0), keep="x"))
+op(aten.acosh.default, unary(_inverse(lambda x: (x * x - 1).rsqrt(), 1.0, -1.0), keep="x"))
 
 
 def _atanh(s: Site) -> Slopes:
@@ -50,8 +53,8 @@ def _logit(s: Site) -> Slopes:
     return torch.where(inside, slope, 0.0), torch.where(inside, bend, 0.0)
 
 
-unary(aten.atanh.default, _atanh, keep="x")
-unary(aten.logit.default, _logit, keep="x")
+op(aten.atanh.default, unary(_atanh, keep="x"))
+op(aten.logit.default, unary(_logit, keep="x"))
 
 
 # -- error functions and the normal distribution ---------------------------------------------------------------------
@@ -87,27 +90,19 @@ def _ndtri(s: Site) -> Slopes:
     return slope, y * slope * slope
 
 
-unary(aten.erfc.default, _erfc, keep="x")
-unary(aten.erfinv.default, _erfinv, keep="y")
-unary(aten.special_erfcx.default, _erfcx, keep="xy")
-unary(aten.special_log_ndtr.default, _log_ndtr, keep="xy")
-unary(aten.special_ndtri.default, _ndtri, keep="y")
-unary(aten.special_entr.default, lambda s: (-torch.log(s.x(0)) - 1, -1 / s.x(0)), keep="x")
+op(aten.erfc.default, unary(_erfc, keep="x"))
+op(aten.erfinv.default, unary(_erfinv, keep="y"))
+op(aten.special_erfcx.default, unary(_erfcx, keep="xy"))
+op(aten.special_log_ndtr.default, unary(_log_ndtr, keep="xy"))
+op(aten.special_ndtri.default, unary(_ndtri, keep="y"))
+op(aten.special_entr.default, unary(lambda s: (-torch.log(s.x(0)) - 1, -1 / s.x(0)), keep="x"))
 
 
 # -- gamma functions -------------------------------------------------------------------------------------------------
 
 
-unary(
-    aten.lgamma.default,
-    lambda s: (torch.digamma(s.x(0)), torch.polygamma(1, s.x(0))),
-    keep="x",
-)
-unary(
-    aten.digamma.default,
-    lambda s: (torch.polygamma(1, s.x(0)), torch.polygamma(2, s.x(0))),
-    keep="x",
-)
+op(aten.lgamma.default, unary(lambda s: (torch.digamma(s.x(0)), torch.polygamma(1, s.x(0))), keep="x"))
+op(aten.digamma.default, unary(lambda s: (torch.polygamma(1, s.x(0)), torch.polygamma(2, s.x(0))), keep="x"))
 
 
 def _polygamma(s: Site) -> Jet:
@@ -118,17 +113,10 @@ def _polygamma(s: Site) -> Jet:
     return mul(slope, dx), add(mul(slope, s.dd(1)), bend)
 
 
-register(aten.polygamma.default, Rule(Kind.NONLINEAR, _polygamma, elementwise_axis, keep_inputs=(1,)))
+op(aten.polygamma.default, Rule(Kind.NONLINEAR, _polygamma, elementwise_axis, keep_inputs=(1,)))
 
 
-def _multivariate_lgamma(x: Tensor, p: int) -> Tensor:
-    total = torch.lgamma(x)
-    for j in range(1, p):
-        total = total + torch.lgamma(x - 0.5 * j)
-    return total + p * (p - 1) / 4 * math.log(math.pi)
-
-
-decomposed(aten.mvlgamma.default, _multivariate_lgamma, elementwise_axis)
+op(aten.mvlgamma.default, torchs_formula(aten.mvlgamma.default, elementwise_axis))
 
 
 # -- sinc ------------------------------------------------------------------------------------------------------------
@@ -154,7 +142,7 @@ def _sinc(s: Site) -> Slopes:
     return math.pi * first, math.pi**2 * torch.where(near, near_second, second)
 
 
-unary(aten.sinc.default, _sinc, keep="x")
+op(aten.sinc.default, unary(_sinc, keep="x"))
 
 
 # -- modified Bessel functions ---------------------------------------------------------------------------------------
@@ -202,10 +190,10 @@ def _i1e(s: Site) -> Slopes:
     return slope - sign * first, (first - bend) - 2 * sign * slope + first
 
 
-unary(aten.i0.default, _i0, keep="x")
-unary(aten.special_i0e.default, _i0e, keep="x")
-unary(aten.special_i1.default, _i1, keep="x")
-unary(aten.special_i1e.default, _i1e, keep="x")
+op(aten.i0.default, unary(_i0, keep="x"))
+op(aten.special_i0e.default, unary(_i0e, keep="x"))
+op(aten.special_i1.default, unary(_i1, keep="x"))
+op(aten.special_i1e.default, unary(_i1e, keep="x"))
 
 
 # -- linear, and almost everywhere linear ----------------------------------------------------------------------------
@@ -215,7 +203,7 @@ def _finite(s: Site) -> Slopes:
     return torch.isfinite(s.x(0)).to(s.x(0).dtype), None
 
 
-unary(aten.nan_to_num.default, _finite, keep="x", curved=False)
-unary(aten.frac.default, lambda s: (1.0, None), keep="", curved=False)
-unary(aten.deg2rad.default, lambda s: (math.pi / 180, None), keep="", curved=False)
-unary(aten.rad2deg.default, lambda s: (180 / math.pi, None), keep="", curved=False)
+op(aten.nan_to_num.default, unary(_finite, keep="x", curved=False), kinks=True)
+op(aten.frac.default, unary(lambda s: (1.0, None), keep="", curved=False), kinks=True)
+op(aten.deg2rad.default, unary(lambda s: (math.pi / 180, None), keep="", curved=False))
+op(aten.rad2deg.default, unary(lambda s: (180 / math.pi, None), keep="", curved=False))

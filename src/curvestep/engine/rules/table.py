@@ -1,297 +1,76 @@
-"""The form of a derivative rule, and the one table in which every operation finds its own.
-
-A rule propagates *jets*: along θ + t d every tensor on the tape is x(t) = x + t ẋ + ½t² ẍ + o(t²). For an operation
-y = F(x) a rule returns
-
-    ẏ = ∂F[ẋ]        and        ÿ = ∂F[ẍ] + ∇²F[ẋ, ẋ].
-
-That one function serves every pass: with ẍ = 0 the second part is the term that Algorithm 2 pairs with the cotangent
-of y; carried forward it is the Taylor pass. Zero tangents are `None`, so a rule never multiplies by zeros.
-"""
+"""The one table in which every operation has its row, and `op`, by which a row is entered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import replace
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from curvestep._errors import RecordingError
-from curvestep.engine.data.recording import Products as Products
-from curvestep.engine.data.rule import Kind as Kind
-from curvestep.engine.data.rule import Rule as Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
-from curvestep.engine.data.value import Node, Value
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """A second-order term before the sum that makes it a scalar, so that it can still be split over samples.
-
-    `terms` has the shape of input `like`; the scalar's own second-order part is `terms.sum()`.
-    """
-
-    terms: Tensor
-    like: int
-
-
-Jet = tuple["Tensor | None", "Tensor | Spread | None"]
-Propagate = Callable[["Site"], "Jet | Sequence[Jet]"]
-AxisRule = Callable[["AxisSite"], "Annotation | Sequence[Annotation]"]
-
-
-@final
-class Site:
-    """One operation on the tape together with the tangents that arrive at it: what a rule sees."""
-
-    __slots__ = (
-        "_first", "_present", "_read", "_reads", "_second", "first_only", "node", "on_host", "products", "watched",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        node: Node,
-        first: dict[Value, Tensor],
-        second: dict[Value, Tensor],
-        present: dict[Value, Tensor] | None = None,
-        *,
-        first_only: bool = False,
-        products: Products = Products.NAIVE,
-        on_host: bool = False,
-        watched: bool = False,
-        reads: Mapping[torch.dtype, torch.dtype] | None = None,
-    ) -> None:
-        self.node = node
-        self._first = first
-        self._second = second
-        self._present = present  # values of a replay, which stand in for the recorded ones
-        self.first_only = first_only  # ÿ will not be read: a rule may leave it out where that saves work
-        self.products = products
-        self.watched = watched  # autograd will differentiate what a rule computes
-        self._reads = reads  # dtypes that stand for the recorded ones, those of the tangents given; None: the same
-        self._read: dict[Value, Tensor] = {}
-        self.on_host = on_host  # a rule may read numbers: nothing waits for them and nothing is being traced
-
-    def arg(self, index: int, default: Any = None) -> Any:
-        """Argument `index` as recorded; tensors are values."""
-        args = self.node.args
-        return args[index] if index < len(args) else default
-
-    def option(self, index: int, name: str, default: Any = None) -> Any:
-        """An argument that may have come by position or by keyword."""
-        args = self.node.args
-        return args[index] if index < len(args) else self.node.kwargs.get(name, default)
-
-    def x(self, index: int) -> Tensor:
-        """The recorded value of tensor argument `index`."""
-        return self.data(self.node.args[index])
-
-    def y(self, index: int = 0) -> Tensor:
-        """The recorded value of output `index`."""
-        value = self.node.outputs[index]
-        assert value is not None
-        return self.data(value)
-
-    def dtype(self, value: Value) -> torch.dtype:
-        """The dtype in which the rule works with a value and its tangents."""
-        return value.dtype if self._reads is None else self._reads.get(value.dtype, value.dtype)
-
-    def data(self, value: Value) -> Tensor:
-        """The recorded tensor of a value in the dtype of the pass, refused if it was overwritten since."""
-        if self._reads is None:
-            return self._recorded(value)
-        found = self._read.get(value)
-        if found is None:
-            found = self._read[value] = self._recorded(value).to(self.dtype(value))
-        return found
-
-    def _recorded(self, value: Value) -> Tensor:
-        if self._present is not None and value in self._present:
-            return self._present[value]
-        tensor = value.data
-        if tensor is None:
-            raise RecordingError(f"The value of an input of {self.node.name} was needed, but the tape did not keep it.")
-        if value.version >= 0 and tensor._version != value.version:
-            raise RecordingError(
-                f"The input of {self.node.name} as it was in the forward was needed, but the tensor of shape "
-                f"{tuple(tensor.shape)} was overwritten in place since. Write to a copy, or call step() first."
-            )
-        return tensor.detach() if tensor.requires_grad else tensor
-
-    def has(self, value: Value) -> bool:
-        """Whether the tensor of a value is at hand, or was and has been overwritten since."""
-        return value.data is not None or (self._present is not None and value in self._present)
-
-    def held(self, value: Value) -> Tensor | None:
-        """The recorded tensor of a value where it is at hand: neither dropped nor overwritten since."""
-        if self._present is not None and value in self._present:
-            return self._present[value]
-        tensor = value.data
-        if tensor is None or (value.version >= 0 and tensor._version != value.version):
-            return None
-        return tensor.detach() if tensor.requires_grad else tensor
-
-    def live(self, index: int) -> bool:
-        """Whether argument `index` is a tensor that carries a gradient."""
-        value = self.arg(index)
-        return isinstance(value, Value) and value.needs_grad
-
-    def d(self, index: int) -> Tensor | None:
-        """The first tangent of tensor argument `index`, None for zero."""
-        value = self.arg(index)
-        return self._first.get(value) if value is not None else None
-
-    def dd(self, index: int) -> Tensor | None:
-        """The second tangent of tensor argument `index`, None for zero."""
-        value = self.arg(index)
-        return self._second.get(value) if value is not None else None
-
-    def first(self, value: Value) -> Tensor | None:
-        """The first tangent of a value inside a list argument."""
-        return self._first.get(value)
-
-    def second(self, value: Value) -> Tensor | None:
-        """The second tangent of a value inside a list argument."""
-        return self._second.get(value)
-
-
-@final
-class AxisSite:
-    """One operation together with the annotations of its inputs: what an axis rule sees."""
-
-    __slots__ = ("_known", "batch", "node")
-
-    def __init__(self, node: Node, known: dict[Value, Annotation], batch: int) -> None:
-        self.node = node
-        self._known = known
-        self.batch = batch
-
-    def arg(self, index: int, default: Any = None) -> Any:
-        """Argument `index` as recorded; tensors are values."""
-        args = self.node.args
-        return args[index] if index < len(args) else default
-
-    def option(self, index: int, name: str, default: Any = None) -> Any:
-        """An argument that may have come by position or by keyword."""
-        args = self.node.args
-        return args[index] if index < len(args) else self.node.kwargs.get(name, default)
-
-    def of(self, value: Value | None) -> Annotation:
-        """The annotation of a value; an absent one is shared."""
-        return Marker.SHARED if value is None else self._known.get(value, Marker.SHARED)
-
-    def at(self, index: int) -> Annotation:
-        """The annotation of tensor argument `index`."""
-        return self.of(self.arg(index))
-
-    def shape(self, index: int = 0) -> tuple[int, ...]:
-        """The shape of tensor argument `index`."""
-        return self.node.args[index].shape
-
-    def out_shape(self, index: int = 0) -> tuple[int, ...]:
-        """The shape of output `index`."""
-        value = self.node.outputs[index]
-        return () if value is None else value.shape
-
-
-# -- the table --------------------------------------------------------------------------------------------------
+from curvestep.engine.data.rule import Cut, Dtype, Product, Reduction, Rule
+from curvestep.engine.rules.operators import Absent, functional_twin, tensor_positions
 
 RULES: dict[Any, Rule] = {}
+_ABSENT: list[str] = []
 
 
-def register(op: Any, rule: Rule) -> None:
-    """Enter a rule for an operation; a second one for the same operation is a mistake and refused."""
-    if op in RULES:
-        raise ValueError(f"A rule for {op} is registered already; one operation has one rule.")
-    RULES[op] = rule
+def op(
+    operation: Any,
+    rule: Rule,
+    *,
+    dtype: Dtype = "wide",
+    kinks: bool = False,
+    reduces: Reduction | None = None,
+    product: Product | None = None,
+    attends: bool = False,
+    cut: Cut | None = None,
+    draws: bool = False,
+    reads_values: bool = False,
+    guards: bool = False,
+    writes_out: bool = False,
+    detaches: bool = False,
+) -> None:
+    """Enter the row of an operation; one that this torch lacks is noted instead, see `absent`.
+
+    Args:
+        operation: an overload, as `aten.tanh.default`.
+        rule: how it differentiates.
+        dtype: in which dtype a pass in bfloat16 works with it, as the other facts in `Rule`.
+        kinks: whether its first derivative jumps.
+        reduces: how it sums over the samples.
+        product: its factors, where it is a product of matrices.
+        attends: whether it is a fused attention.
+        cut: how it is run on some of the samples.
+        draws: whether a batch may be drawn by it.
+        reads_values: whether its axis rule reads values.
+        guards: whether it may write without gradients.
+        writes_out: whether it makes a lazy conjugate a real one.
+        detaches: whether it drops the gradient.
+
+    Raises:
+        ValueError: the operation has a row already.
+    """
+    if isinstance(operation, Absent) or rule.propagate is rule.formula is None:
+        _ABSENT.append(str(operation))
+        return
+    if operation in RULES:
+        raise ValueError(f"A rule for {operation} is registered already; one operation has one rule.")
+    tensors = tensor_positions(operation)
+    reads = tensors if rule.formula is not None else tuple(i for i in rule.keep_inputs if i in tensors)
+    RULES[operation] = replace(
+        rule, keep_inputs=reads, dtype=dtype, kinks=kinks, reduces=reduces, product=product, attends=attends,
+        cut=Cut() if cut is None else cut, draws=draws, reads_values=reads_values, guards=guards,
+        writes_out=writes_out, detaches=detaches,
+    )  # fmt: skip
 
 
-_FUNCTIONAL: dict[Any, Any] = {}
+def absent() -> tuple[str, ...]:
+    """The operations that have a row in the tables but not in the torch that is installed."""
+    return tuple(sorted(_ABSENT))
 
 
-def lookup(op: Any) -> Rule | None:
+def lookup(operation: Any) -> Rule | None:
     """The rule of an operation; an in-place one (`mul_`) uses the rule of its functional twin (`mul`)."""
-    rule = RULES.get(op)
+    rule = RULES.get(operation)
     if rule is not None:
         return rule
-    twin = functional_twin(op)
+    twin = functional_twin(operation)
     return None if twin is None else RULES.get(twin)
-
-
-def functional_twin(op: Any) -> Any:
-    """`aten.mul.Tensor` for `aten.mul_.Tensor`; None where there is none."""
-    if op not in _FUNCTIONAL:
-        twin = None
-        namespace, _, name = op._schema.name.partition("::")
-        if name.endswith("_") and not name.endswith("__"):
-            packet: Any = getattr(getattr(torch.ops, namespace), name[:-1], None)
-            twin = getattr(packet, op._overloadname, None)
-            if twin is not None and _signature(twin) != _signature(op):
-                # pow_.Scalar has a scalar exponent, pow.Scalar a scalar base: the name alone does not make a twin
-                alike = [getattr(packet, o) for o in packet.overloads()]
-                twin = next((o for o in alike if _signature(o) == _signature(op)), None)
-        _FUNCTIONAL[op] = twin
-    return _FUNCTIONAL[op]
-
-
-def _signature(op: Any) -> list[str]:
-    return [str(argument.type) for argument in op._schema.arguments]
-
-
-# -- tangent arithmetic with None for zero -----------------------------------------------------------------------
-
-
-def add(*terms: Tensor | None) -> Tensor | None:
-    """The sum of the terms that are not zero."""
-    total: Tensor | None = None
-    for term in terms:
-        if term is not None:
-            total = term if total is None else total + term
-    return total
-
-
-def accumulate(*terms: Tensor | None) -> Tensor | None:
-    """The sum of the terms that are not zero, written into the first: its memory must be the caller's own.
-
-    Fresh memory is what elementwise work costs most on a CPU, so sums of products reuse that of the first product.
-
-    Returns:
-        The first term that is not None, after the others were added to it; None if all are.
-    """
-    total: Tensor | None = None
-    for term in terms:
-        if term is not None:
-            total = term if total is None else total.add_(term)
-    return total
-
-
-def mul(left: Tensor | float | None, right: Tensor | float | None) -> Any:
-    """The product, zero if a factor is."""
-    return None if left is None or right is None else left * right
-
-
-def twice(term: Tensor | None) -> Tensor | None:
-    """2·term."""
-    return None if term is None else 2.0 * term
-
-
-# -- axis rules that many operations share ------------------------------------------------------------------------
-
-
-def elementwise_axis(site: AxisSite) -> Annotation:
-    """Inputs are broadcast together; every output element depends on its own input elements only."""
-    out = site.out_shape()
-    return merge((through_broadcast(site.of(v), v.shape, out), v.shape == out) for v in site.node.inputs)
-
-
-def same_axis(site: AxisSite) -> list[Annotation]:
-    """Every output of the first argument's rank keeps its axis; others lose it."""
-    known = site.at(0)
-    rank = len(site.shape(0))
-    return [
-        known if v is None or not isinstance(known, SampleAxis) or len(v.shape) == rank else Marker.LOST
-        for v in site.node.outputs
-    ]

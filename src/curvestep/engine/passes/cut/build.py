@@ -6,23 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, final
 
-import torch
 from torch import Tensor
 
-from curvestep.engine.data.rule import Kind, Rule
+from curvestep.engine.data.rule import MEAN, SUM, Kind, Reduction, Rule
 from curvestep.engine.data.samples import Marker, SampleAxis, first_samples
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
-from curvestep.engine.passes.cut.derive import _LIKELIHOODS, _REDUCTIONS, _SUMS, Cut, StepCut
+from curvestep.engine.passes.cut.derive import RecordingCut, StepCut
 from curvestep.engine.passes.jets import jets_of
-from curvestep.engine.rules.alias import ALIAS_UPDATE
-from curvestep.engine.rules.loss import MEAN, SUM
-from curvestep.engine.rules.table import Jet, Site, Spread, mul
-
-aten = torch.ops.aten
-
-_SIZED = {aten.view.default, aten._unsafe_view.default, aten.reshape.default, aten._reshape_alias.default,
-          aten.expand.default}  # fmt: skip
+from curvestep.engine.rules.site import Jet, Site, Spread
+from curvestep.engine.rules.tangents import mul
 
 
 @final
@@ -37,7 +30,7 @@ class _TwinSlot:
         self.scalar = False
 
 
-def cut_plan(nodes: Sequence[Node], cut: Cut, count: int) -> Plan:
+def cut_plan(nodes: Sequence[Node], cut: RecordingCut, count: int) -> Plan:
     """The plan of the first `count` samples."""
     assert cut.batch is not None and not cut.reason
     return Builder(cut.batch, count).run(nodes, cut)
@@ -59,7 +52,7 @@ class Builder:
         self.steps: list[Node] = []
         self.bends: list[bool] = []
 
-    def run(self, nodes: Sequence[Node], cut: Cut) -> Plan:
+    def run(self, nodes: Sequence[Node], cut: RecordingCut) -> Plan:
         """Build the twins of all steps."""
         for index, slot, axis in cut.leaves:
             self._piece(nodes[index].inputs[slot], axis)
@@ -113,36 +106,31 @@ class Builder:
         args = list(_swapped(a, swap) for a in node.args)
         rule = node.rule
         assert rule is not None
-        if node.op in _SIZED:
-            assert outputs[0] is not None
-            args[1] = list(outputs[0].shape)
-        elif node.op is ALIAS_UPDATE:
-            for at in (0, 1):  # the first samples of a strided tensor have its strides and its offset
-                size, stride, offset = args[2 + at]
+        shape = () if outputs[0] is None else outputs[0].shape
+        if rule.cut.sizes is not None:
+
+            def narrowed(at: int, size: Sequence[int]) -> tuple[int, ...]:
                 axis = step.inputs[at]
                 assert axis is not None
-                args[2 + at] = (cut_shape(size, axis, self.count), stride, offset)
-        elif node.op is aten.native_group_norm.default:
-            args[3] = args[0].shape[0]
-        elif node.op is aten.affine_grid_generator.default:
-            args[1] = [args[0].shape[0], *args[1][1:]]
-        elif node.op in _SUMS and step.outputs[0] is None:
-            rule = _grown(rule, self.batch / self.count)
-        elif node.op in _REDUCTIONS and step.outputs[0] is None:
-            at = _REDUCTIONS[node.op]
-            if (args[at] if at < len(args) else MEAN) == SUM:
-                rule = _grown(rule, self.batch / self.count)
-        elif node.op in _LIKELIHOODS and step.outputs[0] is None:
-            if args[3] == MEAN:  # divided by the weights of the whole batch
-                args[3] = SUM
-                weight = node.outputs[1]
-                assert weight is not None and weight.data is not None
-                rule = _grown(rule, self.batch / self.count / weight.data)
-            else:
-                rule = _grown(rule, self.batch / self.count)
+                return cut_shape(size, axis, self.count)
+
+            args = rule.cut.sizes(args, shape, narrowed)
+        if rule.reduces is not None and step.outputs[0] is None:
+            args, rule = self._reduced(node, rule, rule.reduces, args)
         keyed = {k: _swapped(v, swap) for k, v in node.kwargs.items()} if node.kwargs else node.kwargs
         inputs = tuple([swap.get(v, v) for v in node.inputs])
         return Node(node.op, rule, tuple(args), keyed, inputs, tuple(outputs), node.live, node.mutates)
+
+    def _reduced(self, node: Node, rule: Rule, reduction: Reduction, args: list[Any]) -> tuple[list[Any], Rule]:
+        """What sums over the samples: a sum grows by B/k, a mean by the weights of all samples becomes such a sum."""
+        grow: float | Tensor = self.batch / self.count
+        mode = reduction.mode(args)
+        if mode == MEAN and reduction.weights is not None and isinstance(reduction.by, int):
+            weights = node.outputs[reduction.weights]
+            assert weights is not None and weights.data is not None
+            args[reduction.by] = SUM
+            return args, _grown(rule, grow / weights.data)
+        return args, _grown(rule, grow) if mode == SUM else rule
 
     def twin(self, value: Value, axis: SampleAxis, *, made: bool = False, clean: bool = False) -> Value:
         """The first samples of a value; with its cotangent where its own operation is cut."""

@@ -21,41 +21,14 @@ unbiased, though no row of it is a sample's curvature). That saves a quarter of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, final
 
-import torch
-
-from curvestep.engine.data.rule import Rule
+from curvestep.engine.data.rule import NotCut, Rule
 from curvestep.engine.data.samples import Marker, SampleAxis
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
-from curvestep.engine.rules.alias import ALIAS_UPDATE, seen_from
-from curvestep.engine.rules.table import elementwise_axis
-
-aten = torch.ops.aten
-
-_SUMS = {aten.sum.default, aten.sum.dim_IntList}
-_MEANS = {aten.mean.default, aten.mean.dim}
-_LIKELIHOODS = {aten.nll_loss_forward.default, aten.nll_loss2d_forward.default}
-#: Losses that reduce as their argument says: where it is.
-_REDUCTIONS = {
-    aten.mse_loss.default: 2, aten.smooth_l1_loss.default: 2, aten.huber_loss.default: 2,
-    aten.soft_margin_loss.default: 2, aten.binary_cross_entropy.default: 3,
-    aten.binary_cross_entropy_with_logits.default: 4,
-}  # fmt: skip
-#: Products of batches: every input with as many axes as the output has the batch first.
-_BATCHED = {
-    aten.bmm.default, aten.baddbmm.default, aten._scaled_dot_product_flash_attention_for_cpu.default,
-    aten._scaled_dot_product_flash_attention.default, aten._scaled_dot_product_efficient_attention.default,
-    aten._scaled_dot_product_cudnn_attention.default,
-}  # fmt: skip
-_BATCH_NORMS = {aten.native_batch_norm.default, aten.cudnn_batch_norm.default, aten.miopen_batch_norm.default,
-                aten._native_batch_norm_legit.default}  # fmt: skip
-
-
-class NotCut(Exception):
-    """Why a plan cannot be cut, for `Cut.reason`; never leaves the engine."""
+from curvestep.engine.rules.axes import by_broadcast, elementwise_axis
 
 
 @final
@@ -86,7 +59,7 @@ class StepCut:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Cut:
+class RecordingCut:
     """How a tape is cut, whatever the number of samples: it depends on operations and shapes alone.
 
     Attributes:
@@ -105,7 +78,7 @@ class Cut:
     apart: bool = False
 
 
-def derive(plan: Plan, root: Value, place: dict[Node, int]) -> Cut:
+def derive(plan: Plan, root: Value, place: dict[Node, int]) -> RecordingCut:
     """Ask, from the loss back, how each value is needed; raise `NotCut` where samples cannot be told apart."""
     if plan.batch is None:
         raise NotCut("no sample axis was found; give record() the number of samples")
@@ -132,7 +105,7 @@ def derive(plan: Plan, root: Value, place: dict[Node, int]) -> Cut:
         for slot, value in enumerate(nodes[step.node].inputs):
             if value.needs_grad and value not in made and value in wanted:
                 leaves += [(step.node, slot, axis) for axis in sorted_axes(wanted.pop(value))]
-    return Cut(plan.batch, "", tuple(steps), tuple(leaves), plan.separable, plan.apart)
+    return RecordingCut(plan.batch, "", tuple(steps), tuple(leaves), plan.separable, plan.apart)
 
 
 Found = tuple[
@@ -154,7 +127,9 @@ def _of_step(plan: Plan, node: Node, wanted: dict[Value, set[SampleAxis | None]]
     if sums and any(isinstance(axes.get(v), SampleAxis) for v in node.inputs):
         _require_reduction(plan, node)
         inputs = tuple([_own_axis(axes.get(v)) for v in node.inputs])
-        return inputs, (None,) * len(node.outputs), (), False
+        kept = () if node.rule is None else node.rule.keep_outputs
+        outputs = tuple([_own_axis(o) if i in kept else None for i, o in enumerate(own)])
+        return inputs, outputs, (), False
     pieces = tuple([(i, a) for i, each in enumerate(asked) for a in sorted_axes(each)])
     return (None,) * len(node.inputs), (None,) * len(node.outputs), pieces, True
 
@@ -170,32 +145,23 @@ def _own_axis(known: Any) -> SampleAxis | None:
 
 def _require_reduction(plan: Plan, node: Node) -> None:
     """Refuse a sum over samples that is not a plain one of a known operation, on its way to the loss alone."""
-    known = node.op in _SUMS or node.op in _MEANS or node.op in _LIKELIHOODS or node.op in _REDUCTIONS
     moving = [v for v in (*node.inputs, *node.outputs) if v is not None and v.needs_grad]
-    if not known:
+    if node.rule is None or node.rule.reduces is None:
         raise NotCut(f"{node.name} reduces over the samples in a way that is not known to the cut")
     if not all(v in plan.clean or plan.axes.get(v) is Marker.SHARED for v in moving):
         raise NotCut(f"what {node.name} sums over the samples does not go to the loss alone")
 
 
 def _narrowed_outputs(node: Node, own: Sequence[Any]) -> tuple[SampleAxis | None, ...]:
-    kept = () if node.rule is None else node.rule.keep_outputs
+    rule = node.rule
     found: list[SampleAxis | None] = []
     for i, axis in enumerate(own):
-        if axis is Marker.LOST and i in kept:
-            axis = _statistics_axis(node, own[0])
+        if axis is Marker.LOST and rule is not None and i in rule.keep_outputs:
+            if rule.cut.statistics is None:
+                raise NotCut(f"the samples are lost in what {node.name} keeps")
+            axis = rule.cut.statistics(node, own[0])
         found.append(_own_axis(axis))
     return tuple(found)
-
-
-def _statistics_axis(node: Node, first: Any) -> SampleAxis | None:
-    """The axis of the statistics that batch norm keeps where samples were folded into channels (instance norm)."""
-    if node.op in _BATCH_NORMS:
-        if not node.args[5]:
-            return None  # in evaluation mode they are not read
-        if isinstance(first, SampleAxis) and first.dim == 1:
-            return SampleAxis(0, first.outer, first.inner)
-    raise NotCut(f"the samples are lost in what {node.name} keeps")
 
 
 def _needs(
@@ -223,24 +189,6 @@ def _needs(
 
 def _aligned(node: Node, rule: Rule, out: SampleAxis, result: Value) -> Callable[[Value], SampleAxis | None] | None:
     """Where the inputs' axes are those of the output, whatever they were taken for: by position, not by origin."""
-    rank, size = len(result.shape), result.shape[out.dim]
-
-    def by_broadcast(v: Value) -> SampleAxis | None:
-        dim = out.dim - (rank - len(v.shape))
-        return replace(out, dim=dim) if dim >= 0 and v.shape[dim] == size else None
-
-    if rule.axis is elementwise_axis or (node.op in _BATCHED and out.dim == 0):
-        return by_broadcast
-    if node.op is aten.cat.default:
-        joined = (node.args[1] if len(node.args) > 1 else 0) % rank
-        return by_broadcast if joined != out.dim else None
-    if node.op is ALIAS_UPDATE:
-        old, _, target, source = node.args
-        written = out if target == source else seen_from(out, source, target)
-        if out.outer != 1 or not isinstance(written, SampleAxis):
-            raise NotCut("a write through a view covers the samples in another order than the tensor that it changes")
-        return lambda v: out if v is old else written
-    if node.op in _BATCH_NORMS:
-        scale = SampleAxis(0, out.outer, out.inner) if out.dim == 1 else None
-        return lambda v: scale if len(v.shape) == 1 else out
-    return None
+    if rule.axis is elementwise_axis:
+        return by_broadcast(node, out, result)
+    return None if rule.cut.aligned is None else rule.cut.aligned(node, out, result)

@@ -11,15 +11,14 @@ from torch.nn import Parameter
 
 from curvestep.engine.data.curvature import Order
 from curvestep.engine.data.recording import Recording
+from curvestep.engine.data.rule import NotCut
 from curvestep.engine.data.value import Value
 from curvestep.engine.passes.analysis import analyse, gauss_newton
-from curvestep.engine.passes.cut.derive import Cut, NotCut, derive
+from curvestep.engine.passes.cut.derive import RecordingCut, derive
 from curvestep.engine.passes.cut.verify import verify
 
-aten = torch.ops.aten
 
-
-def find_cut(recording: Recording, root: Value, moving: Iterable[Value], kind: Order) -> Cut:
+def find_cut(recording: Recording, root: Value, moving: Iterable[Value], kind: Order) -> RecordingCut:
     """How to cut the tape, or why that cannot be done; a tape of known structure is not looked at twice."""
     moving = set(moving)
     computed = recording.computed_from(moving)
@@ -35,7 +34,7 @@ def find_cut(recording: Recording, root: Value, moving: Iterable[Value], kind: O
         found = derive(plan, root, {node: i for i, node in enumerate(recording.nodes)})
         verify(recording.nodes, plan, found)
     except NotCut as why:
-        found = Cut(plan.batch, str(why))
+        found = RecordingCut(plan.batch, str(why))
     if key is not None:
         _CUTS[key] = found
         if len(_CUTS) > _MOST_CUTS:
@@ -43,11 +42,9 @@ def find_cut(recording: Recording, root: Value, moving: Iterable[Value], kind: O
     return found
 
 
-_CUTS: OrderedDict[Any, Cut] = OrderedDict()
+_CUTS: OrderedDict[Any, RecordingCut] = OrderedDict()
 _MOST_CUTS = 64
 _PLAIN = {int, float, bool, str, complex, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
-#: Operations whose axis rule reads values or strides, not only shapes.
-_READ_VALUES = {aten.index.Tensor, aten.as_strided.default, aten.as_strided_.default}
 
 
 def _structure(recording: Recording, root: Value, moving: set[Value], kind: Order) -> Any:
@@ -76,7 +73,7 @@ def _structure(recording: Recording, root: Value, moving: set[Value], kind: Orde
 
     try:
         for node in recording.nodes:
-            if node.op in _READ_VALUES:
+            if node.rule is not None and node.rule.reads_values:
                 return None
             parts.append(node.op if node.rule is not None else (node.op, None))  # it may be given one later
             parts += [plain(a) for a in node.args]

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.rule import NotCut
 from curvestep.engine.data.samples import SampleAxis
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.passes.cut.build import Builder, cut_shape
-from curvestep.engine.passes.cut.derive import Cut, NotCut
+from curvestep.engine.passes.cut.derive import RecordingCut
 from curvestep.engine.passes.jets import jets_of
-from curvestep.engine.rules.table import Site, Spread
+from curvestep.engine.rules.site import Site, Spread
 
 
-def verify(nodes: Sequence[Node], plan: Plan, cut: Cut) -> None:
+def verify(nodes: Sequence[Node], plan: Plan, cut: RecordingCut) -> None:
     """Run every cut operation's rule without data, on a number of samples that no size can be mistaken for."""
     assert plan.batch is not None
     builder = _Dry(plan.batch, _prime(plan))
