@@ -9,11 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from curvestep.optim import (
     ALIG,
+    EGDD,
     LQA,
     AbstractRecordedOptimizer,
     Auto,
+    EGStepSize,
     GeN,
     RescaledAdam,
     RescaledRMSprop,
@@ -52,6 +56,9 @@ class Method:
 
     late: Options = field(default_factory=dict)  # options with which nothing is measured before there was a step
     decays: tuple[str, ...] = ("weight_decay", "decoupled_weight_decay")
+    group_options: bool = True  # its options can be given to a single group
+    still: bool = True  # a gradient of zero changes nothing
+    wide: bool = True  # all of its state is kept in float32 or wider
 
     def measures_at_once(self, options: Options) -> bool:
         """Whether the first step already looks at the curvature."""
@@ -120,6 +127,34 @@ def _step_tuned(params: Any, rate: float = 0.5, **options: Any) -> StepTunedSGD:
     """The one method that has no learning rate of its own."""
     return StepTunedSGD(params, rate, **options)
 
+
+def _egdd(params: Any, rate: float = 0.05, **options: Any) -> EGDD:
+    """The published form, which has no learning rate of its own."""
+    return EGDD(params, rate, **options)
+
+
+def _exponentiated(params: Any, lr: float = 0.1, **options: Any) -> EGStepSize:
+    """Around gradient descent."""
+    return EGStepSize(torch.optim.SGD(params, lr=lr), **options)
+
+
+def _around_adam(params: Any, lr: float = 0.01, **options: Any) -> EGStepSize:
+    """Around an optimizer of torch that keeps a state."""
+    return EGStepSize(torch.optim.Adam(params, lr=lr, eps=1e-4), **options)
+
+
+def _around_measured(params: Any, lr: float = 0.1, **options: Any) -> EGStepSize:
+    """Around an optimizer that measures its step."""
+    return EGStepSize(RescaledAdam(params, lr=lr), **options)
+
+
+_EXPONENTIATED_REFUSALS = (
+    Refusal({"scope": "layer"}, r"scope='layer' was given"),
+    Refusal({"gain_lr": -1.0}, r"gain_lr .* but -1\.0 was given"),
+    Refusal({"decay": 1.0}, r"\[0, 1\), but 1\.0 was given"),
+    Refusal({"gain_range": (2.0, 3.0)}, r"gain_range=\(2\.0, 3\.0\) was given"),
+    Refusal({"scale_range": (0.0, 1.0)}, r"scale_range=\(0\.0, 1\.0\) was given"),
+)
 
 METHODS: dict[str, Method] = {
     "Auto": Method(
@@ -283,6 +318,69 @@ METHODS: dict[str, Method] = {
         eps={"eps": 0.0},
         curvature=False,
         decays=("decoupled_weight_decay",),
+    ),
+    "EGStepSize": Method(
+        make=_exponentiated,
+        variants={
+            "plain": {},
+            "a scale for each tensor": {"scope": "tensor", "scale_lr": 0.1},
+            "products": {"signs": False, "directions": False},
+            "gains alone": {"scale_lr": 0.0},
+            "scales alone": {"gain_lr": 0.0},
+        },
+        refusals=_EXPONENTIATED_REFUSALS,
+        learns={"lr": 0.3},
+        state_per_parameter={
+            "plain": ("gain", "gradient_average", "last_update"),
+            "gains alone": ("gain", "gradient_average"),
+            "scales alone": ("last_update",),
+        },
+        rescales=False,
+        curvature=False,
+        scale_free=False,
+        decays=(),
+        group_options=False,
+        still=False,
+    ),
+    "EGStepSize around Adam": Method(
+        make=_around_adam,
+        variants={"plain": {}},
+        refusals=(),
+        learns={},
+        state_per_parameter={"plain": ("gain", "gradient_average", "last_update", "step", "exp_avg", "exp_avg_sq")},
+        rescales=False,
+        curvature=False,
+        scale_free=False,
+        decays=(),
+        group_options=False,
+        still=False,
+        wide=False,
+    ),
+    "EGStepSize around RescaledAdam": Method(
+        make=_around_measured,
+        variants={"plain": {}},
+        refusals=(),
+        learns={},
+        state_per_parameter={"plain": ("gain", "gradient_average", "last_update", "exp_avg", "exp_avg_sq")},
+        rescales=False,
+        scale_free=False,
+        decays=(),
+        group_options=False,
+    ),
+    "EGDD": Method(
+        make=_egdd,
+        variants={"plain": {}, "products": {"signs": False}},
+        refusals=_EXPONENTIATED_REFUSALS[1:],
+        learns={"rate": 0.05},
+        state_per_parameter={"plain": ("gain", "gradient_average", "last_update", "momentum_buffer")},
+        rescales=False,
+        curvature=False,
+        scale_free=False,
+        level="rate",
+        decays=(),
+        group_options=False,
+        still=False,
+        wide=False,
     ),
 }
 

@@ -139,7 +139,7 @@ SCHEDULERS: dict[str, Callable[[Any], Any]] = {
     "ReduceLROnPlateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=0),
     "CyclicLR": lambda o: lr_scheduler.CyclicLR(o, 0.1, 0.5, step_size_up=2),
     "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.5, total_steps=8),
-    "SWALR": lambda o: torch.optim.swa_utils.SWALR(o, swa_lr=0.05),
+    "SWALR": lambda o: torch.optim.swa_utils.SWALR(o, swa_lr=0.07),
 }
 
 

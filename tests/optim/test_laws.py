@@ -122,11 +122,14 @@ def test_the_step_is_published(method: Method, options: Options) -> None:
     before = problem.parameters()
     problem.train(optimizer, range(1))
     record = optimizer.last_step
-    assert record is not None and record.direction_norm is not None and record.rescaling is not None
+    assert record is not None and record.rescaling is not None
     assert record.step == 1
-    assert record.step_size == optimizer.param_groups[0]["effective_lr"] > 0.0
+    assert (
+        record.step_size == pytest.approx(optimizer.param_groups[0]["effective_lr"], rel=1e-15) and record.step_size > 0
+    )
     if not method.rescales:
         return
+    assert record.direction_norm is not None
     assert record.step_size == record.ell * record.rescaling
     length = torch.cat([(a - b).reshape(-1) for a, b in zip(problem.parameters(), before, strict=True)]).norm().item()
     assert length == pytest.approx(record.step_size * record.direction_norm, rel=1e-12)
@@ -147,6 +150,8 @@ def test_bad_options_are_refused_in_a_sentence(method: Method, row: Refusal) -> 
     parameter = torch.zeros(2, requires_grad=True)
     with pytest.raises(ValueError, match=row.message):
         method.make([parameter], **row.options)
+    if not method.group_options:
+        return
     with pytest.raises(ValueError, match=row.message):
         method.make([{"params": [parameter], **method.as_group(row.options)}])
 
@@ -325,7 +330,7 @@ def test_a_parameter_frozen_during_training_stays_although_its_gradient_remains(
     assert torch.equal(problem.layers[0].bias, kept)
 
 
-@every_case
+@cases_where(lambda method, options: method.still)
 def test_a_gradient_of_zero_changes_nothing(method: Method, options: Options) -> None:
     problem = make_problem()
     optimizer = method.make(problem.net.parameters(), **method.without_decay(options))
@@ -432,4 +437,4 @@ def test_16_bit_parameters_train_with_state_and_sums_in_float32(
     assert end < 0.9 * start
     assert {parameter.dtype for parameter in problem.net.parameters()} == {dtype}
     kept = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
-    assert {value.dtype for value in kept} <= {torch.float32}
+    assert not method.wide or {value.dtype for value in kept} <= {torch.float32}

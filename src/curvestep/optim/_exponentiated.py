@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,27 +14,31 @@ from torch.optim.optimizer import StateDict
 
 from curvestep._errors import CurvestepError
 from curvestep._numerics import to_host, working_dtype
-from curvestep._records import Outcome
-from curvestep.directions import FIRST_MOMENT, STEP
-from curvestep.optim._recorded import EFFECTIVE_LR, AbstractRecordedOptimizer
+from curvestep._records import Outcome, StepRecord
+from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
+from curvestep.optim._recorded import AbstractRecordedOptimizer
+from curvestep.optim._recordings import Recordings
 from curvestep.steprules.exponentiated_gradient import ExponentiatedScale, check_range, check_rate
 
 #: Whether there is one scale for all parameters or one for each tensor.
 Scope = Literal["global", "tensor"]
 
-#: Names in ``optimizer.state[p]``: the gains, the base's last update, and the tensor's own scale.
+#: Names in ``optimizer.state[p]``: the gains, the average of the gradient and its number of terms, the base's last
+#: update, and the tensor's own scale. The base's state of the parameter lies beside them.
 GAIN = "gain"
+GRADIENT_AVERAGE = "gradient_average"
+GAIN_STEP = "gain_step"
 LAST_UPDATE = "last_update"
 #: Name in ``state[p]`` (scope "tensor") or in every group (scope "global") of s.
 SCALE = "scale"
-#: Name in the saved state of the base optimizer's own state.
-BASE_STATE = "base_state"
+_OWN = (GAIN, GRADIENT_AVERAGE, GAIN_STEP, LAST_UPDATE, SCALE)
 
 
-class AbstractExponentiatedGradient(Optimizer, ABC):
-    """Base class of optimizers that learn gains and scales around a base optimizer; see `EGStepSize`."""
+class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
+    """Base class of optimizers that learn gains and scales around a base optimizer; see `EGStepSize`.
 
-    last_outcome: Outcome | None
+    Groups and state are the base optimizer's own objects, so that what saves one saves both.
+    """
 
     def __init__(
         self,
@@ -48,7 +52,7 @@ class AbstractExponentiatedGradient(Optimizer, ABC):
         signs: bool,
         directions: bool,
     ) -> None:
-        """Wrap the base optimizer; its groups become this optimizer's own."""
+        """Wrap the base optimizer."""
         if not isinstance(base_optimizer, Optimizer):
             msg = f"base_optimizer must be a torch optimizer, but {type(base_optimizer).__name__} was given."
             raise ValueError(msg)
@@ -68,113 +72,181 @@ class AbstractExponentiatedGradient(Optimizer, ABC):
         self.scope: Scope = scope
         self.gain_lr, self.decay, self.gain_range, self.signs = gain_lr, decay, tuple(gain_range), signs
         self.scale_rule = ExponentiatedScale(scale_lr, scale_range, directions)
-        self.last_outcome = None
         super().__init__(base_optimizer.param_groups, {})
-        self.param_groups = base_optimizer.param_groups
+        self._share()
+
+    def _share(self) -> None:
+        """Make the base's groups and state this optimizer's own, with what a group of ours holds."""
+        self.param_groups, self.state = self.base_optimizer.param_groups, self.base_optimizer.state
         for group in self.param_groups:
-            group.setdefault(SCALE, 1.0)
+            for name, value in ((SCALE, 1.0), (EFFECTIVE_LR, 0.0), (STEPS, 0)):
+                group.setdefault(name, value)
+            group.setdefault(RULE_STATE, {})
+
+    @property
+    def _recorded_base(self) -> AbstractRecordedOptimizer | None:
+        """The base optimizer, if it is one that measures its own step."""
+        return self.base_optimizer if isinstance(self.base_optimizer, AbstractRecordedOptimizer) else None
+
+    @property
+    def _needs_tape(self) -> bool:
+        """Whether the base optimizer measures anything on the recording, or reads its loss."""
+        base = self._recorded_base
+        return base is not None and (base._needs_tape or base._needs_loss)
+
+    @property
+    def _records(self) -> bool:
+        """Whether the base optimizer reads a recording."""
+        return self._recorded_base is not None
+
+    @property
+    def _needs_loss(self) -> bool:
+        """Whether the base optimizer reads the loss."""
+        return self._recorded_base is not None and self._recorded_base._needs_loss
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether a GradScaler leaves the gradients scaled: where the base divides by its factor itself."""
+        return self._recorded_base is not None
+
+    @property
+    def _rule_options(self) -> tuple[str, ...]:
+        """None: rates and ranges are the optimizer's, not a group's."""
+        return ()
+
+    def _check_options(self, options: dict[str, Any]) -> None:
+        """Leave the options to the base optimizer, which has checked them."""
+
+    def _initial_rule_state(self) -> dict[str, Any]:
+        """Return the empty state."""
+        return {}
 
     # ------------------------------------------------------------------------------------------------ one step
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Adapt gains and scales to the gradient, and take the base optimizer's step with them.
-
-        Args:
-            closure: Clears the gradients, computes the loss, calls ``backward`` on it and returns it. It is called
-                once, and recorded where the base optimizer is one that needs it.
-
-        Returns:
-            What the closure returned, or None.
-
-        Raises:
-            CurvestepError: A gradient is sparse.
-        """
-        base, returned = self.base_optimizer, None
-        if closure is not None:
-            with torch.enable_grad():
-                if isinstance(base, AbstractRecordedOptimizer):
-                    with base.record():
-                        returned = closure()
-                else:
-                    returned = closure()
-        with torch.no_grad():
-            parameters = [p for g in self.param_groups for p in g["params"] if p.requires_grad and p.grad is not None]
-            self.last_outcome = self._take(parameters)
-        return returned
-
-    def _take(self, parameters: list[Tensor]) -> Outcome:
+    def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step on the parameters that have a gradient, and say what was done."""
+        every = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        parameters = [p for p in every if p.requires_grad]
+        ell = max((float(group["lr"]) for group in self.param_groups), default=0.0)
         raw = [_dense_gradient(self, parameter) for parameter in parameters]
-        gradients = [gradient.to(working_dtype(gradient.dtype)) for gradient in raw]
-        updates = [self.state[p].get(LAST_UPDATE) if p in self.state else None for p in parameters]
-        squares, products, update_squares = _products(gradients, updates)
-        if not math.isfinite(sum(squares)):
-            return Outcome.NON_FINITE_GRADIENT
-        if self.scale_rule.rate > 0.0:
-            self._advance_scales(parameters, squares, products, update_squares)
-        fed = raw if self.gain_lr == 0.0 else self._advance_gains(parameters, gradients)
-        before = [p.detach().clone() for p in parameters] if self.scale_rule.rate > 0.0 else []
+        gradients = [recordings.unscaled(gradient.to(working_dtype(gradient.dtype))) for gradient in raw]
+        own = [self._set_aside(p) for p in parameters]
+        step, kept = None, own  # a step that is refused leaves what there was
         try:
-            for parameter, gradient in zip(parameters, fed, strict=True):
-                parameter.grad = gradient
-            self.base_optimizer.step()
-        finally:
-            for parameter, gradient in zip(parameters, raw, strict=True):
-                parameter.grad = gradient
-        for parameter, start in zip(parameters, before, strict=False):
-            self._scale_update(parameter, start)
-        for group in self.param_groups:
-            group[EFFECTIVE_LR] = float(group["lr"]) * float(group[SCALE])
-        return Outcome.TAKEN
-
-    def _advance_scales(
-        self, parameters: list[Tensor], squares: list[float], products: list[float], update_squares: list[float]
-    ) -> None:
-        """Write s ← s exp(γ ⟨ĝ, û⟩), once for all or tensor by tensor."""
-        if self.scope == "global":
-            former = float(self.param_groups[0][SCALE])
-            scale = self.scale_rule.next(former, sum(products), sum(squares), sum(update_squares))
+            squares, products, update_squares = _products(gradients, [state.get(LAST_UPDATE) for state in own])
+            if not math.isfinite(sum(squares)):
+                if self._recorded_base is not None:  # it says itself what is not finite
+                    step = self._base_step(every, dict(zip(parameters, raw, strict=True)), recordings)
+                return step or self._stopped(Outcome.NON_FINITE_GRADIENT, ell, None)
+            new, scale = [dict(state) for state in own], float(self.param_groups[0][SCALE])
+            if self.scale_rule.rate > 0.0:
+                scale = self._next_scales(new, scale, squares, products, update_squares)
+            fed = raw
+            if self.gain_lr > 0.0:
+                gains = self._next_gains(new, gradients)
+                fed = [(gain * gradient).to(gradient.dtype) for gain, gradient in zip(gains, raw, strict=True)]
+            before = [p.detach().clone() for p in parameters] if self.scale_rule.rate > 0.0 else []
+            step = self._base_step(every, dict(zip(parameters, fed, strict=True)), recordings)
+            if step is not None and not step.outcome.moved:
+                return step
+            kept = new
             for group in self.param_groups:
                 group[SCALE] = scale
-            return
-        for parameter, square, product, update in zip(parameters, squares, products, update_squares, strict=True):
-            state = self.state[parameter]
-            state[SCALE] = self.scale_rule.next(float(state.get(SCALE, 1.0)), product, square, update)
+            for parameter, state, start in zip(parameters, new, before, strict=False):
+                self._scale_update(parameter, state, start)
+        finally:
+            for parameter, state in zip(parameters, kept, strict=True):
+                if state:
+                    self.state[parameter].update(state)
+        scales = [float(state.get(SCALE, 1.0)) for state in new]
+        scale = scale if self.scope == "global" else sum(scales) / max(len(scales), 1)
+        if step is None:
+            for group in self.param_groups:
+                group[STEPS] += 1
+        return StepRecord(
+            loss=None if step is None else step.loss,
+            slope=None if step is None else step.slope,
+            curvature=None if step is None else step.curvature,
+            absolute_curvature=None if step is None else step.absolute_curvature,
+            lipschitz=None if step is None else step.lipschitz,
+            rescaling=scale if step is None or step.rescaling is None else scale * step.rescaling,
+            ell=ell,
+            step_size=ell * scale if step is None else scale * step.step_size,
+            direction_norm=None if step is None else step.direction_norm,
+            outcome=Outcome.ZERO_LR if ell == 0.0 else Outcome.TAKEN if step is None else step.outcome,
+            step=self._steps(),
+        )
 
-    def _advance_gains(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """Write p ← p exp(γ sign(g) sign(m)) and m ← β m + (1−β) g, and return p ⊙ g in the parameters' dtype."""
-        fed = []
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            state = self.state[parameter]
-            if GAIN not in state:
-                state[STEP] = 0
-                state[GAIN], state[FIRST_MOMENT] = torch.ones_like(gradient), torch.zeros_like(gradient)
-            average, gain = state[FIRST_MOMENT], state[GAIN]
+    def _set_aside(self, parameter: Tensor) -> dict[str, Any]:
+        """Take our own entries out of a parameter's state: the base must find what it has left there."""
+        state: dict[str, Any] = self.state.get(parameter, {})
+        own = {name: state.pop(name) for name in _OWN if name in state}
+        if own and not state:
+            del self.state[parameter]
+        return own
+
+    def _base_step(
+        self, every: Sequence[Tensor], fed: Mapping[Tensor, Tensor], recordings: Recordings
+    ) -> StepRecord | None:
+        """Have the base optimizer take its step with other gradients; what it says of it, where it says something."""
+        base, former = self._recorded_base, [p.grad for p in every]
+        try:
+            for parameter in every:
+                parameter.grad = fed.get(parameter)
+            if base is None:
+                self.base_optimizer.step()
+                return None
+            base._tapes, base._unrecorded = recordings.tapes, not recordings.tapes
+            scaler = {name: vars(self)[name] for name in ("found_inf", "grad_scale") if name in vars(self)}
+            vars(base).update(scaler)
+            try:
+                base.step()
+            finally:
+                for name in scaler:
+                    del vars(base)[name]
+            return base.last_step
+        finally:
+            for parameter, gradient in zip(every, former, strict=True):
+                parameter.grad = gradient
+
+    def _next_scales(
+        self,
+        states: list[dict[str, Any]],
+        former: float,
+        squares: list[float],
+        products: list[float],
+        update_squares: list[float],
+    ) -> float:
+        """Return s exp(γ ⟨ĝ, û⟩), or put it into the states tensor by tensor."""
+        if self.scope == "global":
+            return self.scale_rule.next(former, sum(products), sum(squares), sum(update_squares))
+        for state, square, product, update in zip(states, squares, products, update_squares, strict=True):
+            state[SCALE] = self.scale_rule.next(float(state.get(SCALE, 1.0)), product, square, update)
+        return former
+
+    def _next_gains(self, states: list[dict[str, Any]], gradients: list[Tensor]) -> list[Tensor]:
+        """Put p exp(γ sign(g) sign(m)) and β m + (1−β) g into the states, and return the former."""
+        for state, gradient in zip(states, gradients, strict=True):
+            count = state.get(GAIN_STEP, 0)
+            average = state.get(GRADIENT_AVERAGE, torch.zeros_like(gradient))
             if self.signs:
                 exponent = gradient.sign().mul_(average.sign())
             else:  # the average is the one before this gradient, and so is its bias correction
-                exponent = gradient * average / (1.0 - self.decay ** max(state[STEP], 1))
-            gain.mul_(exponent.mul_(self.gain_lr).exp_()).clamp_(*self.gain_range)
-            average.lerp_(gradient, 1.0 - self.decay)
-            state[STEP] += 1
-            fed.append((gain * gradient).to(parameter.dtype))
-        return fed
+                exponent = gradient * average / (1.0 - self.decay ** max(count, 1))
+            gain = exponent.mul_(self.gain_lr).exp_()
+            state[GAIN] = gain.mul_(state[GAIN]).clamp_(*self.gain_range) if GAIN in state else gain
+            state[GRADIENT_AVERAGE] = torch.lerp(average, gradient, 1.0 - self.decay)
+            state[GAIN_STEP] = count + 1
+        return [state[GAIN] for state in states]
 
-    def _scale_update(self, parameter: Tensor, start: Tensor) -> None:
+    def _scale_update(self, parameter: Tensor, state: dict[str, Any], start: Tensor) -> None:
         """Keep the base's update u = θ − θ' and write θ ← θ − s u; for s = 1 that is θ' bit for bit."""
-        state = self.state[parameter]
         wide = working_dtype(parameter.dtype)
         begin, end = start.to(wide), parameter.detach().to(wide)
         state[LAST_UPDATE] = begin - end
-        scale = self._scale_of(parameter)
+        scale = float(state.get(SCALE, 1.0)) if self.scope == "tensor" else float(self.param_groups[0][SCALE])
         if scale != 1.0:
             parameter.detach().copy_(torch.lerp(begin, end, scale))
-
-    def _scale_of(self, parameter: Tensor) -> float:
-        """Return s for one tensor."""
-        if self.scope == "tensor":
-            return float(self.state[parameter].get(SCALE, 1.0))
-        return float(self.param_groups[0][SCALE])
 
     # ------------------------------------------------------------------------------------- groups and state_dict
 
@@ -187,15 +259,9 @@ class AbstractExponentiatedGradient(Optimizer, ABC):
         if any(param_group is group for group in self.base_optimizer.param_groups):
             return  # torch's constructor hands over the base's own groups
         self.base_optimizer.add_param_group(param_group)
-        self.param_groups[-1][SCALE] = self.param_groups[0][SCALE]
-
-    def state_dict(self) -> StateDict:
-        """Return everything that affects the next step: gains, scales, and the base optimizer's state.
-
-        Returns:
-            torch's dictionary with ``base_state`` beside ``state`` and ``param_groups``.
-        """
-        return {**super().state_dict(), BASE_STATE: self.base_optimizer.state_dict()["state"]}
+        first, added = self.param_groups[0], self.param_groups[-1]
+        added[SCALE], added[STEPS] = first[SCALE], first[STEPS]
+        self._share()
 
     def load_state_dict(self, state_dict: StateDict) -> None:
         """Load what ``state_dict()`` returned; the next step is then the one that would have followed, bit for bit.
@@ -203,28 +269,21 @@ class AbstractExponentiatedGradient(Optimizer, ABC):
         Args:
             state_dict: The dictionary, as it was or through ``torch.save`` and ``torch.load(weights_only=True)``.
         """
-        groups = state_dict["param_groups"]
-        self.base_optimizer.load_state_dict({"state": state_dict[BASE_STATE], "param_groups": groups})
-        super().load_state_dict({"state": state_dict["state"], "param_groups": groups})
-        self.param_groups = self.base_optimizer.param_groups
-        # torch casts state to the parameter's dtype, which for 16-bit parameters would round the float32 buffers.
-        indices = [index for group in groups for index in group["params"]]
-        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        for index, parameter in zip(indices, parameters, strict=True):
-            for name, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, Tensor):
-                    self.state[parameter][name] = value.detach().to(device=parameter.device, copy=True)
+        self._require_own_kind(state_dict)
+        self.base_optimizer.load_state_dict(state_dict)
+        self._share()
+        self._keep_dtypes(state_dict)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: torch's own three entries, and ours."""
-        own = ("base_optimizer", "scope", "gain_lr", "decay", "gain_range", "signs", "scale_rule", "last_outcome")
+        """Return what is pickled: torch's own entries, and ours."""
+        own = ("base_optimizer", "scope", "gain_lr", "decay", "gain_range", "signs", "scale_rule", "last_step")
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled or loaded optimizer, sharing the groups with its base again."""
+        """Restore a pickled or loaded optimizer, sharing groups and state with its base again."""
         super().__setstate__(state)
         if "base_optimizer" in state:
-            self.param_groups = self.base_optimizer.param_groups
+            self._share()
 
 
 def _dense_gradient(owner: Optimizer, parameter: Tensor) -> Tensor:

@@ -98,6 +98,11 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         return True
 
     @property
+    def _records(self) -> bool:
+        """Whether some of its steps read a recording; if none does, ``step()`` needs no ``record()`` before it."""
+        return True
+
+    @property
     def _needs_loss(self) -> bool:
         """Whether a step reads the loss; if not, and no tape is needed either, ``record()`` records nothing."""
         return True
@@ -178,7 +183,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             self._refuse_averaged()
             tapes, self._tapes = self._tapes, []
             unrecorded, self._unrecorded = self._unrecorded, False
-            if not (tapes or unrecorded or closure is not None):
+            if self._records and not (tapes or unrecorded or closure is not None):
                 raise RecordingError(_NOTHING_RECORDED)
             # A closure that returns no loss must not work on measured steps and fail on the others.
             reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
@@ -373,17 +378,23 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         Raises:
             CurvestepError: It is that of another kind of optimizer.
         """
+        self._require_own_kind(state_dict)
+        super().load_state_dict(state_dict)
+        self._keep_dtypes(state_dict)
+
+    def _require_own_kind(self, state_dict: StateDict) -> None:
+        """Refuse the state of an optimizer of another kind, whose ``lr`` means something else."""
         if any(RULE_STATE not in group for group in state_dict["param_groups"]):
             msg = (
                 f"{type(self).__name__} needs a state_dict of its own kind, but a group of the one given has no "
                 f"{RULE_STATE!r}: it was saved by another optimizer, whose lr is a learning rate. Begin without it."
             )
             raise CurvestepError(msg)
-        super().load_state_dict(state_dict)
-        # torch casts state to the parameter's dtype, which for 16-bit parameters would round the float32 averages.
+
+    def _keep_dtypes(self, state_dict: StateDict) -> None:
+        """Give loaded tensors the dtype they were saved in; torch rounds them to that of 16-bit parameters."""
         saved_ids = [index for group in state_dict["param_groups"] for index in group["params"]]
-        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        for index, parameter in zip(saved_ids, parameters, strict=True):
+        for index, parameter in zip(saved_ids, self._parameters(), strict=True):
             for name, value in state_dict["state"].get(index, {}).items():
                 if isinstance(value, Tensor) and self.state[parameter][name].dtype != value.dtype:
                     self.state[parameter][name] = value.detach().to(device=parameter.device, copy=True)
@@ -398,7 +409,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             for name, value in self.defaults.items():
                 if name != "differentiable":  # torch puts this among the defaults of whatever it restores
                     group.setdefault(name, value)
-            group[RULE_STATE] = dict(group[RULE_STATE] or self._initial_rule_state())
+            group[RULE_STATE] = dict(group.get(RULE_STATE) or self._initial_rule_state())
 
 
 def _returned_loss(returned: Any) -> Tensor:

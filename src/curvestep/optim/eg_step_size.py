@@ -25,13 +25,13 @@ class EGStepSize(AbstractExponentiatedGradient):
     |---|---|---|
     | s | `param_groups[i]["scale"]` ("global"), `state[p]["scale"]` ("tensor") | scale of the step |
     | p | `state[p]["gain"]` | gain of every coordinate |
-    | m, u | `state[p]["exp_avg"]`, `state[p]["last_update"]` | averaged gradient; last update, before s |
+    | m, u | `state[p]["gradient_average"]`, `state[p]["last_update"]` | averaged gradient; last update, before s |
     | γ_s, γ_p | `scale_lr`, `gain_lr` | how fast s and p move |
     | β | `decay` | decay of m |
 
-    It is itself a torch optimizer, with the base's groups: schedulers, `zero_grad` and `add_param_group` go to it, and
-    `state_dict` holds both. It records nothing. `p.grad` is the tensor that it was after the step, also where the base
-    raises. `last_outcome` says whether a step was taken.
+    It is itself a torch optimizer that shares groups and state with its base: schedulers, `zero_grad`, `record` and
+    `state_dict` go to it. It records where the base does. `p.grad` is the tensor that it was after the step, also where
+    the base raises. In `last_step`, τ is that of the largest `lr` times s (scope "tensor": times the mean of the s).
 
     Args:
         base_optimizer: Any optimizer that makes one update a step from `p.grad`; not used by itself any more.

@@ -23,7 +23,7 @@ class EGDD(AbstractExponentiatedGradient):
     | symbol | name | meaning |
     |---|---|---|
     | η, μ | `rate` (`param_groups[i]["lr"]`), `momentum` | learning rate and decay of u |
-    | s, p, m | `state[p]["scale"]`, `["gain"]`, `["exp_avg"]` | |
+    | s, p, m | `state[p]["scale"]`, `["gain"]`, `["gradient_average"]` | |
     | γ_s, γ_p | `scale_lr`, `gain_lr` | how fast s and p move |
     | β | `decay` | decay of m |
 
