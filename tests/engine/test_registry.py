@@ -108,7 +108,7 @@ X = torch.tensor([[1.0, 2.0, -1.0], [0.5, -1.0, 1.0], [2.0, 0.1, 0.3], [-1.5, 1.
 
 
 def asked(net: Net, **options: Any) -> tuple[curvestep.Tape, list[Tensor], list[Tensor]]:
-    params = list(net.parameters())
+    params: list[Tensor] = list(net.parameters())
     with curvestep.record(**options) as tape:
         net(X).backward()
     assert "curvesteptests.swish.default" in {node.name for node in tape.nodes}
@@ -122,7 +122,7 @@ def gradient_of_the_formula(net: Net, t: float = 0.0, twice: bool = False) -> li
     grads = torch.autograd.grad(j, params, create_graph=True)
     if not twice:
         return [g.detach() for g in grads]
-    return list(torch.autograd.grad(sum(g.sum() for g in grads), params))
+    return list(torch.autograd.grad(torch.stack([g.sum() for g in grads]).sum(), params))
 
 
 def test_a_registered_operation_is_measured_on_a_part_of_the_batch(registered: Any) -> None:

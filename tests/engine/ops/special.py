@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.engine.ops.row import Row, between, normal, positive, unit
+from tests.engine.ops.row import Row, between, fixed, normal, positive, unit
 
 inner = between(-0.8, 0.8)
 above_one = between(1.3, 2.5)
@@ -87,4 +87,5 @@ ROWS = [
         explicit=lambda x: bessel(1, True)(x * 0.3),
     ),
     Row("aten.asin.default", torch.asin, [inner(5, 2)], "on weights", sampled=()),
+    Row("aten.igamma.default", torch.special.gammainc, [fixed(positive(3, 4)), positive(3, 4)]),
 ]

@@ -47,8 +47,9 @@ def _axis(s: AxisSite) -> Annotation:
 
 def _multiply_adds(node: Node) -> int:
     """Every output takes (every input gives, if transposed) one multiply-add for each weight of its channel."""
-    x, w, out, transposed = node.args[0], node.args[1], node.outputs[0], node.args[6]
-    return math.prod((x if transposed else out).shape) * math.prod(w.shape[1:])
+    x, w, transposed, out = node.args[0], node.args[1], node.args[6], node.outputs[0]
+    assert out is not None
+    return math.prod(x.shape if transposed else out.shape) * math.prod(w.shape[1:])
 
 
 op(

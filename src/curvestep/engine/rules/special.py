@@ -10,6 +10,7 @@ from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.binary import Partials, binary
 from curvestep.engine.rules.forms import torchs_formula
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.pointwise import Slopes, unary
@@ -116,6 +117,13 @@ def _polygamma(s: Site) -> Jet:
 op(aten.polygamma.default, Rule(Kind.NONLINEAR, _polygamma, elementwise_axis, keep_inputs=(1,)))
 
 
+def _gamma_inc(s: Site) -> Partials:
+    a, x = s.x(0), s.x(1)
+    slope = torch.exp((a - 1) * torch.log(x) - x - torch.lgamma(a))
+    return Partials(None, slope, bb=((a - 1) / x - 1) * slope)
+
+
+op(aten.igamma.default, binary(_gamma_inc))
 op(aten.mvlgamma.default, torchs_formula(aten.mvlgamma.default, elementwise_axis))
 
 
