@@ -102,7 +102,8 @@ class CompiledStep:
         batch = Batch.of(args, kwargs)
         plans = plan_groups(optimizer, ell)
         numbers = Numbers(plans, optimizer.param_groups, ell)
-        needs = rule.needs_at(rule_state) & MEASURED
+        # A norm that is read once is not worth a graph of its own.
+        needs = (rule.needs_at(rule_state) & MEASURED) | (rule.needs & {Need.PARAMETER_NORM})
         how = optimizer._measure()
         program = self._program(batch, plans, numbers, needs, how)
         scalars, loss, *outputs = program.run(*_inputs(batch, plans, numbers, program.traced))
