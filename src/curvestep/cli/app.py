@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import json
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from curvestep._errors import CurvestepError
 from curvestep.bench.config import DEFAULT_WEIGHT_DECAY, RunConfig
-from curvestep.bench.errors import BenchWarning, SettingError, StoreError
+from curvestep.bench.errors import SettingError, StoreError
 from curvestep.bench.methods import METHODS
 from curvestep.bench.methods.method import Method
-from curvestep.bench.record import RunRecord
+from curvestep.bench.record import RunRecord, run_store
 from curvestep.bench.settings import LR_GRID, Wish, comparison, run_config, with_rates
-from curvestep.bench.store import RunStore
+from curvestep.bench.store import Store
 from curvestep.bench.tasks import TASKS
-from curvestep.cli import bench, options
+from curvestep.cli import options
 from curvestep.cli.doctor import doctor
-from curvestep.cli.regimes import regimes
+from curvestep.cli.refusing import refusing
 from curvestep.cli.watch import Silence, Watch
 from curvestep.report.figure import write_figures
 from curvestep.report.series import Axis, panels
@@ -35,59 +31,33 @@ _OUT = Path("runs")
 _DEMO_OUT = _OUT / "demo"
 # Three decades each, so that the middle one is near what a person would try first.
 _DEMO_RATES = {"sgd": (0.01, 0.1, 1.0), "adamw": (1e-4, 1e-3, 1e-2)}
-_REFUSED = 2
-# The status of a shell command that was stopped with Ctrl-C: 128 + SIGINT.
-_INTERRUPTED = 130
-
-_P = ParamSpec("_P")
 
 app = typer.Typer(
     name="curvestep",
-    help="Train with step sizes that are measured from the curvature of the loss, and compare with tuned ones.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
-def _refusing(command: Callable[_P, None]) -> Callable[_P, None]:
-    """The command, with refusals as one sentence on the error stream and warnings as one line."""
+def _say_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        from curvestep import __version__
 
-    @functools.wraps(command)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-        try:
-            with _warnings_as_lines(errors):
-                command(*args, **kwargs)
-        except CurvestepError as error:
-            errors.print(f"curvestep: {error}")
-            raise typer.Exit(_REFUSED) from error
-        except KeyboardInterrupt:
-            errors.print("curvestep: stopped; finished runs are in the store, the one in progress is not.")
-            raise typer.Exit(_INTERRUPTED) from None
-
-    return wrapped
+        print(f"curvestep {__version__}")
+        raise typer.Exit
 
 
-@contextlib.contextmanager
-def _warnings_as_lines(errors: Console) -> Iterator[None]:
-    """Print the benchmark's own warnings as one line each, and leave all others as they are."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", BenchWarning)
-        show = warnings.showwarning
-
-        def line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, BenchWarning):
-                errors.print(f"curvestep: {message}")
-            else:
-                show(message, category, *where, **more)
-
-        warnings.showwarning = line
-        yield
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say it.")] = False,
+) -> None:
+    """Train with step sizes that are measured from the curvature of the loss, and compare with tuned ones."""
 
 
 @app.command()
-@_refusing
+@refusing
 def train(
     task: Annotated[str, typer.Argument(help="Name of a task, see `curvestep tasks`.")],
     method: Annotated[str, typer.Option(help="Name of a method, see `curvestep methods`.")],
@@ -123,7 +93,7 @@ def train(
         device=device,
     )
     config = run_config(wish, method, lr, seed)
-    store = RunStore.at(out)
+    store = run_store(out)
     _execute([config], store, data_dir, threads, jobs=1, quiet=as_json)
     records = _chosen(store, [config])
     if as_json:
@@ -134,7 +104,7 @@ def train(
 
 
 @app.command()
-@_refusing
+@refusing
 def compare(
     task: Annotated[str, typer.Argument(help="Name of a task, see `curvestep tasks`.")],
     methods: Annotated[str, typer.Option(help="Names of methods, separated by commas.")],
@@ -174,7 +144,7 @@ def compare(
     )
     rows = with_rates([name.strip() for name in methods.split(",") if name.strip()], _rates(lrs))
     configs = comparison(wish, rows, seeds)
-    store = RunStore.at(out)
+    store = run_store(out)
     _execute(configs, store, data_dir, threads, jobs, quiet=as_json)
     records = _chosen(store, configs)
     if as_json:
@@ -184,7 +154,7 @@ def compare(
 
 
 @app.command()
-@_refusing
+@refusing
 def report(
     store: Annotated[Path, typer.Argument(help="A run store, or the folder that holds runs.jsonl.")],
     figure: Annotated[bool, typer.Option("--figure", help="Draw the figures only.")] = False,
@@ -194,7 +164,7 @@ def report(
     task: Annotated[str | None, typer.Option(help="Only the runs of this task.")] = None,
 ) -> None:
     """Tables and figures of a run store, from the store alone."""
-    opened = RunStore.at(store)
+    opened = run_store(store)
     if not opened.path.exists():
         raise StoreError(f"There is no run store {opened.path}; `curvestep train` and `curvestep compare` make one.")
     records = [record for record in opened.read() if task is None or record.config.task == task]
@@ -215,7 +185,7 @@ def report(
 
 
 @app.command()
-@_refusing
+@refusing
 def demo(
     seeds: Annotated[int, typer.Option(help="Number of seeds, counted from 0.")] = 2,
     jobs: Annotated[int, typer.Option(help="Runs at a time; their seconds disturb each other.")] = 1,
@@ -225,7 +195,7 @@ def demo(
     rows: list[tuple[str, float | None]] = [("auto", None), ("red-sgd", None), ("red-adam", None)]
     rows += [(name, lr) for name, rates in _DEMO_RATES.items() for lr in rates]
     configs = comparison(Wish("digits-mlp"), rows, seeds)
-    store = RunStore.at(out)
+    store = run_store(out)
     # One thread: these networks are too small to gain from more.
     _execute(configs, store, None, 1, jobs, quiet=False)
     _show(_chosen(store, configs), store, store.path.parent / "digits-mlp")
@@ -262,16 +232,17 @@ def _rate_of(method: Method) -> str:
     return "none" if method.default_lr is None else f"{method.default_lr:g}, or --lr"
 
 
-app.command()(_refusing(doctor))
-_measurements = typer.Typer(help="What a step costs, whether claims hold, what is open.", no_args_is_help=True)
-_measurements.command()(_refusing(bench.overhead))
-_measurements.command()(_refusing(bench.claims))
-_measurements.command()(_refusing(regimes))
-app.add_typer(_measurements, name="bench")
+app.command()(refusing(doctor))
 
 
 def _execute(
-    configs: Sequence[RunConfig], store: RunStore, data_dir: Path | None, threads: int | None, jobs: int, *, quiet: bool
+    configs: Sequence[RunConfig],
+    store: Store[RunRecord],
+    data_dir: Path | None,
+    threads: int | None,
+    jobs: int,
+    *,
+    quiet: bool,
 ) -> None:
     """Do the runs that are missing, with bars or in silence."""
     from curvestep.bench.execute import execute
@@ -284,14 +255,14 @@ def _execute(
         execute(configs, store, watch, data_dir=data_dir, threads=threads, jobs=jobs)
 
 
-def _chosen(store: RunStore, configs: Sequence[RunConfig]) -> list[RunRecord]:
+def _chosen(store: Store[RunRecord], configs: Sequence[RunConfig]) -> list[RunRecord]:
     """The runs of these settings."""
     keys = {config.key for config in configs}
     return [record for record in store.read() if record.config.key in keys]
 
 
 def _show(
-    records: Sequence[RunRecord], store: RunStore, stem: Path, axes: Sequence[Axis] = ("epoch", "seconds")
+    records: Sequence[RunRecord], store: Store[RunRecord], stem: Path, axes: Sequence[Axis] = ("epoch", "seconds")
 ) -> None:
     """Tables, and where store and figures are."""
     console = _console()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from curvestep.bench.errors import SettingError
 from curvestep.bench.methods.alig import ALIG, ALIG_MOMENTUM
 from curvestep.bench.methods.auto import AUTO, AUTO_UNCURVED, HALF_ADAM_AVERAGED
 from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
@@ -25,6 +24,7 @@ from curvestep.bench.methods.rescaled import (
     RED_SGD_MOMENTUM,
 )
 from curvestep.bench.methods.step_tuned import STEP_TUNED
+from curvestep.bench.names import named
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -61,17 +61,5 @@ METHODS: dict[str, Method] = {
 
 
 def get_method(name: str) -> Method:
-    """The method with this name.
-
-    Args:
-        name: as ``curvestep methods`` lists it.
-
-    Returns:
-        The method.
-
-    Raises:
-        SettingError: if there is none.
-    """
-    if name not in METHODS:
-        raise SettingError(f"There is no method {name!r}; the methods are {', '.join(METHODS)}.")
-    return METHODS[name]
+    """The method of this name, as ``curvestep methods`` lists it; SettingError if there is none."""
+    return named("method", name, METHODS)
