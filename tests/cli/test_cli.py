@@ -193,3 +193,67 @@ def test_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().err == (
         'curvestep: the command line needs typer; install it with: pip install "curvestep[bench]".\n'
     )
+
+
+def test_train_saves_the_weights_that_are_measured() -> None:
+    """Those of the average, with which the stored test loss is computed."""
+    import torch
+
+    from curvestep.bench.measure import LOSSES, evaluate
+    from curvestep.bench.task import LoadRequest
+    from curvestep.bench.tasks import get_task
+
+    output = succeed("train", "digits-mlp", "--method", "auto", *SHORT, "--weight-decay", "0")
+    assert "Weights: runs/digits-mlp-auto-seed0.pt" in output
+    (record,) = run_store(Path("runs")).read()
+    task = get_task("digits-mlp")
+    request = LoadRequest(64, record.config.subset, 0, torch.device("cpu"), None, augmented=False, window=None)
+    network = task.scales["small"].network.build()
+    network.load_state_dict(torch.load("runs/digits-mlp-auto-seed0.pt", weights_only=True))
+    batches = task.load(request).evaluation("test")
+    found = evaluate(network, batches, LOSSES[task.loss], has_accuracy=True, l2=0.0)
+    assert record.last is not None and record.last.test_loss != record.last.last_test_loss
+    assert found.loss == pytest.approx(record.last.test_loss, rel=1e-6)  # the store keeps seven digits
+
+
+def test_afresh_runs_again_and_quiet_says_nothing() -> None:
+    command = ("train", "digits-mlp", "--method", "sgd", "--lr", "0.1", *SHORT, "--quiet")
+    assert invoke(*command).stderr == "" and invoke(*command).stderr == ""
+    assert Path("runs/runs.jsonl").read_bytes().count(b"\n") == 1
+    assert invoke(*command, "--afresh").stderr == ""
+    assert Path("runs/runs.jsonl").read_bytes().count(b"\n") == 2
+
+
+def test_a_duration_is_estimated() -> None:
+    result = invoke("compare", "digits-mlp", "--methods", "sgd", "--lrs", "0.1", "--seeds", "2", *SHORT)
+    assert "About 1 s for a run of 12 steps, 1 s for all." in result.stderr
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    from curvestep.bench import execute
+
+    def trained(*_: object) -> None:
+        raise AssertionError("nothing is trained")
+
+    monkeypatch.setattr(execute, "run", trained)
+    Path("file").write_text("not a folder")
+    assert "could not be written" in refuse("train", "digits-mlp", "--method", "auto", *SHORT, "--out", "file/here")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("train", "digits-mlp", "--method", "auto", "--schedule", "cosine"), "--schedule cosine would change nothing"),
+        (("compare", "digits-mlp", "--methods", "auto,red-sgd", "--decay", "0.9"), "--decay 0.9 would change nothing"),
+        (("compare", "digits-mlp", "--methods", "auto,"), "There is no method ''; the methods are auto"),
+        (("train", "digits-mlp", "--method", ""), "There is no method ''; the methods are auto"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(arguments: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refuse(*arguments)
+
+
+def test_version() -> None:
+    from curvestep import __version__
+
+    assert succeed("--version") == f"curvestep {__version__}\n"

@@ -48,6 +48,7 @@ def execute(
     threads: int | None = None,
     jobs: int = 1,
     afresh: bool = False,
+    weights: Path | None = None,
 ) -> None:
     """Do what is not in the store yet.
 
@@ -59,6 +60,7 @@ def execute(
         threads: threads of torch in each run; None for torch's own choice, or an equal share with several jobs.
         jobs: runs at a time, each in its own process. Their seconds disturb each other.
         afresh: do again what is in the store.
+        weights: where the trained weights of a single run go.
 
     Raises:
         SettingError: if a setting does not fit the data or the machine.
@@ -80,7 +82,7 @@ def execute(
         else:
             missing.append(config)
     if jobs == 1 or len(missing) < 2:
-        _one_by_one(missing, store, listener, data_dir, threads)
+        _one_by_one(missing, store, listener, data_dir, threads, weights)
     else:
         _side_by_side(missing, store, listener, data_dir, threads or max(1, (os.cpu_count() or 1) // jobs), jobs)
 
@@ -91,12 +93,13 @@ def _one_by_one(
     listener: Listener,
     data_dir: Path | None,
     threads: int | None,
+    weights: Path | None,
 ) -> None:
     """In this process."""
     with torch_threads(threads):
         for config in configs:
             listener.started(config)
-            record = run(config, data_dir, lambda progress, config=config: listener.stepped(config, progress))
+            record = run(config, data_dir, lambda seen, config=config: listener.stepped(config, seen), weights)
             store.append(record)
             listener.finished(record)
 

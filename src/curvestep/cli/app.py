@@ -13,10 +13,10 @@ from rich.table import Table
 
 from curvestep.bench.config import DEFAULT_WEIGHT_DECAY, RunConfig
 from curvestep.bench.errors import SettingError, StoreError
-from curvestep.bench.methods import METHODS
+from curvestep.bench.methods import GROUPS
 from curvestep.bench.methods.method import Method
 from curvestep.bench.record import RunRecord, run_store
-from curvestep.bench.settings import LR_GRID, Wish, comparison, run_config, with_rates
+from curvestep.bench.settings import LR_GRID, Wish, comparison, refuse_idle_schedule, run_config, with_rates
 from curvestep.bench.store import Store
 from curvestep.bench.tasks import TASKS
 from curvestep.cli import options
@@ -76,9 +76,14 @@ def train(
     subset: options.Subset = None,
     threads: options.Threads = None,
     out: options.Out = _OUT,
+    save: Annotated[
+        Path | None, typer.Option(help="File of the trained weights. [default: beside the figure]", show_default=False)
+    ] = None,
+    afresh: options.Afresh = False,
+    quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Train one network with one method."""
+    """Train one network with one method; its weights are saved as a state_dict."""
     wish = Wish(
         task=task,
         scale=scale,
@@ -93,14 +98,19 @@ def train(
         device=device,
     )
     config = run_config(wish, method, lr, seed)
+    refuse_idle_schedule(wish, [method])
     store = run_store(out)
-    _execute([config], store, data_dir, threads, jobs=1, quiet=as_json)
+    name = f"{config.task}-{config.method}" + ("" if config.lr is None else f"-lr{config.lr:g}") + f"-seed{config.seed}"
+    stem = store.path.parent / name
+    weights = save or stem.with_name(f"{name}.pt")
+    _execute([config], store, data_dir, threads, 1, quiet=quiet or as_json, afresh=afresh, weights=weights)
     records = _chosen(store, [config])
     if as_json:
         print(json.dumps(records[0].to_json()))
         return
-    name = f"{config.task}-{config.method}" + ("" if config.lr is None else f"-lr{config.lr:g}") + f"-seed{config.seed}"
-    _show(records, store, store.path.parent / name, ("epoch",))
+    _show(records, store, stem, ("epoch",))
+    if weights.exists():
+        _console().print(f"Weights: {weights}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -126,6 +136,8 @@ def compare(
     threads: options.Threads = None,
     jobs: Annotated[int, typer.Option(help="Runs at a time; their seconds disturb each other.")] = 1,
     out: options.Out = _OUT,
+    afresh: options.Afresh = False,
+    quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Train with several methods side by side; runs that are in the store are not repeated."""
@@ -142,10 +154,11 @@ def compare(
         weight_decay=weight_decay,
         device=device,
     )
-    rows = with_rates([name.strip() for name in methods.split(",") if name.strip()], _rates(lrs))
+    rows = with_rates([name.strip() for name in methods.split(",")], _rates(lrs))
+    refuse_idle_schedule(wish, [name for name, _ in rows])
     configs = comparison(wish, rows, seeds)
     store = run_store(out)
-    _execute(configs, store, data_dir, threads, jobs, quiet=as_json)
+    _execute(configs, store, data_dir, threads, jobs, quiet=quiet or as_json, afresh=afresh)
     records = _chosen(store, configs)
     if as_json:
         print(json.dumps([row for panel in panels(records) for row in json_rows(panel)]))
@@ -218,11 +231,12 @@ def tasks() -> None:
 
 @app.command()
 def methods() -> None:
-    """List the methods."""
-    table = Table("method", "learning rate", "what it does")
-    for method in METHODS.values():
-        table.add_row(method.name, _rate_of(method), method.description)
-    _console().print(table)
+    """List the methods: what is recommended, those of the source, peers, and ablations that show what a part is for."""
+    for group, members in GROUPS.items():
+        table = Table("method", "learning rate", "what it does", title=group, title_justify="left")
+        for method in members:
+            table.add_row(method.name, _rate_of(method), method.description)
+        _console().print(table)
 
 
 def _rate_of(method: Method) -> str:
@@ -243,16 +257,21 @@ def _execute(
     jobs: int,
     *,
     quiet: bool,
+    afresh: bool = False,
+    weights: Path | None = None,
 ) -> None:
     """Do the runs that are missing, with bars or in silence."""
     from curvestep.bench.execute import execute
 
+    def go(listener: Silence | Watch) -> None:
+        execute(configs, store, listener, data_dir=data_dir, threads=threads, jobs=jobs, afresh=afresh, weights=weights)
+
     if quiet:
-        execute(configs, store, Silence(), data_dir=data_dir, threads=threads, jobs=jobs)
+        go(Silence())
         return
     # On the error stream, so that standard output holds results only.
     with Watch(Console(stderr=True, soft_wrap=True), len(configs), live_steps=jobs == 1) as watch:
-        execute(configs, store, watch, data_dir=data_dir, threads=threads, jobs=jobs)
+        go(watch)
 
 
 def _chosen(store: Store[RunRecord], configs: Sequence[RunConfig]) -> list[RunRecord]:
