@@ -1,8 +1,8 @@
 # Two commands for a newcomer; each sets up everything it needs by itself, in .venv, the first time:
 #   make demo    train a small network with measured step sizes next to tuned ones, and show the table
 #   make test    run all tests and docstring examples
-# For contributors: make lint, make format, make types, make api, make readme, make operations, make overhead, make memory,
-# make precision, make wheel-test, make clean.
+# For contributors: make lint, make format, make types, make api, make wheel-test, make clean; make readme, make operations,
+# make overhead, make memory, make precision, make coverage write pages of docs/, as `python -m benchmarks` does.
 #
 #   make test PYTHON=python3.12     use this Python (3.10 or newer) instead of the first one that is found
 #   make test JOBS=8                use this many test processes
@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types api readme operations overhead memory precision wheel-test clean
+.PHONY: help setup demo test lint format types api readme operations overhead memory precision coverage wheel-test clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -80,32 +80,27 @@ api: $(STAMP)
 	$(BIN)/python docs/make_api.py
 
 # docs/operations.md: every rule checked against its truths, and the table of them.
-operations: $(STAMP)
-	$(BIN)/python docs/make_operations.py
+# docs/precision.md: errors of the curvature in every precision; what the store has is not measured again.
+# docs/memory.md: peaks of recorded steps; a minute on one thread.
+# docs/coverage.md: the engine on the architectures of tests/models.
+operations precision memory coverage: $(STAMP)
+	$(BIN)/python -m benchmarks $@
 
-# docs/precision.md: errors of the curvature in every precision, measured anew.
-precision: $(STAMP)
-	$(BIN)/python -m curvestep.bench.precision
-
-# The tables and figures of README.md, from the committed run stores.
+# The tables and figures of README.md and of the pages of comparisons, from the committed run stores.
 readme: $(STAMP)
-	$(BIN)/python docs/make_readme.py
+	$(BIN)/python -m benchmarks tables
 
 # docs/overhead.md: what a measured step costs, on two threads; half an hour without other work on the machine, and rows
 # that are there and fresh are not measured again. WITHIN=10 begins no row of a selection after ten minutes.
 overhead: $(STAMP)
 	for set in standard compiled growth; do \
-	    $(BIN)/curvestep bench overhead --set $$set --stale --threads 2 $(if $(WITHIN),--within $(WITHIN)) \
-	        --page docs/overhead.md || exit 1; \
+	    $(BIN)/python -m benchmarks overhead --set $$set --stale --threads 2 $(if $(WITHIN),--within $(WITHIN)) \
+	        || exit 1; \
 	done
-
-# docs/memory.md: peaks of recorded steps; a minute on one thread.
-memory: $(STAMP)
-	$(BIN)/python -m curvestep.bench.memory
 
 wheel-test: $(STAMP)
 	$(BIN)/python tests/wheel_smoke.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

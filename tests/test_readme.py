@@ -1,36 +1,31 @@
-"""The front page and the page on Auto say what the run stores say."""
+"""The front page and the pages of comparisons say what the run stores say."""
 
 from __future__ import annotations
 
-import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 
+from benchmarks.comparisons.plan import COMPARISONS
+
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted({each.page for each in COMPARISONS.values()})
 
 
-def _maker():
-    spec = importlib.util.spec_from_file_location("make_readme", ROOT / "docs" / "make_readme.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_table_is_that_of_its_store() -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_every_table_is_that_of_its_store(name: str) -> None:
     pytest.importorskip("rich", reason="the tables are made by the bench extra")
-    maker = _maker()
-    for path in maker.PAGES:
-        page = path.read_text(encoding="utf-8")
-        assert maker.stores(page), "the page quotes no store"
-        assert maker.filled(page) == page, "run `make readme`"
+    from benchmarks.comparisons.pages import filled, stores
+
+    page = (ROOT / name).read_text(encoding="utf-8")
+    assert stores(page), "the page quotes no store"
+    assert filled(page) == page, "run `make readme`"
 
 
-def test_every_figure_exists() -> None:
-    import re
-
-    for path in _maker().PAGES:
-        targets = re.findall(r"\]\(((?!http)[^)#]+)\)", path.read_text(encoding="utf-8"))
-        assert targets
-        assert not [target for target in targets if not (path.parent / target).exists()]
+@pytest.mark.parametrize("name", PAGES)
+def test_every_figure_exists(name: str) -> None:
+    path = ROOT / name
+    targets = re.findall(r"\]\(((?!http)[^)#]+)\)", path.read_text(encoding="utf-8"))
+    assert targets
+    assert not [target for target in targets if not (path.parent / target).exists()]

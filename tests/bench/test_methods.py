@@ -95,8 +95,8 @@ def test_new_rows_learn_the_digits(name: str) -> None:
 @pytest.mark.parametrize("name", ["red-sgd", "red-adam"])
 def test_the_gauss_newton_rows_differ_in_their_curvature_alone(name: str) -> None:
     (exact,), (ggn,) = (build(row, None).optimizer.param_groups for row in (name, f"{name}-ggn"))
-    assert {key for key in exact if key != "params" and exact[key] != ggn[key]} == {"curvature"}
-    assert ggn["curvature"] == "ggn"
+    assert {key for key in exact if key != "params" and exact[key] != ggn[key]} == {"curvature_kind"}
+    assert ggn["curvature_kind"] == "ggn"
     assert rates(build(name, None)) == rates(build(f"{name}-ggn", None))
 
 
@@ -114,7 +114,9 @@ def test_exponentiated_rows_learn_with_a_given_rate(name: str, lr: float) -> Non
 
 
 def test_unknown_method_lists_the_known() -> None:
-    with pytest.raises(SettingError, match="no method 'sgdd'; the methods are auto, red-sgd, .*adamw"):
+    with pytest.raises(
+        SettingError, match="no method 'sgdd'; did you mean sgd or egdd. The methods are auto, red-sgd, .*adamw"
+    ):
         get_method("sgdd")
 
 
@@ -157,7 +159,7 @@ def test_a_constant_level_knows_no_horizon() -> None:
 
 def test_guarded_rows_look_at_the_end_of_every_step() -> None:
     rows = ("red-adam", "red-adam-guard", "half-adam", "half-adam-guard")
-    assert [build(name, None).optimizer.param_groups[0]["guard"] for name in rows] == [0, 1, 0, 1]
+    assert [build(name, None).optimizer.param_groups[0]["guard_every"] for name in rows] == [0, 1, 0, 1]
 
 
 def test_the_geometric_variant_falls_by_one_factor_to_a_twentieth() -> None:

@@ -21,10 +21,9 @@ from curvestep.bench.methods.method import BuildRequest, Built
 from curvestep.bench.networks.resnet import BasicBlock
 from curvestep.bench.networks.specs import ViTSpec
 from curvestep.bench.networks.transformer import Block
-from curvestep.bench.record import RunRecord
+from curvestep.bench.record import RunRecord, run_store
 from curvestep.bench.runner import Progress, resolve_device, run
 from curvestep.bench.settings import Wish, run_config
-from curvestep.bench.store import RunStore
 from curvestep.bench.task import LoadRequest, Recovery
 from curvestep.bench.tasks import TASKS, get_task
 
@@ -343,7 +342,7 @@ def configs(count: int) -> list[RunConfig]:
 
 
 def test_runs_in_the_store_are_not_repeated(tmp_path: Path) -> None:
-    store, first, second = RunStore.at(tmp_path), Log(), Log()
+    store, first, second = run_store(tmp_path), Log(), Log()
     execute(configs(2), store, first)
     assert first.events == [("started", 0), ("finished", 0), ("started", 1), ("finished", 1)]
     before = store.path.read_bytes()
@@ -353,7 +352,7 @@ def test_runs_in_the_store_are_not_repeated(tmp_path: Path) -> None:
 
 
 def test_a_killed_comparison_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    store, log = RunStore.at(tmp_path), Log()
+    store, log = run_store(tmp_path), Log()
 
     class Killed(Log):
         def stepped(self, config: RunConfig, progress: Progress) -> None:
@@ -369,7 +368,7 @@ def test_a_killed_comparison_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_jobs_give_the_same_runs(tmp_path: Path) -> None:
-    one, two = RunStore.at(tmp_path / "one"), RunStore.at(tmp_path / "two")
+    one, two = run_store(tmp_path / "one"), run_store(tmp_path / "two")
     execute(configs(2), one, Log(), threads=1)
     execute(configs(2), two, Log(), threads=1, jobs=2)
     by_seed = {record.config.seed: timeless(record) for record in two.read()}
@@ -379,10 +378,10 @@ def test_jobs_give_the_same_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("threads", "jobs", "sentence"), [(0, 1, "--threads"), (None, 0, "--jobs")])
 def test_threads_and_jobs_out_of_range(tmp_path: Path, threads: int | None, jobs: int, sentence: str) -> None:
     with pytest.raises(SettingError, match=f"{sentence} is a whole number ≥ 1, 0 was given"):
-        execute(configs(1), RunStore.at(tmp_path), Log(), threads=threads, jobs=jobs)
+        execute(configs(1), run_store(tmp_path), Log(), threads=threads, jobs=jobs)
 
 
 def test_threads_are_put_back(tmp_path: Path) -> None:
     before = torch.get_num_threads()
-    execute(configs(1), RunStore.at(tmp_path), Log(), threads=before + 1)
+    execute(configs(1), run_store(tmp_path), Log(), threads=before + 1)
     assert torch.get_num_threads() == before

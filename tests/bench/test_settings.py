@@ -38,8 +38,13 @@ def test_a_rate_may_be_given_where_there_is_a_default() -> None:
 @pytest.mark.parametrize(
     ("changes", "method", "lr", "sentence"),
     [
-        ({"task": "mnist"}, "sgd", 0.1, "no task 'mnist'; the tasks are digits-mlp, mnist-lenet"),
-        ({}, "sgdd", 0.1, "no method 'sgdd'; the methods are auto"),
+        (
+            {"task": "mnist"},
+            "sgd",
+            0.1,
+            "no task 'mnist'; did you mean mnist-vit or mnist-lenet. The tasks are digits-mlp, mnist-lenet",
+        ),
+        ({}, "sgdd", 0.1, "no method 'sgdd'; did you mean sgd or egdd. The methods are auto"),
         ({"scale": "huge"}, "sgd", 0.1, "no scale 'huge'; it has paper, small"),
         ({}, "sgd", None, "sgd needs a learning rate, give one with --lr; auto, .* need none"),
         ({}, "red-sgd", 0.1, "red-sgd takes no learning rate"),

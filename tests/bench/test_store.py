@@ -1,24 +1,31 @@
-"""Laws of the run store: what was appended is read, whatever happened to the file's end."""
+"""Laws of the store: what was appended is read, whatever happened to the file's end."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import pytest
 
 from curvestep.bench.errors import StoreError, StoreWarning
-from curvestep.bench.store import RunStore
+from curvestep.bench.record import RunRecord, run_store
+from curvestep.bench.store import Row, Store
 from tests.bench.synthetic import record
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return RunStore.at(tmp_path / "deep" / "folder")
+def store(tmp_path: Path) -> Store[RunRecord]:
+    return run_store(tmp_path / "deep" / "folder")
 
 
-def test_reads_what_was_appended(store: RunStore) -> None:
+def test_reads_what_was_appended(store: Store[RunRecord]) -> None:
     assert store.read() == ()
     runs = (record(seed=0), record("red-sgd", None, seed=1), record("adamw", 0.01, accuracy=None))
     for run in runs:
@@ -27,7 +34,7 @@ def test_reads_what_was_appended(store: RunStore) -> None:
     assert store.keys() == {run.config.key for run in runs}
 
 
-def test_appending_leaves_earlier_bytes_alone(store: RunStore) -> None:
+def test_appending_leaves_earlier_bytes_alone(store: Store[RunRecord]) -> None:
     store.append(record(seed=0))
     before = store.path.read_bytes()
     store.append(record(seed=1))
@@ -35,7 +42,7 @@ def test_appending_leaves_earlier_bytes_alone(store: RunStore) -> None:
     assert store.path.read_bytes().count(b"\n") == 2
 
 
-def test_lines_are_strict_json_even_after_a_divergence(store: RunStore) -> None:
+def test_lines_are_strict_json_even_after_a_divergence(store: Store[RunRecord]) -> None:
     store.append(record(diverged_at=7))
 
     def refuse(name: str) -> None:
@@ -48,7 +55,7 @@ def test_lines_are_strict_json_even_after_a_divergence(store: RunStore) -> None:
 
 # A kill can stop the write after any byte.
 @pytest.mark.parametrize("kept", [1, 200, -2])
-def test_torn_last_line_is_skipped_and_removed(store: RunStore, kept: int) -> None:
+def test_torn_last_line_is_skipped_and_removed(store: Store[RunRecord], kept: int) -> None:
     store.append(record(seed=0))
     whole = store.path.read_bytes()
     store.append(record(seed=1))
@@ -60,7 +67,7 @@ def test_torn_last_line_is_skipped_and_removed(store: RunStore, kept: int) -> No
     assert [run.config.seed for run in store.read()] == [0, 2]
 
 
-def test_last_line_that_lacks_only_its_end_is_kept(store: RunStore) -> None:
+def test_last_line_that_lacks_only_its_end_is_kept(store: Store[RunRecord]) -> None:
     store.append(record(seed=0))
     store.path.write_bytes(store.path.read_bytes().removesuffix(b"\n"))
     assert [run.config.seed for run in store.read()] == [0]
@@ -68,7 +75,7 @@ def test_last_line_that_lacks_only_its_end_is_kept(store: RunStore) -> None:
     assert [run.config.seed for run in store.read()] == [0, 1]
 
 
-def test_broken_line_in_the_middle_is_skipped_with_its_number(store: RunStore) -> None:
+def test_broken_line_in_the_middle_is_skipped_with_its_number(store: Store[RunRecord]) -> None:
     store.append(record(seed=0))
     with store.path.open("ab") as file:
         file.write(b'{"schema": 99}\n')
@@ -77,7 +84,7 @@ def test_broken_line_in_the_middle_is_skipped_with_its_number(store: RunStore) -
         assert [run.config.seed for run in store.read()] == [0, 1]
 
 
-def test_record_with_a_missing_field_is_skipped(store: RunStore) -> None:
+def test_record_with_a_missing_field_is_skipped(store: Store[RunRecord]) -> None:
     data = record().to_json()
     del data["samples"]["loss"]
     store.path.parent.mkdir(parents=True)
@@ -86,7 +93,7 @@ def test_record_with_a_missing_field_is_skipped(store: RunStore) -> None:
         assert store.read() == ()
 
 
-def test_of_equal_settings_the_newest_counts(store: RunStore) -> None:
+def test_of_equal_settings_the_newest_counts(store: Store[RunRecord]) -> None:
     store.append(record(final=0.5))
     store.append(record(final=0.25))
     (run,) = store.read()
@@ -95,10 +102,10 @@ def test_of_equal_settings_the_newest_counts(store: RunStore) -> None:
 
 def _append_many(path: Path, first: int) -> None:
     for seed in range(first, first + 10):
-        RunStore(path).append(record(seed=seed))
+        run_store(path).append(record(seed=seed))
 
 
-def test_concurrent_appends_lose_nothing(store: RunStore) -> None:
+def test_concurrent_appends_lose_nothing(store: Store[RunRecord]) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_append_many, args=(store.path, 10 * index)) for index in range(3)]
     for worker in workers:
@@ -109,10 +116,96 @@ def test_concurrent_appends_lose_nothing(store: RunStore) -> None:
     assert sorted(run.config.seed for run in store.read()) == list(range(30))
 
 
+@final
+@dataclass(frozen=True)
+class Heavy(Row):
+    """A line so long that a kill finds the process inside its write."""
+
+    number: int
+    load: str = ""
+
+    @property
+    def key(self) -> int:
+        return self.number
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from typing import final
+from curvestep.bench.store import Row, Store
+from tests.bench.test_store import Heavy
+
+store = Store(Path(sys.argv[1]), Heavy)
+for number in range(10_000):
+    store.append(Heavy(number, "x" * 4_000_000))
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.002, 0.005, 0.01])
+def test_a_kill_in_a_write_loses_at_most_the_line_in_flight(tmp_path: Path, delay: float) -> None:
+    path = tmp_path / "heavy.jsonl"
+    writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    for _ in range(3):
+        writer.stdout.readline()
+    time.sleep(delay)
+    writer.kill()
+    with writer.stdout:
+        said = 3 + len(writer.stdout.read().splitlines())
+    writer.wait()
+    store = Store(path, Heavy)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        found = [line.number for line in store.read()]
+        store.append(Heavy(-1))  # the lock died with its holder
+    # every line that was acknowledged, and perhaps the one whose acknowledgement was not
+    assert found in (list(range(said)), list(range(said + 1)))
+    assert {type(each.message).__name__ for each in heard} <= {"StoreWarning"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [line.number for line in store.read()] == [*found, -1]
+
+
+def test_a_reader_never_sees_half_a_line(tmp_path: Path) -> None:
+    """A reader waits for the writer that holds the lock, and so never sees half a line."""
+    path = tmp_path / "heavy.jsonl"
+    writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        counts = [len(Store(path, Heavy).read()) for _ in range(5)]
+    writer.kill()
+    writer.wait()
+    writer.stdout.close()
+    assert counts == sorted(counts) and counts[0] >= 1
+
+
+def test_lines_of_one_append_stay_together(tmp_path: Path) -> None:
+    store = Store(tmp_path / "rows.jsonl", Heavy)
+    store.append(Heavy(1), Heavy(2))
+    store.append()
+    assert store.keys() == {1, 2}
+
+
+def test_a_row_with_other_fields_is_said_and_skipped(tmp_path: Path) -> None:
+    store = Store(tmp_path / "rows.jsonl", Heavy)
+    store.append(Heavy(1))
+    with store.path.open("a") as file:
+        file.write('{"numbers": 3}\n[1]\n')
+    with pytest.warns(StoreWarning) as heard:
+        assert [line.number for line in store.read()] == [1]
+    first, second = (str(each.message) for each in heard)
+    assert "Line 2" in first and "its fields are not those of Heavy" in first
+    assert "Line 3" in second and "it is not a JSON object" in second
+
+
 def test_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StoreError, match=r"could not be written .*--out"):
-        RunStore.at(tmp_path / "file").append(record())
+        run_store(tmp_path / "file").append(record())
 
 
 def test_key_ignores_nothing_that_matters() -> None:
@@ -124,7 +217,7 @@ def test_key_ignores_nothing_that_matters() -> None:
     assert base.setting != record(task="mnist-lenet").config.setting
 
 
-def test_runs_of_before_averages_and_shifts_are_still_read(store: RunStore) -> None:
+def test_runs_of_before_averages_and_shifts_are_still_read(store: Store[RunRecord]) -> None:
     data = record(seed=3).to_json()
     for epoch in data["epochs"]:
         for name in ("last_train_eval_loss", "last_test_loss", "recovery_steps"):

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from curvestep.bench.record import RunRecord
-from curvestep.bench.store import RunStore
+from curvestep.bench.record import RunRecord, run_store
 from curvestep.cli.app import app
 from tests.bench.synthetic import record
 
@@ -42,13 +41,13 @@ def test_train_leaves_a_run_and_figures() -> None:
     assert "Runs:   runs/runs.jsonl" in output
     assert "Figure: runs/digits-mlp-red-sgd-seed0.png (and digits-mlp-red-sgd-seed0.svg)" in output
     assert {path.suffix for path in Path("runs").iterdir()} >= {".jsonl", ".png", ".svg"}
-    (run,) = RunStore.at(Path("runs")).read()
+    (run,) = run_store(Path("runs")).read()
     assert run.config.method == "red-sgd" and run.config.steps == 12 and run.environment["threads"] == 1
 
 
 def test_train_as_json_prints_the_record_and_nothing_else() -> None:
     output = succeed("train", "digits-mlp", "--method", "sgd", "--lr", "0.1", *SHORT, "--json")
-    (run,) = RunStore.at(Path("runs")).read()
+    (run,) = run_store(Path("runs")).read()
     assert RunRecord.from_json(json.loads(output)) == run
 
 
@@ -58,7 +57,7 @@ def test_train_with_every_option() -> None:
         *("--epochs", "1", "--batch-size", "32", "--subset", "96", "--scale", "small", "--seed", "4"),
         *("--weight-decay", "1e-4", "--device", "cpu", "--threads", "1", "--out", "elsewhere"),
     )
-    (run,) = RunStore.at(Path("elsewhere")).read()
+    (run,) = run_store(Path("elsewhere")).read()
     config = run.config
     assert (config.lr, config.schedule, config.warmup, config.epochs) == (0.01, "cosine", 2, 1)
     assert (config.batch_size, config.subset, config.seed, config.weight_decay) == (32, 96, 4, 1e-4)
@@ -87,13 +86,13 @@ def test_compare_as_json() -> None:
 
 
 def test_compare_shows_its_own_runs_only() -> None:
-    RunStore.at(Path("runs")).append(record("adamw", 0.25))
+    run_store(Path("runs")).append(record("adamw", 0.25))
     output = succeed("compare", "digits-mlp", "--methods", "sgd", "--lrs", "0.1", "--seeds", "1", *SHORT)
     assert "adamw" not in output
 
 
 def test_report_of_a_store() -> None:
-    store = RunStore.at(Path("kept"))
+    store = run_store(Path("kept"))
     for run in (record(), record("red-sgd", None), record(task="mnist-lenet")):
         store.append(run)
     output = succeed("report", "kept")
@@ -107,7 +106,7 @@ def test_report_of_a_store() -> None:
 
 
 def test_torn_store_is_reported_in_one_line() -> None:
-    store = RunStore.at(Path("kept"))
+    store = run_store(Path("kept"))
     store.append(record())
     with store.path.open("ab") as file:
         file.write(b'{"schema":1,"con')
@@ -117,37 +116,6 @@ def test_torn_store_is_reported_in_one_line() -> None:
     assert result.stderr == (
         "curvestep: Line 2 of kept/runs.jsonl was skipped: it was not written to its end, as after a kill.\n"
     )
-
-
-def test_overhead_leaves_rows_a_page_and_a_figure_and_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from curvestep.bench.networks.specs import DenseSpec
-    from curvestep.bench.overhead import subjects
-
-    small = subjects.SubjectSpec("small net", DenseSpec((6, 5, 10), "tanh"), 8, (6,), ("quick",))
-    monkeypatch.setattr(subjects, "SUBJECTS", (small,))
-    command = ("bench", "overhead", "--set=quick", "--ways=lqa", "--seconds=0.01", "--threads=1", "--out=kept")
-    result = invoke(*command)
-    assert result.exit_code == 0, result.output
-    assert result.stdout.split() == ["kept", "kept/overhead.md", "kept/figures/overhead.png"]
-    assert result.stderr.startswith("small net  LQA: ") and "(stored)" not in result.stderr
-    page = Path("kept/overhead.md").read_text()
-    assert "| LQA | two more losses | SGD |" in page
-    assert invoke(*command).stderr.endswith("(stored)\n")
-    succeed("bench", "overhead", "--render", "--out", "kept", "--page", "docs/cost.md")
-    assert Path("docs/cost.md").read_text() == page and Path("docs/figures/overhead.svg").exists()
-
-
-def test_claims_are_judged_from_the_store() -> None:
-    from curvestep.bench.claims import plan
-    from curvestep.bench.claims.looks import Look, LookStore
-
-    looks = [Look(e.task, seed, 2, 1.0, 0.0, 0.01, 1.0, 1.0, "TAKEN") for e in plan.LINE for seed in range(3)]
-    LookStore(Path("kept")).append(looks)
-    output = succeed("bench", "claims", "--render", "--out", "kept", "--page", "docs/claims.md")
-    first, second, third, last = output.splitlines()
-    assert first == "LQA takes nearly the greatest decrease along the gradient at each step: held"
-    assert second.endswith(": not measured yet") and third.endswith(": not measured yet")
-    assert last == "docs/claims.md" and "**held.**" in Path(last).read_text()
 
 
 def test_divergence_is_shown() -> None:
@@ -169,8 +137,11 @@ def test_lists() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("train", "mnist", "--method", "sgd"), "There is no task 'mnist'; the tasks are digits-mlp, mnist-lenet"),
-        (("train", "digits-mlp", "--method", "sgdd"), "There is no method 'sgdd'; the methods are auto"),
+        (("train", "mnist", "--method", "sgd"), "There is no task 'mnist'; did you mean mnist-vit or mnist-lenet"),
+        (
+            ("train", "digits-mlp", "--method", "sgdd"),
+            "There is no method 'sgdd'; did you mean sgd or egdd? The methods are auto",
+        ),
         (
             ("train", "digits-mlp", "--method", "red-sgd", "--device", "tpu"),
             "There is no device 'tpu' here; the devices are cpu",
@@ -185,26 +156,16 @@ def test_lists() -> None:
         (("compare", "digits-mlp", "--methods", "sgd", "--lrs", "a,b"), "--lrs takes numbers separated by commas"),
         (("compare", "digits-mlp", "--methods", "sgd"), "sgd need learning rates; give some with --lrs"),
         (("report", "nowhere"), "There is no run store nowhere/runs.jsonl"),
-        (("bench", "overhead", "--render", "--out", "nowhere"), "There are no rows in nowhere; `curvestep bench"),
-        (("bench", "overhead", "--networks", "alexnet"), "No network of the overhead has 'alexnet' in its name"),
-        (
-            ("bench", "claims", "--only", "fame"),
-            "There is no claim 'fame'; the claims are line, interpolation, recovery",
-        ),
-        (("bench", "overhead", "--seconds", "0"), "--seconds is a number above 0, 0 was given"),
-        (("bench", "overhead", "--within", "0"), "--within is a number of minutes above 0, 0 was given"),
-        (("bench", "overhead", "--set", "cuda"), "--set cuda needs an accelerator, cpu was given; add --device cuda."),
-        (("bench", "overhead", "--set", "huge"), "--set is one of quick, standard, full, growth, compiled, cuda;"),
     ],
 )
 def test_refusals_are_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
     line = refuse(*arguments)
     assert line.startswith("curvestep: ") and sentence in line
-    assert not Path("runs").exists()
+    assert not [path for path in Path("runs").glob("*") if path.stat().st_size], "nothing was written"
 
 
 def test_store_without_runs_of_the_task() -> None:
-    RunStore.at(Path("kept")).append(record())
+    run_store(Path("kept")).append(record())
     assert "holds no run of the task mnist-lenet" in refuse("report", "kept", "--task", "mnist-lenet")
 
 
@@ -232,3 +193,67 @@ def test_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().err == (
         'curvestep: the command line needs typer; install it with: pip install "curvestep[bench]".\n'
     )
+
+
+def test_train_saves_the_weights_that_are_measured() -> None:
+    """Those of the average, with which the stored test loss is computed."""
+    import torch
+
+    from curvestep.bench.measure import LOSSES, evaluate
+    from curvestep.bench.task import LoadRequest
+    from curvestep.bench.tasks import get_task
+
+    output = succeed("train", "digits-mlp", "--method", "auto", *SHORT, "--weight-decay", "0")
+    assert "Weights: runs/digits-mlp-auto-seed0.pt" in output
+    (record,) = run_store(Path("runs")).read()
+    task = get_task("digits-mlp")
+    request = LoadRequest(64, record.config.subset, 0, torch.device("cpu"), None, augmented=False, window=None)
+    network = task.scales["small"].network.build()
+    network.load_state_dict(torch.load("runs/digits-mlp-auto-seed0.pt", weights_only=True))
+    batches = task.load(request).evaluation("test")
+    found = evaluate(network, batches, LOSSES[task.loss], has_accuracy=True, l2=0.0)
+    assert record.last is not None and record.last.test_loss != record.last.last_test_loss
+    assert found.loss == pytest.approx(record.last.test_loss, rel=1e-6)  # the store keeps seven digits
+
+
+def test_afresh_runs_again_and_quiet_says_nothing() -> None:
+    command = ("train", "digits-mlp", "--method", "sgd", "--lr", "0.1", *SHORT, "--quiet")
+    assert invoke(*command).stderr == "" and invoke(*command).stderr == ""
+    assert Path("runs/runs.jsonl").read_bytes().count(b"\n") == 1
+    assert invoke(*command, "--afresh").stderr == ""
+    assert Path("runs/runs.jsonl").read_bytes().count(b"\n") == 2
+
+
+def test_a_duration_is_estimated() -> None:
+    result = invoke("compare", "digits-mlp", "--methods", "sgd", "--lrs", "0.1", "--seeds", "2", *SHORT)
+    assert "About 1 s for a run of 12 steps, 1 s for all." in result.stderr
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    from curvestep.bench import execute
+
+    def trained(*_: object) -> None:
+        raise AssertionError("nothing is trained")
+
+    monkeypatch.setattr(execute, "run", trained)
+    Path("file").write_text("not a folder")
+    assert "could not be written" in refuse("train", "digits-mlp", "--method", "auto", *SHORT, "--out", "file/here")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("train", "digits-mlp", "--method", "auto", "--schedule", "cosine"), "--schedule cosine would change nothing"),
+        (("compare", "digits-mlp", "--methods", "auto,red-sgd", "--decay", "0.9"), "--decay 0.9 would change nothing"),
+        (("compare", "digits-mlp", "--methods", "auto,"), "There is no method ''; the methods are auto"),
+        (("train", "digits-mlp", "--method", ""), "There is no method ''; the methods are auto"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(arguments: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refuse(*arguments)
+
+
+def test_version() -> None:
+    from curvestep import __version__
+
+    assert succeed("--version") == f"curvestep {__version__}\n"

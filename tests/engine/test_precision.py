@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import curvestep
-from curvestep.bench.precision import BUILDS, Subject, subject
+from benchmarks.precision.subjects import BUILDS, Subject, subject
 from curvestep.engine.passes import precision, sweep
 
 FLOAT32 = [

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import curvestep
-from curvestep.bench.precision import subject
+from benchmarks.precision.subjects import subject
 
 OPTIMIZERS = [curvestep.RescaledSGD, curvestep.RescaledRMSprop, curvestep.RescaledAdam]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curvestep.bench.store import RunStore
+from curvestep.bench.record import RunRecord, run_store
+from curvestep.bench.store import Store
 from curvestep.report.figure import draw, write_figures
 from curvestep.report.series import panels
 from curvestep.report.style import line_style
@@ -25,16 +26,16 @@ OTHER_TASK = [record("red-sgd", None, task="mnist-autoencoder", accuracy=None)]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    store = RunStore.at(tmp_path / "store")
+def store(tmp_path: Path) -> Store[RunRecord]:
+    store = run_store(tmp_path / "store")
     for run in RUNS + OTHER_TASK:
         store.append(run)
     return store
 
 
-def test_figures_regenerate_from_the_store(store: RunStore, tmp_path: Path) -> None:
+def test_figures_regenerate_from_the_store(store: Store[RunRecord], tmp_path: Path) -> None:
     first = write_figures(panels(store.read()), tmp_path / "first" / "figure", ["seconds"])
-    second = write_figures(panels(RunStore(store.path).read()), tmp_path / "second" / "figure", ["seconds"])
+    second = write_figures(panels(run_store(store.path).read()), tmp_path / "second" / "figure", ["seconds"])
     assert [path.name for path in first] == ["figure-seconds.png", "figure-seconds.svg"]
     assert first[0].read_bytes() == second[0].read_bytes()
     assert _shapes(first[1].read_text(encoding="utf-8")) == _shapes(second[1].read_text(encoding="utf-8"))
@@ -54,7 +55,7 @@ def _shapes(drawing: str) -> set[tuple[str, ...]]:
     }
 
 
-def test_tasks_are_columns_and_measurements_rows(store: RunStore) -> None:
+def test_tasks_are_columns_and_measurements_rows(store: Store[RunRecord]) -> None:
     figure = draw(panels(store.read()), "epoch")
     axes = figure.axes
     assert len(axes) == 8

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
+
+import torch
 
 from curvestep.bench.config import RunConfig
 from curvestep.bench.errors import SettingError
 from curvestep.bench.record import RunRecord
 from curvestep.bench.runner import Progress, resolve_device, run
-from curvestep.bench.store import RunStore
+from curvestep.bench.store import Store
 
 
 class Listener(Protocol):
@@ -38,12 +41,14 @@ class Listener(Protocol):
 
 def execute(
     configs: Sequence[RunConfig],
-    store: RunStore,
+    store: Store[RunRecord],
     listener: Listener,
     *,
     data_dir: Path | None = None,
     threads: int | None = None,
     jobs: int = 1,
+    afresh: bool = False,
+    weights: Path | None = None,
 ) -> None:
     """Do what is not in the store yet.
 
@@ -54,6 +59,8 @@ def execute(
         data_dir: folder of local data sets.
         threads: threads of torch in each run; None for torch's own choice, or an equal share with several jobs.
         jobs: runs at a time, each in its own process. Their seconds disturb each other.
+        afresh: do again what is in the store.
+        weights: where the trained weights of a single run go.
 
     Raises:
         SettingError: if a setting does not fit the data or the machine.
@@ -66,7 +73,8 @@ def execute(
         raise SettingError(f"--threads is a whole number ≥ 1, {threads} was given.")
     for device in {config.device for config in configs}:
         resolve_device(device)
-    present = store.keys()
+    store.open()
+    present = frozenset() if afresh else store.keys()
     missing: list[RunConfig] = []
     for config in configs:
         if config.key in present:
@@ -74,33 +82,31 @@ def execute(
         else:
             missing.append(config)
     if jobs == 1 or len(missing) < 2:
-        _one_by_one(missing, store, listener, data_dir, threads)
+        _one_by_one(missing, store, listener, data_dir, threads, weights)
     else:
         _side_by_side(missing, store, listener, data_dir, threads or max(1, (os.cpu_count() or 1) // jobs), jobs)
 
 
 def _one_by_one(
-    configs: Sequence[RunConfig], store: RunStore, listener: Listener, data_dir: Path | None, threads: int | None
+    configs: Sequence[RunConfig],
+    store: Store[RunRecord],
+    listener: Listener,
+    data_dir: Path | None,
+    threads: int | None,
+    weights: Path | None,
 ) -> None:
     """In this process."""
-    import torch
-
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         for config in configs:
             listener.started(config)
-            record = run(config, data_dir, lambda progress, config=config: listener.stepped(config, progress))
+            record = run(config, data_dir, lambda seen, config=config: listener.stepped(config, seen), weights)
             store.append(record)
             listener.finished(record)
-    finally:
-        torch.set_num_threads(before)
 
 
 def _side_by_side(
     configs: Sequence[RunConfig],
-    store: RunStore,
+    store: Store[RunRecord],
     listener: Listener,
     data_dir: Path | None,
     threads: int,
@@ -108,7 +114,7 @@ def _side_by_side(
 ) -> None:
     """In fresh processes: a forked one would share torch's thread pools and may hang."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_set_threads, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
         futures = []
         for config in configs:
             listener.started(config)
@@ -123,8 +129,18 @@ def _side_by_side(
             raise
 
 
-def _set_threads(threads: int) -> None:
-    """In a fresh process, before its first run."""
-    import torch
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """So many threads of torch; None for its own choice.
 
-    torch.set_num_threads(threads)
+    Raises:
+        SettingError: if the number is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise SettingError(f"--threads is a whole number ≥ 1, {threads} was given.")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

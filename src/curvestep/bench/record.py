@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from curvestep.bench.config import RunConfig
+from curvestep.bench.store import Store, rounded
 
 SCHEMA = 1
 FINISHED = "finished"
 DIVERGED = "diverged"
+DIGITS = 7  # float32 has no more
 
 
 @dataclass(frozen=True)
@@ -110,23 +112,22 @@ class RunRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object: numbers have 7 digits, and those that are not finite become null."""
-        body = {
+        return {
             "schema": SCHEMA,
-            "key": self.config.key,
+            "key": self.key,
             "config": self.config.to_json(),
             "status": self.status,
             "diverged_at": self.diverged_at,
             "smoothing": self.smoothing,
-            "epochs": [_rounded(dataclasses.asdict(epoch)) for epoch in self.epochs],
-            "samples": _rounded(dataclasses.asdict(self.samples)),
+            "epochs": [rounded(dataclasses.asdict(epoch), DIGITS) for epoch in self.epochs],
+            "samples": rounded(dataclasses.asdict(self.samples), DIGITS),
             "outcomes": self.outcomes,
-            "step_seconds": _rounded(self.step_seconds),
+            "step_seconds": rounded(self.step_seconds, DIGITS),
             "parameters": self.parameters,
             "data": self.data,
             "revision": self.revision,
             "environment": self.environment,
         }
-        return body
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunRecord:
@@ -162,6 +163,11 @@ class RunRecord:
             raise ValueError(f"The record of a run is incomplete ({error}).") from error
 
     @property
+    def key(self) -> str:
+        """That of the settings."""
+        return self.config.key
+
+    @property
     def last(self) -> EpochMetrics | None:
         """Measurements of the last epoch, None if the run diverged inside the first."""
         return self.epochs[-1] if self.epochs else None
@@ -172,12 +178,6 @@ class RunRecord:
         return self.last.test_loss if self.status == FINISHED and self.last is not None else None
 
 
-def _rounded(value: Any) -> Any:
-    """A copy in which floats have 7 significant digits (float32 has no more) and non-finite ones are None."""
-    if isinstance(value, float):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _rounded(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(item) for item in value]
-    return value
+def run_store(path: Path) -> Store[RunRecord]:
+    """The run store that a path names: a ``.jsonl`` file, or a folder that holds ``runs.jsonl``."""
+    return Store(path if path.suffix == ".jsonl" else path / "runs.jsonl", RunRecord)

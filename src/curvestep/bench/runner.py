@@ -6,7 +6,8 @@ import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -77,7 +78,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def run(
-    config: RunConfig, data_dir: Path | None = None, on_step: Callable[[Progress], None] | None = None
+    config: RunConfig,
+    data_dir: Path | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+    weights: Path | None = None,
 ) -> RunRecord:
     """Train once.
 
@@ -88,6 +92,7 @@ def run(
         config: the settings.
         data_dir: folder of local data sets; None for ``CURVESTEP_DATA``, else the hub.
         on_step: called after each step.
+        weights: where the network's state goes at the end, with the weights that are measured; None for nowhere.
 
     Returns:
         The record of the run.
@@ -131,6 +136,10 @@ def run(
     )
     loop = _Loop(config, task, feed, network, parameters, built, steps)
     diverged_at, epochs = loop.train(on_step)
+    if weights is not None:
+        with loop.measured_weights(max(len(epochs) - 1, 0)):
+            weights.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(network.state_dict(), weights)
     return RunRecord(
         config=config,
         status=FINISHED if diverged_at is None else DIVERGED,
@@ -255,9 +264,7 @@ class _Loop:
         last_train = last_test = None
         if self.built.averaged is not None:
             last_train, last_test = train.loss, test.loss
-            with self.built.averaged(), keep_batch_norm(self.network):
-                batches = islice(self.feed.evaluation("train", index), _BATCHES_FOR_STATISTICS)
-                refresh_batch_norm(self.network, (batch.inputs for batch in batches))
+            with self.measured_weights(index):
                 train, test = self._evaluations(index)
         return EpochMetrics(
             epoch=self._step / self.feed.steps_per_epoch,
@@ -272,6 +279,17 @@ class _Loop:
             last_test_loss=last_test,
             recovery_steps=None if self.task.recovery is None else self.task.recovery.steps(losses),
         )
+
+    @contextmanager
+    def measured_weights(self, index: int) -> Iterator[None]:
+        """The weights that the method says to evaluate: the average with its own batch statistics, or the last ones."""
+        if self.built.averaged is None:
+            yield
+            return
+        with self.built.averaged(), keep_batch_norm(self.network):
+            batches = islice(self.feed.evaluation("train", index), _BATCHES_FOR_STATISTICS)
+            refresh_batch_norm(self.network, (batch.inputs for batch in batches))
+            yield
 
     def _evaluations(self, index: int) -> tuple[Evaluation, Evaluation]:
         """Training and test data of the epoch with this number, measured with the parameters as they are."""

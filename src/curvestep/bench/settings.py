@@ -117,6 +117,18 @@ def run_config(wish: Wish, method: str, lr: float | None, seed: int) -> RunConfi
     return config if lr == row.default_lr else replace(config, lr=lr)
 
 
+def refuse_idle_schedule(wish: Wish, methods: Sequence[str]) -> None:
+    """Raise SettingError if a schedule was asked for and no method has a learning rate that would follow it."""
+    rows = [get_method(name) for name in methods]
+    asked = [f"--schedule {wish.schedule}"] if wish.schedule != SCHEDULES[0] else []
+    asked += [f"--decay {wish.decay:g}"] if wish.decay != 1.0 else []
+    if asked and not any(row.needs_lr and row.takes_schedule for row in rows):
+        raise SettingError(
+            f"{' and '.join(asked)} would change nothing: {', '.join(methods)} takes no schedule of a learning rate; "
+            "leave it out."
+        )
+
+
 def comparison(wish: Wish, methods: Sequence[tuple[str, float | None]], seeds: int) -> tuple[RunConfig, ...]:
     """The runs of a comparison, interleaved: all methods with seed 0, then all with seed 1, and so on.
 

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import json
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from curvestep._errors import CurvestepError
 from curvestep.bench.config import DEFAULT_WEIGHT_DECAY, RunConfig
-from curvestep.bench.errors import BenchWarning, SettingError, StoreError
-from curvestep.bench.methods import METHODS
+from curvestep.bench.errors import SettingError, StoreError
+from curvestep.bench.methods import GROUPS
 from curvestep.bench.methods.method import Method
-from curvestep.bench.record import RunRecord
-from curvestep.bench.settings import LR_GRID, Wish, comparison, run_config, with_rates
-from curvestep.bench.store import RunStore
+from curvestep.bench.record import RunRecord, run_store
+from curvestep.bench.settings import LR_GRID, Wish, comparison, refuse_idle_schedule, run_config, with_rates
+from curvestep.bench.store import Store
 from curvestep.bench.tasks import TASKS
-from curvestep.cli import bench, options
+from curvestep.cli import options
 from curvestep.cli.doctor import doctor
-from curvestep.cli.regimes import regimes
+from curvestep.cli.refusing import refusing
 from curvestep.cli.watch import Silence, Watch
 from curvestep.report.figure import write_figures
 from curvestep.report.series import Axis, panels
@@ -35,59 +31,33 @@ _OUT = Path("runs")
 _DEMO_OUT = _OUT / "demo"
 # Three decades each, so that the middle one is near what a person would try first.
 _DEMO_RATES = {"sgd": (0.01, 0.1, 1.0), "adamw": (1e-4, 1e-3, 1e-2)}
-_REFUSED = 2
-# The status of a shell command that was stopped with Ctrl-C: 128 + SIGINT.
-_INTERRUPTED = 130
-
-_P = ParamSpec("_P")
 
 app = typer.Typer(
     name="curvestep",
-    help="Train with step sizes that are measured from the curvature of the loss, and compare with tuned ones.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
-def _refusing(command: Callable[_P, None]) -> Callable[_P, None]:
-    """The command, with refusals as one sentence on the error stream and warnings as one line."""
+def _say_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        from curvestep import __version__
 
-    @functools.wraps(command)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-        try:
-            with _warnings_as_lines(errors):
-                command(*args, **kwargs)
-        except CurvestepError as error:
-            errors.print(f"curvestep: {error}")
-            raise typer.Exit(_REFUSED) from error
-        except KeyboardInterrupt:
-            errors.print("curvestep: stopped; finished runs are in the store, the one in progress is not.")
-            raise typer.Exit(_INTERRUPTED) from None
-
-    return wrapped
+        print(f"curvestep {__version__}")
+        raise typer.Exit
 
 
-@contextlib.contextmanager
-def _warnings_as_lines(errors: Console) -> Iterator[None]:
-    """Print the benchmark's own warnings as one line each, and leave all others as they are."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", BenchWarning)
-        show = warnings.showwarning
-
-        def line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, BenchWarning):
-                errors.print(f"curvestep: {message}")
-            else:
-                show(message, category, *where, **more)
-
-        warnings.showwarning = line
-        yield
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say it.")] = False,
+) -> None:
+    """Train with step sizes that are measured from the curvature of the loss, and compare with tuned ones."""
 
 
 @app.command()
-@_refusing
+@refusing
 def train(
     task: Annotated[str, typer.Argument(help="Name of a task, see `curvestep tasks`.")],
     method: Annotated[str, typer.Option(help="Name of a method, see `curvestep methods`.")],
@@ -106,9 +76,14 @@ def train(
     subset: options.Subset = None,
     threads: options.Threads = None,
     out: options.Out = _OUT,
+    save: Annotated[
+        Path | None, typer.Option(help="File of the trained weights. [default: beside the figure]", show_default=False)
+    ] = None,
+    afresh: options.Afresh = False,
+    quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Train one network with one method."""
+    """Train one network with one method; its weights are saved as a state_dict."""
     wish = Wish(
         task=task,
         scale=scale,
@@ -123,18 +98,23 @@ def train(
         device=device,
     )
     config = run_config(wish, method, lr, seed)
-    store = RunStore.at(out)
-    _execute([config], store, data_dir, threads, jobs=1, quiet=as_json)
+    refuse_idle_schedule(wish, [method])
+    store = run_store(out)
+    name = f"{config.task}-{config.method}" + ("" if config.lr is None else f"-lr{config.lr:g}") + f"-seed{config.seed}"
+    stem = store.path.parent / name
+    weights = save or stem.with_name(f"{name}.pt")
+    _execute([config], store, data_dir, threads, 1, quiet=quiet or as_json, afresh=afresh, weights=weights)
     records = _chosen(store, [config])
     if as_json:
         print(json.dumps(records[0].to_json()))
         return
-    name = f"{config.task}-{config.method}" + ("" if config.lr is None else f"-lr{config.lr:g}") + f"-seed{config.seed}"
-    _show(records, store, store.path.parent / name, ("epoch",))
+    _show(records, store, stem, ("epoch",))
+    if weights.exists():
+        _console().print(f"Weights: {weights}", highlight=False, soft_wrap=True)
 
 
 @app.command()
-@_refusing
+@refusing
 def compare(
     task: Annotated[str, typer.Argument(help="Name of a task, see `curvestep tasks`.")],
     methods: Annotated[str, typer.Option(help="Names of methods, separated by commas.")],
@@ -156,6 +136,8 @@ def compare(
     threads: options.Threads = None,
     jobs: Annotated[int, typer.Option(help="Runs at a time; their seconds disturb each other.")] = 1,
     out: options.Out = _OUT,
+    afresh: options.Afresh = False,
+    quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Train with several methods side by side; runs that are in the store are not repeated."""
@@ -172,10 +154,11 @@ def compare(
         weight_decay=weight_decay,
         device=device,
     )
-    rows = with_rates([name.strip() for name in methods.split(",") if name.strip()], _rates(lrs))
+    rows = with_rates([name.strip() for name in methods.split(",")], _rates(lrs))
+    refuse_idle_schedule(wish, [name for name, _ in rows])
     configs = comparison(wish, rows, seeds)
-    store = RunStore.at(out)
-    _execute(configs, store, data_dir, threads, jobs, quiet=as_json)
+    store = run_store(out)
+    _execute(configs, store, data_dir, threads, jobs, quiet=quiet or as_json, afresh=afresh)
     records = _chosen(store, configs)
     if as_json:
         print(json.dumps([row for panel in panels(records) for row in json_rows(panel)]))
@@ -184,7 +167,7 @@ def compare(
 
 
 @app.command()
-@_refusing
+@refusing
 def report(
     store: Annotated[Path, typer.Argument(help="A run store, or the folder that holds runs.jsonl.")],
     figure: Annotated[bool, typer.Option("--figure", help="Draw the figures only.")] = False,
@@ -194,7 +177,7 @@ def report(
     task: Annotated[str | None, typer.Option(help="Only the runs of this task.")] = None,
 ) -> None:
     """Tables and figures of a run store, from the store alone."""
-    opened = RunStore.at(store)
+    opened = run_store(store)
     if not opened.path.exists():
         raise StoreError(f"There is no run store {opened.path}; `curvestep train` and `curvestep compare` make one.")
     records = [record for record in opened.read() if task is None or record.config.task == task]
@@ -215,7 +198,7 @@ def report(
 
 
 @app.command()
-@_refusing
+@refusing
 def demo(
     seeds: Annotated[int, typer.Option(help="Number of seeds, counted from 0.")] = 2,
     jobs: Annotated[int, typer.Option(help="Runs at a time; their seconds disturb each other.")] = 1,
@@ -225,7 +208,7 @@ def demo(
     rows: list[tuple[str, float | None]] = [("auto", None), ("red-sgd", None), ("red-adam", None)]
     rows += [(name, lr) for name, rates in _DEMO_RATES.items() for lr in rates]
     configs = comparison(Wish("digits-mlp"), rows, seeds)
-    store = RunStore.at(out)
+    store = run_store(out)
     # One thread: these networks are too small to gain from more.
     _execute(configs, store, None, 1, jobs, quiet=False)
     _show(_chosen(store, configs), store, store.path.parent / "digits-mlp")
@@ -248,11 +231,12 @@ def tasks() -> None:
 
 @app.command()
 def methods() -> None:
-    """List the methods."""
-    table = Table("method", "learning rate", "what it does")
-    for method in METHODS.values():
-        table.add_row(method.name, _rate_of(method), method.description)
-    _console().print(table)
+    """List the methods: what is recommended, those of the source, peers, and ablations that show what a part is for."""
+    for group, members in GROUPS.items():
+        table = Table("method", "learning rate", "what it does", title=group, title_justify="left")
+        for method in members:
+            table.add_row(method.name, _rate_of(method), method.description)
+        _console().print(table)
 
 
 def _rate_of(method: Method) -> str:
@@ -262,36 +246,42 @@ def _rate_of(method: Method) -> str:
     return "none" if method.default_lr is None else f"{method.default_lr:g}, or --lr"
 
 
-app.command()(_refusing(doctor))
-_measurements = typer.Typer(help="What a step costs, whether claims hold, what is open.", no_args_is_help=True)
-_measurements.command()(_refusing(bench.overhead))
-_measurements.command()(_refusing(bench.claims))
-_measurements.command()(_refusing(regimes))
-app.add_typer(_measurements, name="bench")
+app.command()(refusing(doctor))
 
 
 def _execute(
-    configs: Sequence[RunConfig], store: RunStore, data_dir: Path | None, threads: int | None, jobs: int, *, quiet: bool
+    configs: Sequence[RunConfig],
+    store: Store[RunRecord],
+    data_dir: Path | None,
+    threads: int | None,
+    jobs: int,
+    *,
+    quiet: bool,
+    afresh: bool = False,
+    weights: Path | None = None,
 ) -> None:
     """Do the runs that are missing, with bars or in silence."""
     from curvestep.bench.execute import execute
 
+    def go(listener: Silence | Watch) -> None:
+        execute(configs, store, listener, data_dir=data_dir, threads=threads, jobs=jobs, afresh=afresh, weights=weights)
+
     if quiet:
-        execute(configs, store, Silence(), data_dir=data_dir, threads=threads, jobs=jobs)
+        go(Silence())
         return
     # On the error stream, so that standard output holds results only.
     with Watch(Console(stderr=True, soft_wrap=True), len(configs), live_steps=jobs == 1) as watch:
-        execute(configs, store, watch, data_dir=data_dir, threads=threads, jobs=jobs)
+        go(watch)
 
 
-def _chosen(store: RunStore, configs: Sequence[RunConfig]) -> list[RunRecord]:
+def _chosen(store: Store[RunRecord], configs: Sequence[RunConfig]) -> list[RunRecord]:
     """The runs of these settings."""
     keys = {config.key for config in configs}
     return [record for record in store.read() if record.config.key in keys]
 
 
 def _show(
-    records: Sequence[RunRecord], store: RunStore, stem: Path, axes: Sequence[Axis] = ("epoch", "seconds")
+    records: Sequence[RunRecord], store: Store[RunRecord], stem: Path, axes: Sequence[Axis] = ("epoch", "seconds")
 ) -> None:
     """Tables, and where store and figures are."""
     console = _console()

@@ -27,3 +27,5 @@ DataDir = Annotated[
 Threads = Annotated[int | None, typer.Option(help="Threads of torch. [default: torch's choice]")]
 Out = Annotated[Path, typer.Option(help="Folder of the run store and its figures.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Afresh = Annotated[bool, typer.Option("--afresh", help="Do again what is in the store.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]

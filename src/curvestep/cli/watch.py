@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Lines that a run writes where no bar can be drawn, as in a log file.
 _LINES = 10
+# The duration is estimated from so many steps.
+_TIMED = 5
 
 
 @final
@@ -43,6 +45,8 @@ class Watch:
         self._live_steps = live_steps
         self._all: TaskID | None = self._bars.add_task("runs", total=runs, numbers="") if runs > 1 else None
         self._run: TaskID | None = None
+        self._runs = runs
+        self._timed = False
 
     def __enter__(self) -> Watch:
         """Start drawing."""
@@ -73,6 +77,13 @@ class Watch:
         if self._run is None:
             return
         step = progress.measurement
+        if not self._timed and step.step == _TIMED:
+            self._timed = True
+            of_all = (
+                f", {duration(step.seconds / _TIMED * progress.steps * self._runs)} for all" if self._runs > 1 else ""
+            )
+            one = duration(step.seconds / _TIMED * progress.steps)
+            self._console.print(f"About {one} for a run of {progress.steps:,} steps{of_all}.", highlight=False)
         if not self._console.is_terminal and step.step % -(-progress.steps // _LINES) != 0:
             return
         numbers = f"loss {step.loss_ema:.3g} step size {step.step_size:.2g}"
@@ -119,3 +130,18 @@ class Silence:
 def _name(config: RunConfig) -> str:
     """Method and seed."""
     return f"{config.label}, seed {config.seed}"
+
+
+def duration(seconds: float) -> str:
+    """A time.
+
+    Returns:
+        As a person reads it.
+
+    Example:
+        >>> [duration(seconds) for seconds in (0.4, 42.0, 150.0, 9000.0)]
+        ['1 s', '42 s', '2.5 min', '2.5 h']
+    """
+    if seconds < 90.0:
+        return f"{max(1.0, seconds):.0f} s"
+    return f"{seconds / 60.0:.1f} min" if seconds < 5400.0 else f"{seconds / 3600.0:.1f} h"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from curvestep.bench.errors import SettingError
 from curvestep.bench.methods.alig import ALIG, ALIG_MOMENTUM
 from curvestep.bench.methods.auto import AUTO, AUTO_UNCURVED, HALF_ADAM_AVERAGED
 from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
@@ -25,53 +24,21 @@ from curvestep.bench.methods.rescaled import (
     RED_SGD_MOMENTUM,
 )
 from curvestep.bench.methods.step_tuned import STEP_TUNED
+from curvestep.bench.names import named
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        AUTO,
-        RED_SGD,
-        RED_RMSPROP,
-        RED_ADAM,
-        RED_ADAM_GEOMETRIC,
-        RED_ADAM_GUARD,
-        RED_ADAM_SMOOTHED,
-        RED_SGD_GGN,
-        RED_ADAM_GGN,
-        RED_SGD_MOMENTUM,
-        HALF_ADAM,
-        HALF_ADAM_GUARD,
-        HALF_ADAM_AVERAGED,
-        AUTO_UNCURVED,
-        *MEASURED,
-        RAN_SGD,
-        ALIG,
-        ALIG_MOMENTUM,
-        LQA,
-        GEN,
-        STEP_TUNED,
-        SGD,
-        RMSPROP,
-        ADAMW,
-        EG_SGD,
-        EG_ADAM,
-        EGDD,
-    )
+#: What `curvestep methods` shows, in its order.
+GROUPS: dict[str, tuple[Method, ...]] = {
+    "recommended": (AUTO,),
+    "of the source": (RED_SGD, RED_RMSPROP, RED_ADAM, RED_SGD_MOMENTUM, RAN_SGD, HALF_ADAM),
+    "peers": (ALIG, ALIG_MOMENTUM, LQA, GEN, STEP_TUNED, SGD, RMSPROP, ADAMW, EG_SGD, EG_ADAM, EGDD),
+    "ablations": (
+        *(AUTO_UNCURVED, *MEASURED, RED_SGD_GGN, RED_ADAM_GGN, RED_ADAM_GEOMETRIC, RED_ADAM_GUARD, RED_ADAM_SMOOTHED),
+        *(HALF_ADAM_GUARD, HALF_ADAM_AVERAGED),
+    ),
 }
+METHODS: dict[str, Method] = {method.name: method for group in GROUPS.values() for method in group}
 
 
 def get_method(name: str) -> Method:
-    """The method with this name.
-
-    Args:
-        name: as ``curvestep methods`` lists it.
-
-    Returns:
-        The method.
-
-    Raises:
-        SettingError: if there is none.
-    """
-    if name not in METHODS:
-        raise SettingError(f"There is no method {name!r}; the methods are {', '.join(METHODS)}.")
-    return METHODS[name]
+    """The method of this name, as ``curvestep methods`` lists it; SettingError if there is none."""
+    return named("method", name, METHODS)

@@ -21,7 +21,7 @@ def _capped(request: BuildRequest, momentum: float) -> Built:
     """The optimizer; a penalty would put its lower bound of the loss out of reach, so λ is left out."""
     import curvestep
 
-    optimizer = curvestep.ALIG(request.parameters, lr=_CAP if request.lr is None else request.lr, momentum=momentum)
+    optimizer = curvestep.ALIG(request.parameters, cap=_CAP if request.lr is None else request.lr, momentum=momentum)
     return Built(optimizer, reporter=optimizer)
 
 

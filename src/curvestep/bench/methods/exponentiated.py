@@ -24,7 +24,7 @@ def _egdd(request: BuildRequest) -> Built:
     """The released optimizer with its constants, momentum of 0.9 included; it has no λ."""
     import curvestep
 
-    return scheduled(curvestep.EGDD(request.parameters, lr=request.given_lr), request)
+    return scheduled(curvestep.EGDD(request.parameters, rate=request.given_lr), request)
 
 
 EG_SGD = Method("eg-sgd", "SGD, its rate and gains adapted by exponentiated gradient; needs --lr", True, _eg_sgd)

@@ -63,7 +63,7 @@ def _red_adam_guard(request: BuildRequest) -> Built:
     """Adam's direction, rescaled, each step held to the bound; ℓ falls along a line."""
     import curvestep
 
-    optimizer = curvestep.RescaledAdam(request.parameters, weight_decay=request.weight_decay, guard=1)
+    optimizer = curvestep.RescaledAdam(request.parameters, weight_decay=request.weight_decay, guard_every=1)
     scheduler = curvestep.schedules.linear(optimizer, request.steps, start=1.0, end=0.05)
     return Built(optimizer, reporter=optimizer, step_scheduler=scheduler)
 
@@ -72,7 +72,7 @@ def _red_sgd_ggn(request: BuildRequest) -> Built:
     """The gradient, rescaled by the Gauss-Newton form; ℓ falls once an epoch."""
     import curvestep
 
-    optimizer = curvestep.RescaledSGD(request.parameters, weight_decay=request.weight_decay, curvature="ggn")
+    optimizer = curvestep.RescaledSGD(request.parameters, weight_decay=request.weight_decay, curvature_kind="ggn")
     return Built(optimizer, reporter=optimizer, epoch_scheduler=curvestep.schedules.red(optimizer, request.epochs))
 
 
@@ -80,7 +80,7 @@ def _red_adam_ggn(request: BuildRequest) -> Built:
     """Adam's direction, rescaled by the Gauss-Newton form; ℓ falls along a line."""
     import curvestep
 
-    optimizer = curvestep.RescaledAdam(request.parameters, weight_decay=request.weight_decay, curvature="ggn")
+    optimizer = curvestep.RescaledAdam(request.parameters, weight_decay=request.weight_decay, curvature_kind="ggn")
     scheduler = curvestep.schedules.linear(optimizer, request.steps, start=1.0, end=0.05)
     return Built(optimizer, reporter=optimizer, step_scheduler=scheduler)
 
@@ -106,7 +106,7 @@ def _half_adam_guard(request: BuildRequest) -> Built:
     """The same with each step held to the bound."""
     import curvestep
 
-    optimizer = curvestep.RescaledAdam(request.parameters, lr=0.5, weight_decay=request.weight_decay, guard=1)
+    optimizer = curvestep.RescaledAdam(request.parameters, lr=0.5, weight_decay=request.weight_decay, guard_every=1)
     return Built(optimizer, reporter=optimizer)
 
 

@@ -9,7 +9,7 @@ def _step_tuned(request: BuildRequest) -> Built:
     """The published constants; the decay over the steps is part of the method, so schedules are left out."""
     import curvestep
 
-    optimizer = curvestep.StepTunedSGD(request.parameters, lr=request.given_lr, weight_decay=request.weight_decay)
+    optimizer = curvestep.StepTunedSGD(request.parameters, rate=request.given_lr, weight_decay=request.weight_decay)
     return Built(optimizer, reporter=optimizer)
 
 

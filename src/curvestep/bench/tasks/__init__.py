@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curvestep.bench.errors import SettingError
+from curvestep.bench.names import named
 from curvestep.bench.task import Task
 from curvestep.bench.tasks.cifar10_resnet import CIFAR10_RESNET, CIFAR10_RESNET_PLAIN
 from curvestep.bench.tasks.cifar10_vgg11 import CIFAR10_VGG11, CIFAR10_VGG11_RELU
@@ -33,17 +33,5 @@ TASKS: dict[str, Task] = {
 
 
 def get_task(name: str) -> Task:
-    """The task with this name.
-
-    Args:
-        name: as ``curvestep tasks`` lists it.
-
-    Returns:
-        The task.
-
-    Raises:
-        SettingError: if there is none.
-    """
-    if name not in TASKS:
-        raise SettingError(f"There is no task {name!r}; the tasks are {', '.join(TASKS)}.")
-    return TASKS[name]
+    """The task of this name, as ``curvestep tasks`` lists it; SettingError if there is none."""
+    return named("task", name, TASKS)

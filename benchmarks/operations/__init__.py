@@ -1,0 +1,3 @@
+"""Every rule of the engine against its truths."""
+
+from __future__ import annotations

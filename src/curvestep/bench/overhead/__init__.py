@@ -1,3 +1,0 @@
-"""What a measured step costs: times, peaks and products over those of a plain step, side by side with other ways."""
-
-from __future__ import annotations
