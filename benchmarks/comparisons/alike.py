@@ -46,6 +46,11 @@ def alike_table(problems: Mapping[str, Sequence[RunRecord]], methods: Sequence[s
                 apart += told
                 total += 1
             lines.append(f"| {problem} | {method} | {len(seeds)} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "*whole curve*: the batch losses of each epoch, each before its step. *end*: a fixed part of the training data "
+        "and the test data, with the averaged weights.",
+    ]
     lines += ["", f"Told apart with 95 % confidence (bold): {apart} of {total} comparisons."]
     return "\n".join(lines)
 

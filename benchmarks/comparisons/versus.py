@@ -100,6 +100,11 @@ def versus_table(problems: Mapping[str, Sequence[RunRecord]], method: str, rival
             f"{100.0 * own.outcomes.get(outcome, 0) / max(1, sum(own.outcomes.values())):.0f} %",
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "After the last epoch, with the weights that the method says to evaluate (averaged ones where it keeps an "
+        "average): training loss on a fixed part of the training data, held-out on the test data.",
+    ]
     lines += ["", f"At or below the best {rival} in both losses on {both} of {len(problems)}."]
     return "\n".join(lines)
 

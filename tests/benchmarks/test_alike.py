@@ -16,5 +16,5 @@ def test_a_difference_that_all_seeds_share_is_told_and_one_that_they_do_not_is_n
     # ¼/0.2, 0.24/0.3 and 1: the mean of the logarithms is that of a product of one
     assert table[2].startswith("| digits | level | 3 | ") and "| 1.000 (0.800–1.250) |" in table[2]
     assert table[3].startswith("| digits | worse | 3 | ") and "**2.000 (2.000–2.000)**" in table[3]
-    assert len(table) == 6  # what diverged has no end to compare, and a line of its own nowhere
+    assert len(table) == 8  # what diverged has no end to compare, and a line of its own nowhere
     assert table[-1].startswith("Told apart with 95 % confidence (bold):")

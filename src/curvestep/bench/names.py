@@ -40,9 +40,9 @@ def several(kind: str, text: str, names: Iterable[NameT]) -> list[NameT]:
     Raises:
         SettingError: if there is none of one of these names.
     """
-    table = {name: name for name in names}
+    table: dict[str, NameT] = {name: name for name in names}
     wanted = {named(kind, part.strip(), table) for part in text.split(",") if part.strip()}
-    return [name for name in table if not wanted or name in wanted]
+    return [name for name in table.values() if not wanted or name in wanted]
 
 
 def unknown(kind: str, name: str, names: Iterable[str]) -> str:

@@ -116,7 +116,9 @@ def caption(panel: Panel, *, smoothed: bool) -> str:
     average = f"; EMA: its moving average over steps, factor {panel.series[0].runs[0].smoothing:g}" if smoothed else ""
     return (
         f"At the end of the run, {seeds}; losses contain the L2 term. The training loss is the mean over the batches "
-        f"of the last epoch{average}. Sorted by training loss, the best setting of each method bold."
+        f"of the last epoch, each before its step{average}; test data is measured with the weights that the method "
+        "says to evaluate (averaged ones where it keeps an average). Sorted by training loss, the best setting of each "
+        "method bold."
     )
 
 
