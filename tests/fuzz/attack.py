@@ -1,4 +1,4 @@
-"""The faults that attacks on the engine found, each as a small case with its truth.
+"""The faults that attacks on the engine and the fuzzer found, each as a small case with its truth.
 
 A case passes where every number is right or the engine refuses in a sentence; where a refusal is the fault
 (`must_answer`), only where every number is right.
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from tests.fuzz.case import Outcome, Verdict, judge
-from tests.fuzz.findings import backwards, lines, loops, numerics, parts, refusals, rows, tensors, writes
+from tests.fuzz.findings import backwards, fuzzed, lines, loops, numerics, parts, refusals, rows, tensors, writes
 from tests.fuzz.findings.finding import Finding
 
 FINDINGS: tuple[Finding, ...] = (
@@ -27,6 +27,7 @@ FINDINGS: tuple[Finding, ...] = (
     *numerics.FINDINGS,
     *refusals.FINDINGS,
     *loops.FINDINGS,
+    *fuzzed.FINDINGS,
 )
 
 
@@ -35,8 +36,8 @@ def verdict(finding: Finding) -> Verdict:
     return _apart(finding) if finding.hangs else judge(finding.claims, must_answer=finding.must_answer)
 
 
-# A case takes some milliseconds, and the machine may be busy with other tests.
-SECONDS = 3
+# A case takes some milliseconds, and the machine may be busy with other tests. Wall time: a deadlock takes no other.
+SECONDS = 10
 
 
 def _apart(finding: Finding) -> Verdict:

@@ -68,7 +68,9 @@ class Verdict:
         return self.outcome in (Outcome.RIGHT, Outcome.REFUSED)
 
 
-def judge(claims: Callable[[], Iterator[Claim]], *, must_answer: bool = False, seconds: float | None = 5.0) -> Verdict:
+def judge(
+    claims: Callable[[], Iterator[Claim]], *, must_answer: bool = False, seconds: float | None = 120.0
+) -> Verdict:
     """Run a case in float64 with torch's generator seeded, and compare each claim with its truth."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)

@@ -27,6 +27,13 @@ KNOWN: tuple[Known, ...] = (
     Known(r"total|slope|loss_along|hvp", r"loss\.backward\(one\)", "attack 7"),
     Known(r"rows", r"attention|baddbmm|batch_norm|binary_cross_entropy", "attack 12"),
     Known(r"number of rows", r"", "attack 27"),
+    Known(r"total|hvp|slope|rows", r"memory=(0|0\.5|'split'),", "attack 6"),
+    Known(r"rows", r"scatter", "fuzz 1"),
+    Known(r"rows", r"_loss\(p\d+, [xi]|cross_entropy\(p\d+", "fuzz 1"),
+    Known(r"rows", r"addmm", "fuzz 2"),
+    Known(r"rows", r"c\d+ = normal", "fuzz 3"),
+    Known(r"part raises RuntimeError", r"index_add|select_scatter|slice_scatter|copy_", "fuzz 4"),
+    Known(r"slope|total|rows", r"std_mean|\.std\(", "attack 30"),
 )
 
 

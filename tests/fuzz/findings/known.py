@@ -108,5 +108,18 @@ KNOWN: frozenset[str] = frozenset(
         "loops F13: a state from outside detached inside",
         "loops F13: an old loss read inside",
         "loops F14: an earlier forward in the same autocast block",
+        "fuzz 1: shared logits against classes of the samples",
+        "fuzz 1: shared values against targets of the samples",
+        "fuzz 1: shared values scattered by the samples",
+        "fuzz 1: shared values added where the samples say",
+        "fuzz 1: a number scattered by the samples",
+        "fuzz 1: shared values reduced by the samples",
+        "fuzz 2: addmm adds samples to a shared product",
+        "fuzz 3: a constant as wide as the batch behind the samples",
+        "fuzz 3: a square constant that meets the parameter first",
+        "fuzz 4: a part of index add",
+        "fuzz 4: a part of select scatter",
+        "fuzz 4: a part of slice scatter",
+        "fuzz 4: a part of samples copied into a parameter under split",
     }
 )

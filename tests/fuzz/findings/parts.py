@@ -16,11 +16,17 @@ from tests.fuzz.findings.finding import Table
 FINDINGS = Table()
 
 
-def _part(
-    terms: Callable[[], Tensor], params: Sequence[Tensor], samples: float = 2, batch_size: int | None = None
+def measured_part(
+    terms: Callable[[], Tensor],
+    params: Sequence[Tensor],
+    samples: float = 2,
+    batch_size: int | None = None,
+    *,
+    memory: str = "keep",
 ) -> Iterator[Claim]:
+    """The mean of the samples' terms (B,), of which a part is measured."""
     d = directions(params)
-    with curvestep.record(batch_size=batch_size) as tape:
+    with curvestep.record(batch_size=batch_size, memory=memory) as tape:  # pyright: ignore[reportArgumentType]
         terms().mean().backward()
     losses = [functools.partial(lambda s: terms()[s], s) for s in range(len(terms()))]
     yield from part(tape.curvature(params, d, samples=samples), losses, params, d)
@@ -29,21 +35,21 @@ def _part(
 @FINDINGS.row("attack 2")
 def layer_norm_with_time_first() -> Iterator[Claim]:
     x, W = torch.randn(3, 8, 4), torch.randn(4, 4, requires_grad=True)
-    return _part(lambda: F.layer_norm(torch.tanh(x @ W), (4,)).pow(4).mean((0, 2)), [W], 2, 8)
+    return measured_part(lambda: F.layer_norm(torch.tanh(x @ W), (4,)).pow(4).mean((0, 2)), [W], 2, 8)
 
 
 @FINDINGS.row("attack 2")
 def transformer_layer_with_time_first() -> Iterator[Claim]:
     layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0)
     x = torch.randn(5, 8, 4)
-    return _part(lambda: layer(x).exp().mean((0, 2)), list(layer.parameters()), 0.25, 8)
+    return measured_part(lambda: layer(x).exp().mean((0, 2)), list(layer.parameters()), 0.25, 8)
 
 
 @FINDINGS.row("attack 26")
 def transformer_with_its_default_layout() -> Iterator[Claim]:
     net = nn.Transformer(4, 2, 1, 1, 8, dropout=0.0)
     source, target = torch.randn(5, 8, 4), torch.randn(3, 8, 4)
-    return _part(lambda: net(source, target).exp().mean((0, 2)), list(net.parameters()), 0.25, 8)
+    return measured_part(lambda: net(source, target).exp().mean((0, 2)), list(net.parameters()), 0.25, 8)
 
 
 @FINDINGS.row("attack 25")
@@ -66,7 +72,7 @@ def a_penalty_anchor_as_long_as_the_batch() -> Iterator[Claim]:
 
 def _scattered(made: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Claim]:
     x, W = torch.randn(8, 3), torch.randn(3, 3, requires_grad=True)
-    return _part(lambda: made(torch.tanh(x @ W), x).pow(3).sum(1), [W])
+    return measured_part(lambda: made(torch.tanh(x @ W), x).pow(3).sum(1), [W])
 
 
 @FINDINGS.row("attack 16")
@@ -95,7 +101,7 @@ def three_axes_scattered_with_an_expanded_index() -> Iterator[Claim]:
         index = torch.tensor([1, 0, 1])[None, :, None].expand(8, 3, 3)
         return torch.zeros(8, 3, 3).scatter_add(1, index, torch.tanh(x @ W)).pow(3).sum((1, 2))
 
-    return _part(terms, [W])
+    return measured_part(terms, [W])
 
 
 @FINDINGS.row("attack 31")
@@ -125,7 +131,7 @@ def a_part_of_attention_with_shared_queries() -> Iterator[Claim]:
         mixed = F.scaled_dot_product_attention(q.expand(4, 1, 3, 6), k(z)[:, None], z[:, None])
         return mixed.pow(2).sum((1, 2, 3))
 
-    return _part(terms, [q, *k.parameters()])
+    return measured_part(terms, [q, *k.parameters()])
 
 
 @FINDINGS.row("attack 32")

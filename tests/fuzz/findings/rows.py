@@ -19,12 +19,17 @@ FINDINGS = Table()
 
 
 def split(
-    terms: Callable[[], Tensor], params: Sequence[Tensor], batch_size: int | None = None, *, forms: Any = ("auto",)
+    terms: Callable[[], Tensor],
+    params: Sequence[Tensor],
+    batch_size: int | None = None,
+    *,
+    forms: Any = ("auto",),
+    mean: Callable[[], Tensor] | None = None,
 ) -> Iterator[Claim]:
-    """A loss that is the mean of its samples' terms (B,)."""
+    """A loss that is the mean of its samples' terms (B,); `mean` is the same as a user writes it."""
     d = directions(params)
     with curvestep.record(batch_size=batch_size) as tape:
-        terms().mean().backward()
+        (terms().mean() if mean is None else mean()).backward()
     losses = [functools.partial(lambda s: terms()[s], s) for s in range(len(terms()))]
     for form in forms:
         found = tape.curvature(params, d, form=form)

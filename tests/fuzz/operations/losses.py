@@ -6,7 +6,9 @@ from tests.fuzz.operations.operation import Fields, Operation, Site
 
 
 def _target(site: Site) -> Fields | None:
-    return {"y": site.operand(*site.shape)} if site.shape else None
+    return (
+        {"y": site.operand(*site.shape), "signs": f"(2.0 * {site.index(2, *site.shape)} - 1)"} if site.shape else None
+    )
 
 
 def _classes(site: Site) -> Fields | None:
@@ -28,6 +30,7 @@ def _pairs(site: Site) -> Fields | None:
         "sign": f"(2 * {site.index(2, b)} - 1)",
         "signs": f"(2 * {site.index(2, b, c)} - 1)",
         "i": site.index(c, b),
+        "pos": f"{site.const(c)}.exp()",
         "hot": f"{site.index(2, b, c)}.double()",
     }
 
@@ -42,8 +45,8 @@ _ANY = {
     "poisson": 'F.poisson_nll_loss({a}, {y}.exp(), reduction="{r}")',
     "kl": 'F.kl_div(torch.log_softmax({a}, -1), torch.softmax({y}, -1), reduction="{r}")',
     "kl of logarithms": 'F.kl_div(F.logsigmoid({a}), F.logsigmoid({y}), reduction="{r}", log_target=True)',
-    "soft margin": 'F.soft_margin_loss({a}, {y}.detach().sign(), reduction="{r}")',
-    "hinge embedding": 'F.hinge_embedding_loss({a}.exp(), {y}.detach().sign(), reduction="{r}")',
+    "soft margin": 'F.soft_margin_loss({a}, {signs}, reduction="{r}")',
+    "hinge embedding": 'F.hinge_embedding_loss({a}.exp(), {signs}, reduction="{r}")',
 }
 _CLASSES = {
     "cross entropy": 'F.cross_entropy({a}, {i}, reduction="{r}")',
@@ -60,7 +63,7 @@ _PAIRS = {
     "triplet": 'F.triplet_margin_loss({a}, {y}, {z}, 0.5, reduction="{r}")',
     "multi margin": 'F.multi_margin_loss({a}, {i}, reduction="{r}")',
     "multilabel soft margin": 'F.multilabel_soft_margin_loss({a}, {hot}, reduction="{r}")',
-    "weighted bce": 'F.binary_cross_entropy_with_logits({a}, {hot}, {y}.detach().exp(), reduction="{r}")',
+    "weighted bce": 'F.binary_cross_entropy_with_logits({a}, {hot}, {pos}, reduction="{r}")',
 }
 _PLAIN = {
     "mean squares": "{a}.square(){reduce}",
