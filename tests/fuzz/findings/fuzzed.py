@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.fuzz.case import Claim
+import curvestep
+from tests.fuzz.case import Claim, directions, whole
 from tests.fuzz.findings.finding import Table
 from tests.fuzz.findings.parts import measured_part
 from tests.fuzz.findings.rows import split
@@ -126,3 +127,21 @@ def a_part_of_samples_copied_into_a_parameter_under_split() -> Iterator[Claim]:
         return h
 
     return _written(made, memory="split")
+
+
+# -- 5: a tangent that is a view of overlapping windows ------------------------------------------------------------------
+
+
+@FINDINGS.row("fuzz 5")
+def select_scatter_into_a_copy_of_overlapping_windows() -> Iterator[Claim]:
+    x, p = torch.randn(3, 2), torch.randn(3, 2, requires_grad=True)
+    d = directions([p])
+
+    def loss() -> Tensor:
+        # The value is a copy, its tangent is still the overlapping view, and a write to one window changes the next.
+        windows = torch.sin(x @ p.t()).unfold(1, 2, 1).contiguous()
+        return windows.select_scatter(windows.select(1, 0), 1, 1).exp().mean()
+
+    with curvestep.record() as tape:
+        loss().backward()
+    yield from whole(tape.curvature([p], d), loss, [p], d)

@@ -121,5 +121,6 @@ KNOWN: frozenset[str] = frozenset(
         "fuzz 4: a part of select scatter",
         "fuzz 4: a part of slice scatter",
         "fuzz 4: a part of samples copied into a parameter under split",
+        "fuzz 5: select scatter into a copy of overlapping windows",
     }
 )
