@@ -129,7 +129,7 @@ def a_part_of_samples_copied_into_a_parameter_under_split() -> Iterator[Claim]:
     return _written(made, memory="split")
 
 
-# -- 5: a tangent that is a view of overlapping windows ------------------------------------------------------------------
+# -- 5: a tangent that is a view of overlapping windows ----------------------------------------------------------------
 
 
 @FINDINGS.row("fuzz 5")
