@@ -1,0 +1,1 @@
+"""Random and planted programs through the engine's public interface, against truths that the engine does not make."""

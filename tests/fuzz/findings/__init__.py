@@ -1,0 +1,1 @@
+"""One file a kind of fault; `tests.fuzz.attack` gathers them."""
