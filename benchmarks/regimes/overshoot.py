@@ -198,7 +198,10 @@ def _equal_steps(guard: int) -> int:
     """How many steps of the guarded optimizer in float32 end where those of the unguarded one do, to the last bit."""
     scales = torch.tensor([SCALES]).sqrt()
     points = [torch.tensor(QUADRATIC.start, requires_grad=True) for _ in range(2)]
-    optimizers = [curvestep.RescaledSGD([points[0]], lr=_ELL), curvestep.RescaledSGD([points[1]], lr=_ELL, guard_every=guard)]
+    optimizers = [
+        curvestep.RescaledSGD([points[0]], lr=_ELL),
+        curvestep.RescaledSGD([points[1]], lr=_ELL, guard_every=guard),
+    ]
     equal = 0
     for _ in range(_QUADRATIC_STEPS):
         for theta, optimizer in zip(points, optimizers, strict=True):

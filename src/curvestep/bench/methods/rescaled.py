@@ -63,7 +63,11 @@ RED_SGD_GGN = _method(
     "red-sgd-ggn", "red-sgd with the Gauss-Newton form of the curvature", "RescaledSGD", "red", curvature_kind="ggn"
 )
 RED_ADAM_GGN = _method(
-    "red-adam-ggn", "red-adam with the Gauss-Newton form of the curvature", "RescaledAdam", "linear", curvature_kind="ggn"
+    "red-adam-ggn",
+    "red-adam with the Gauss-Newton form of the curvature",
+    "RescaledAdam",
+    "linear",
+    curvature_kind="ggn",
 )
 RED_ADAM_SMOOTHED = _method(
     "red-adam-smoothed", "red-adam with the slope averaged over the steps", "RescaledAdam", "linear", slope="smoothed"

@@ -301,11 +301,7 @@ def _clean(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation], ba
 
 
 def _separable(
-    steps: Sequence[Node],
-    curved: Sequence[Node],
-    root: Value,
-    axes: dict[Value, Annotation],
-    clean: frozenset[Value],
+    steps: Sequence[Node], curved: Sequence[Node], root: Value, axes: dict[Value, Annotation], clean: frozenset[Value]
 ) -> bool:
     """Whether carrying second-order terms until they reach a clean value splits them all exactly.
 

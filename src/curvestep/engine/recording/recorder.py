@@ -9,11 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
-from torch.utils._python_dispatch import (
-    TorchDispatchMode,
-    _disable_current_modes,
-    _get_current_dispatch_mode_stack,
-)
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
 from curvestep.engine.data.geometry import Geometry, geometry_of
 from curvestep.engine.data.recording import Products, Recording

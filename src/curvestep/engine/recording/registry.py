@@ -9,11 +9,11 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch._ops import OpOverload, OpOverloadPacket
 
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Annotation, Marker
 from curvestep.engine.recording.facts import forget_facts
 from curvestep.engine.recording.recorder import open_recorder
 from curvestep.engine.rules import forms
-from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.axes import elementwise_axis, leading_axis
 from curvestep.engine.rules.site import AxisRule, AxisSite
 from curvestep.engine.rules.table import op as enter
 
@@ -73,7 +73,7 @@ def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "n
     """
     if samples not in get_args(Samples):
         raise ValueError(f"samples must be one of {', '.join(get_args(Samples))}, but samples={samples!r} was given.")
-    axis: AxisRule = {"elementwise": elementwise_axis, "first": _first, "none": _none}[samples]
+    axis: AxisRule = {"elementwise": elementwise_axis, "first": leading_axis, "none": _unknown}[samples]
     if isinstance(op, type) and issubclass(op, torch.autograd.Function):
         _register_function(op, formula, axis, kinks)
         return
@@ -132,21 +132,6 @@ def _register_function(
     function.apply = classmethod(apply)  # type: ignore[method-assign, assignment]
 
 
-# -- where the samples go -------------------------------------------------------------------------------------------
-
-
-def _first(site: AxisSite) -> list[Annotation]:
-    """Samples along axis 0 of some inputs, and of no other axis."""
-    known = [site.of(v) for v in site.node.inputs]
-    named = {k for k in known if isinstance(k, SampleAxis)}
-    out: Annotation = next((m for m in (Marker.LOST, Marker.POOLED, Marker.SUMMED) if m in known), Marker.SHARED)
-    if named:
-        only = next(iter(named))
-        out = only if len(named) == 1 and only.dim == 0 and out is not Marker.LOST else Marker.LOST
-    return [out] * len(site.node.outputs)
-
-
-def _none(site: AxisSite) -> list[Annotation]:
+def _unknown(site: AxisSite) -> Annotation:
     """Samples are lost, if there are any."""
-    shared = all(site.of(v) is Marker.SHARED for v in site.node.inputs)
-    return [Marker.SHARED if shared else Marker.LOST] * len(site.node.outputs)
+    return Marker.SHARED if all(site.of(v) is Marker.SHARED for v in site.node.inputs) else Marker.LOST

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.axes import elementwise_axis, kept_unless
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.pointwise import Slopes, unary
-from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.site import Jet, Site
 from curvestep.engine.rules.table import op
 from curvestep.engine.rules.tangents import add, mul
 
@@ -113,10 +112,4 @@ def _glu(s: Site) -> Jet:
     return first, add(mul(gate, dda), mul(a * slope, ddb), curve)
 
 
-def _glu_axis(s: AxisSite) -> Annotation:
-    known = s.at(0)
-    halved = s.arg(1, -1) % max(len(s.shape(0)), 1)
-    return Marker.LOST if isinstance(known, SampleAxis) and known.dim == halved else known
-
-
-op(aten.glu.default, Rule(Kind.NONLINEAR, _glu, _glu_axis, keep_inputs=(0,)))
+op(aten.glu.default, Rule(Kind.NONLINEAR, _glu, kept_unless(lambda s: [s.arg(1, -1)]), keep_inputs=(0,)))

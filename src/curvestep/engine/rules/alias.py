@@ -82,9 +82,4 @@ def _under(node: Node, out: SampleAxis, result: Value) -> Callable[[Value], Samp
     return lambda v: out if v is old else written
 
 
-op(
-    ALIAS_UPDATE,
-    Rule(Kind.LINEAR, _jet, _axis, rerun=_again),
-    dtype="arriving",
-    cut=Cut(sizes=_sizes, aligned=_under),
-)
+op(ALIAS_UPDATE, Rule(Kind.LINEAR, _jet, _axis, rerun=_again), dtype="arriving", cut=Cut(sizes=_sizes, aligned=_under))

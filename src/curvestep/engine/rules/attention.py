@@ -16,7 +16,7 @@ from torch import Tensor
 from curvestep._errors import MissingRuleError
 from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.axes import BATCHED
+from curvestep.engine.rules.axes import BATCHED, kept_unless
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
@@ -65,19 +65,12 @@ def _log_softmax(s: Site) -> Jet:
     return dy, second
 
 
-def _softmax_axis(s: AxisSite) -> Annotation:
-    known = s.at(0)
-    if isinstance(known, SampleAxis) and known.dim == s.arg(1) % max(len(s.shape(0)), 1):
-        return Marker.LOST
-    return known
-
-
 for _op, _propagate in (
     (aten._softmax.default, _softmax),
     (aten._safe_softmax.default, _softmax),
     (aten._log_softmax.default, _log_softmax),
 ):
-    op(_op, Rule(Kind.NONLINEAR, _propagate, _softmax_axis, keep_outputs=(0,)))
+    op(_op, Rule(Kind.NONLINEAR, _propagate, kept_unless(lambda s: [s.arg(1)]), keep_outputs=(0,)))
 
 
 # -- scaled dot-product attention -----------------------------------------------------------------------------------

@@ -27,6 +27,19 @@ def same_axis(site: AxisSite) -> list[Annotation]:
     ]
 
 
+def first_axis(site: AxisSite) -> Annotation:
+    """Every output keeps the axis of the first argument."""
+    return site.at(0)
+
+
+def unnamed(site: AxisSite) -> Annotation:
+    """Samples end where no axis can say whose an element is."""
+    known = [site.of(v) for v in site.node.inputs]
+    if any(isinstance(k, SampleAxis) for k in known):
+        return Marker.LOST
+    return next((m for m in (Marker.LOST, Marker.POOLED, Marker.SUMMED) if m in known), Marker.SHARED)
+
+
 def kept_unless(*dims: Callable[[AxisSite], Sequence[int]]) -> Callable[[AxisSite], Annotation]:
     """The first argument's axis, lost where the operation works along one of the given axes of it."""
 

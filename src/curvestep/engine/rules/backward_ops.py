@@ -16,7 +16,7 @@ from torch import Tensor
 
 from curvestep.engine.data.rule import MEAN, Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.axes import elementwise_axis, first_axis
 from curvestep.engine.rules.forms import formula, jointly_linear, recorded, torchs_formula
 from curvestep.engine.rules.linear import product_jet
 from curvestep.engine.rules.operators import aten, tensor_positions
@@ -69,8 +69,7 @@ op(aten.hardshrink_backward.default, formula(_outside, elementwise_axis))
 
 
 def _softmax_axis(s: AxisSite) -> Annotation:
-    known = elementwise_axis(s)
-    along = s.arg(2) % max(len(s.out_shape()), 1)
+    known, along = elementwise_axis(s), s.arg(2) % max(len(s.out_shape()), 1)
     return Marker.LOST if isinstance(known, SampleAxis) and known.dim == along else known
 
 
@@ -213,29 +212,21 @@ op(aten.native_batch_norm_backward.default, formula(_batch_norm, _batch_axis, co
 # -- linear in the cotangent -----------------------------------------------------------------------------------------
 
 
-def _like_input(s: AxisSite) -> Annotation:
-    return s.at(0)
-
-
-for _name, _axis in (
-    ("native_dropout_backward", elementwise_axis),
-    ("avg_pool2d_backward", _like_input), ("avg_pool3d_backward", _like_input),
-    ("_adaptive_avg_pool2d_backward", _like_input), ("_adaptive_avg_pool3d_backward", _like_input),
-    ("max_pool2d_with_indices_backward", _like_input), ("max_pool3d_with_indices_backward", _like_input),
-    ("adaptive_max_pool2d_backward", _like_input), ("adaptive_max_pool3d_backward", _like_input),
-    ("fractional_max_pool2d_backward", _like_input), ("fractional_max_pool3d_backward", _like_input),
-    ("reflection_pad1d_backward", _like_input), ("reflection_pad2d_backward", _like_input),
-    ("reflection_pad3d_backward", _like_input), ("replication_pad1d_backward", _like_input),
-    ("replication_pad2d_backward", _like_input), ("replication_pad3d_backward", _like_input),
-    ("upsample_nearest1d_backward", _like_input), ("upsample_nearest2d_backward", _like_input),
-    ("upsample_nearest3d_backward", _like_input), ("upsample_linear1d_backward", _like_input),
-    ("upsample_bilinear2d_backward", _like_input), ("upsample_trilinear3d_backward", _like_input),
-    ("upsample_bicubic2d_backward", _like_input), ("_upsample_bilinear2d_aa_backward", _like_input),
-    ("_upsample_bicubic2d_aa_backward", _like_input), ("_upsample_nearest_exact1d_backward", _like_input),
-    ("_upsample_nearest_exact2d_backward", _like_input), ("_upsample_nearest_exact3d_backward", _like_input),
+# some read the shape of the input
+op(aten.native_dropout_backward.default, jointly_linear((0,), elementwise_axis, keep=(1,)))
+for _name in (
+    "avg_pool2d_backward", "avg_pool3d_backward", "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward",
+    "max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward", "adaptive_max_pool2d_backward",
+    "adaptive_max_pool3d_backward", "fractional_max_pool2d_backward", "fractional_max_pool3d_backward",
+    "reflection_pad1d_backward", "reflection_pad2d_backward", "reflection_pad3d_backward",
+    "replication_pad1d_backward", "replication_pad2d_backward", "replication_pad3d_backward",
+    "upsample_nearest1d_backward", "upsample_nearest2d_backward", "upsample_nearest3d_backward",
+    "upsample_linear1d_backward", "upsample_bilinear2d_backward", "upsample_trilinear3d_backward",
+    "upsample_bicubic2d_backward", "_upsample_bilinear2d_aa_backward", "_upsample_bicubic2d_aa_backward",
+    "_upsample_nearest_exact1d_backward", "_upsample_nearest_exact2d_backward", "_upsample_nearest_exact3d_backward",
 ):  # fmt: skip
     _op = getattr(aten, _name).default
-    op(_op, jointly_linear((0,), _axis, keep=tensor_positions(_op)[1:]))  # some read the shape of the input
+    op(_op, jointly_linear((0,), first_axis, keep=tensor_positions(_op)[1:]))
 
 
 def _scattered_axis(s: AxisSite) -> Annotation:

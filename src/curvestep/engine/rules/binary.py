@@ -163,28 +163,25 @@ def _limited(s: Site) -> Jet:
     return pick(s.d(0), s.d(1), s.d(2)), pick(s.dd(0), s.dd(1), s.dd(2))
 
 
-def _limited_below(s: Site) -> Jet:
-    under = (s.x(0) < s.x(1)).to(s.x(0).dtype)
-    return (
-        add(mul(1 - under, s.d(0)), mul(under, s.d(1))),
-        add(mul(1 - under, s.dd(0)), mul(under, s.dd(1))),
-    )
+def _limited_by(sign: float) -> Callable[[Site], Jet]:
+    """clamp_max (1) and clamp_min (−1) with a tensor."""
 
+    def jet(s: Site) -> Jet:
+        out = (sign * (s.x(0) - s.x(1)) > 0).to(s.x(0).dtype)
+        return add(mul(1 - out, s.d(0)), mul(out, s.d(1))), add(mul(1 - out, s.dd(0)), mul(out, s.dd(1)))
 
-def _limited_above(s: Site) -> Jet:
-    over = (s.x(0) > s.x(1)).to(s.x(0).dtype)
-    return add(mul(1 - over, s.d(0)), mul(over, s.d(1))), add(mul(1 - over, s.dd(0)), mul(over, s.dd(1)))
+    return jet
 
 
 op(aten.clamp.Tensor, Rule(Kind.LINEAR, _limited, elementwise_axis, keep_inputs=(0, 1, 2)), kinks=True)
 # cosine_similarity keeps its norms off zero with it, in place and without gradients: above that limit, the identity
 op(
     aten.clamp_min.Tensor,
-    Rule(Kind.LINEAR, _limited_below, elementwise_axis, keep_inputs=(0, 1)),
+    Rule(Kind.LINEAR, _limited_by(-1.0), elementwise_axis, keep_inputs=(0, 1)),
     kinks=True,
     guards=True,
 )
-op(aten.clamp_max.Tensor, Rule(Kind.LINEAR, _limited_above, elementwise_axis, keep_inputs=(0, 1)), kinks=True)
+op(aten.clamp_max.Tensor, Rule(Kind.LINEAR, _limited_by(1.0), elementwise_axis, keep_inputs=(0, 1)), kinks=True)
 
 
 # -- quotients -------------------------------------------------------------------------------------------------------

@@ -104,7 +104,8 @@ op(
 )
 
 
-def _zero(s: Site) -> list[Jet]:
+def constant(s: Site) -> list[Jet]:
+    """No output moves."""
     return [(None, None)] * len(s.node.outputs)
 
 
@@ -113,7 +114,7 @@ def _fill_axis(s: AxisSite) -> Annotation:
     return known if isinstance(known, SampleAxis) else Marker.SHARED
 
 
-_CONSTANT = Rule(Kind.CONSTANT, _zero, _fill_axis)
+_CONSTANT = Rule(Kind.CONSTANT, constant, _fill_axis)
 for _op in (aten.floor.default, aten.ceil.default, aten.round.default, aten.trunc.default, aten.sign.default):
     op(_op, _CONSTANT, kinks=True)
 op(aten.detach.default, _CONSTANT, detaches=True)
@@ -125,12 +126,9 @@ for _op in (
     op(_op, _CONSTANT)
 
 
-def _new_axis(s: AxisSite) -> Annotation:
-    return Marker.SHARED  # only dtype and device come from the argument; what is written later brings its samples
-
-
+# only dtype and device come from the argument; what is written later brings its samples
 for _op in (
     aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default,
     aten.new_empty_strided.default,
 ):  # fmt: skip
-    op(_op, Rule(Kind.CONSTANT, _zero, _new_axis))
+    op(_op, Rule(Kind.CONSTANT, constant, lambda s: Marker.SHARED))

@@ -10,21 +10,15 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.data.samples import Annotation
-from curvestep.engine.rules.axes import elementwise_axis, same_axis
+from curvestep.engine.rules.axes import elementwise_axis, first_axis, same_axis
 from curvestep.engine.rules.forms import formula, jointly_linear, linear_in_first
 from curvestep.engine.rules.operators import aten
-from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.site import Jet, Site
 from curvestep.engine.rules.table import op
 from curvestep.engine.rules.tangents import add, mul
 
-
-def _first_axis(s: AxisSite) -> Annotation:
-    return s.at(0)
-
-
 for _op in (aten.view_as_real.default, aten.view_as_complex.default):
-    op(_op, linear_in_first(_first_axis))
+    op(_op, linear_in_first(first_axis))
 for _op in (
     aten._conj_physical.default, aten.conj_physical.default, aten.resolve_conj.default, aten.resolve_neg.default,
     aten.real.default,

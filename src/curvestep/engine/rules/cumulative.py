@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Marker
+from curvestep.engine.rules.axes import kept_unless
 from curvestep.engine.rules.operators import aten
-from curvestep.engine.rules.reduce import dims_of, reduced_axis
-from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.reduce import dims_of, pooled_axis, reduced_axis
+from curvestep.engine.rules.site import Jet, Site
 from curvestep.engine.rules.table import op
 from curvestep.engine.rules.tangents import add, mul, twice
 
@@ -107,10 +108,6 @@ def _product_along(s: Site) -> Jet:
     return None if first is None else first.squeeze(dim), None if second is None else second.squeeze(dim)
 
 
-def _along_axis(s: AxisSite) -> Annotation:
-    return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.POOLED)
-
-
 op(
     aten.prod.default,
     Rule(
@@ -120,16 +117,10 @@ op(
         keep_inputs=(0,),
     ),
 )
-op(aten.prod.dim_int, Rule(Kind.NONLINEAR, _product_along, _along_axis, keep_inputs=(0,)))
+op(aten.prod.dim_int, Rule(Kind.NONLINEAR, _product_along, pooled_axis, keep_inputs=(0,)))
 
 
 # -- running ---------------------------------------------------------------------------------------------------------
-
-
-def _running_axis(s: AxisSite) -> Annotation:
-    known = s.at(0)
-    along = s.arg(1) % max(len(s.shape(0)), 1)
-    return Marker.LOST if isinstance(known, SampleAxis) and known.dim == along else known
 
 
 def _running(combine: Combine) -> Rule:
@@ -139,7 +130,7 @@ def _running(combine: Combine) -> Rule:
         _, first, second = _scan(_series(s), s.arg(1), combine)
         return first, second
 
-    return Rule(Kind.NONLINEAR, jet, _running_axis, keep_inputs=(0,))
+    return Rule(Kind.NONLINEAR, jet, kept_unless(lambda s: [s.arg(1)]), keep_inputs=(0,))
 
 
 op(aten.cumprod.default, _running(_times))

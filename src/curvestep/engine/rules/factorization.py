@@ -9,15 +9,11 @@ from curvestep._errors import MissingRuleError
 from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Marker
 from curvestep.engine.rules.forms import formula
-from curvestep.engine.rules.linalg import matmul, matrices_axis
+from curvestep.engine.rules.linalg import and_nothing, matmul, matrices_axis
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import Jet, Site
 from curvestep.engine.rules.table import op
 from curvestep.engine.rules.tangents import add, mul
-
-
-def _rest(s: Site, *jets: Jet) -> list[Jet]:
-    return [*jets, *[(None, None)] * (len(s.node.outputs) - len(jets))]
 
 
 def _symmetric(t: Tensor | None) -> Tensor | None:
@@ -51,7 +47,7 @@ def _cholesky(s: Site) -> list[Jet]:
     ddl = half(add(_symmetric(s.dd(0)), None if dl is None else -2.0 * dl @ dl.mH))
     if upper:
         dl, ddl = None if dl is None else dl.mH, None if ddl is None else ddl.mH
-    return _rest(s, (dl, ddl))
+    return and_nothing(s, (dl, ddl))
 
 
 for _op in (aten.linalg_cholesky_ex.default, aten.cholesky.default):
@@ -94,7 +90,7 @@ def _packed_lu(s: Site) -> list[Jet]:
     _square(s)
     p, lower, upper = torch.lu_unpack(s.y(0), s.y(1))
     (dl, ddl), (du, ddu) = _lu_tangents(p.to(lower.dtype), lower, upper, s)
-    return _rest(s, (add(dl, du), add(ddl, ddu)))
+    return and_nothing(s, (add(dl, du), add(ddl, ddu)))
 
 
 op(aten.linalg_lu.default, Rule(Kind.NONLINEAR, _lu, matrices_axis, keep_outputs=(0, 1, 2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import unwrap
 from itertools import combinations
 from typing import Any
 
@@ -65,7 +66,9 @@ def formula(function: Callable[..., Any], axis: AxisRule, *, couples: Callable[[
 
 def torchs_formula(operation: Any, axis: AxisRule) -> Rule:
     """The operation as torch itself writes it out; the row is left out where this torch does not."""
-    return formula(decomposition_table.get(operation), axis)  # type: ignore[arg-type]
+    wrapped: Any = decomposition_table.get(operation)
+    # without the wrappers, which cast to other dtypes and take as long as a small formula itself
+    return formula(None if wrapped is None else unwrap(wrapped), axis)  # type: ignore[arg-type]
 
 
 def jointly_linear(

@@ -10,6 +10,7 @@ from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.rules import complex as complex
 from curvestep.engine.rules import scatter as scatter
 from curvestep.engine.rules import shape as shape
+from curvestep.engine.rules.axes import unnamed
 from curvestep.engine.rules.forms import linear_in_first
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite
@@ -29,12 +30,8 @@ def _embedded_axis(s: AxisSite) -> Annotation:
     return SampleAxis(free[known.dim], known.outer, known.inner)
 
 
-def _trace_axis(s: AxisSite) -> Annotation:
-    return Marker.LOST if isinstance(s.at(0), SampleAxis) else s.at(0)
-
-
 op(aten.diag_embed.default, linear_in_first(_embedded_axis))
-op(aten.trace.default, linear_in_first(_trace_axis))
+op(aten.trace.default, linear_in_first(unnamed))
 
 
 op(aten.transpose_.default, linear_in_first(RULES[aten.transpose.int].axis, torch.transpose), dtype="arriving")

@@ -48,7 +48,7 @@ def _minus(t: Tensor | None) -> Tensor | None:
     return None if t is None else -t
 
 
-def _nothing(s: Site, *jets: Jet) -> list[Jet]:
+def and_nothing(s: Site, *jets: Jet) -> list[Jet]:
     """The given jets, and none for the remaining outputs (pivots, codes, saved factors)."""
     return [*jets, *[(None, None)] * (len(s.node.outputs) - len(jets))]
 
@@ -59,7 +59,7 @@ def _nothing(s: Site, *jets: Jet) -> list[Jet]:
 def _inverse(s: Site) -> list[Jet]:
     y, da = s.y(), s.d(0)
     dy = _minus(matmul(y, da, y))
-    return _nothing(s, (dy, add(_minus(matmul(y, s.dd(0), y)), mul(-2.0, matmul(y, da, dy)))))
+    return and_nothing(s, (dy, add(_minus(matmul(y, s.dd(0), y)), mul(-2.0, matmul(y, da, dy)))))
 
 
 op(aten.linalg_inv_ex.default, Rule(Kind.NONLINEAR, _inverse, matrices_axis, keep_outputs=(0,)))
@@ -122,17 +122,17 @@ def _log_rates(s: Site) -> tuple[Tensor | None, Tensor | None]:
 def _determinant(s: Site) -> list[Jet]:
     rate, bend = _log_rates(s)
     y = s.y()
-    return _nothing(s, (mul(y, rate), mul(y, add(bend, mul(rate, rate)))))
+    return and_nothing(s, (mul(y, rate), mul(y, add(bend, mul(rate, rate)))))
 
 
 def _log_determinant(s: Site) -> list[Jet]:
     # det A = sign·exp(logabs), sign = e^{iφ}: logabs + iφ moves as log det A
     rate, bend = _log_rates(s)
     if not s.x(0).is_complex():
-        return _nothing(s, (None, None), (rate, bend))
+        return and_nothing(s, (None, None), (rate, bend))
     sign = s.y()
     turn, turning = None if rate is None else rate.imag, None if bend is None else bend.imag
-    return _nothing(
+    return and_nothing(
         s,
         (
             None if turn is None else 1j * turn * sign,
@@ -223,7 +223,7 @@ def _solve(s: Site) -> list[Jet]:
     def solve(t: Tensor) -> Tensor:
         return torch.linalg.lu_solve(*factors, t, left=left)
 
-    return _nothing(s, _solved(s, solve, lambda t: t, vector, left))
+    return and_nothing(s, _solved(s, solve, lambda t: t, vector, left))
 
 
 op(aten._linalg_solve_ex.default, Rule(Kind.NONLINEAR, _solve, _solution_axis, keep_inputs=(0,), keep_outputs=(0,)))

@@ -148,13 +148,7 @@ def _linear_axis(s: AxisSite) -> Annotation:
 
 op(
     aten.linear.default,
-    Rule(
-        Kind.MULTILINEAR,
-        _linear_jet,
-        _linear_axis,
-        factors=(0, 1),
-        may_read=both_live(0, 1),
-    ),
+    Rule(Kind.MULTILINEAR, _linear_jet, _linear_axis, factors=(0, 1), may_read=both_live(0, 1)),
     dtype="product",
     product=Product((0, 1), polarises=True),
 )

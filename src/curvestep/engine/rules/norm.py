@@ -164,11 +164,12 @@ def _layer_norm(s: Site) -> list[Jet]:
     return [_affine(n, dn, ddn, s, 2, 3, shape), (None, None), (None, None)]
 
 
-def _layer_axis(s: AxisSite) -> list[Annotation]:
+def layer_axis(s: AxisSite) -> list[Annotation]:
+    """Samples among the axes before those that argument 1 normalises keep their place."""
     known = s.at(0)
     if isinstance(known, SampleAxis) and known.dim >= len(s.shape(0)) - len(s.arg(1)):
         known = Marker.LOST
-    return [known] * 3
+    return [known] * len(s.node.outputs)
 
 
 def _layer_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
@@ -181,7 +182,7 @@ def _layer_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
 
 op(
     aten.native_layer_norm.default,
-    Rule(Kind.NONLINEAR, _layer_norm, _layer_axis, keep_inputs=(0, 2), keep_outputs=(1, 2), rerun=_layer_again),
+    Rule(Kind.NONLINEAR, _layer_norm, layer_axis, keep_inputs=(0, 2), keep_outputs=(1, 2), rerun=_layer_again),
     dtype="statistics",
 )
 

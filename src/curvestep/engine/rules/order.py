@@ -9,8 +9,9 @@ from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Reduction, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.rules.choice import constant
 from curvestep.engine.rules.operators import aten
-from curvestep.engine.rules.reduce import dims_of, reduced_axis, summed_axis
+from curvestep.engine.rules.reduce import dims_of, pooled_axis, reduced_axis, summed_axis
 from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import RULES, op
 
@@ -35,10 +36,6 @@ def _extreme(s: Site) -> Jet:
     return _weighted_jet(s, y, dims, keep)
 
 
-def _extreme_axis(s: AxisSite) -> Annotation:
-    return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.POOLED)
-
-
 def _of_all(s: Site) -> Jet:
     dims = list(range(s.x(0).dim()))
     return _weighted_jet(s, s.y(), dims, False)
@@ -49,7 +46,7 @@ def _of_all_axis(s: AxisSite) -> Annotation:
 
 
 for _op in (aten.amax.default, aten.amin.default):
-    op(_op, Rule(Kind.LINEAR, _extreme, _extreme_axis, keep_inputs=(0,), keep_outputs=(0,)), kinks=True)
+    op(_op, Rule(Kind.LINEAR, _extreme, pooled_axis, keep_inputs=(0,), keep_outputs=(0,)), kinks=True)
 for _op in (aten.max.default, aten.min.default, aten.median.default, aten.nanmedian.default):
     op(_op, Rule(Kind.LINEAR, _of_all, _of_all_axis, keep_inputs=(0,), keep_outputs=(0,)), kinks=True)
 
@@ -179,9 +176,5 @@ op(aten.std_mean.correction, _with_mean(RULES[aten.std.correction]))
 # -- positions and truth values: constant, but samples keep their axis through them ----------------------------------
 
 
-def _none(s: Site) -> Jet:
-    return None, None
-
-
 for _op in (aten.any.dim, aten.all.dim, aten.argmax.default, aten.argmin.default):
-    op(_op, Rule(Kind.CONSTANT, _none, _extreme_axis))
+    op(_op, Rule(Kind.CONSTANT, constant, pooled_axis))

@@ -10,25 +10,18 @@ from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.axes import elementwise_axis, unnamed
 from curvestep.engine.rules.forms import multilinear
 from curvestep.engine.rules.operators import aten
-from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.shape import joined
+from curvestep.engine.rules.site import AxisSite, Site
 from curvestep.engine.rules.table import op
 from curvestep.engine.rules.tangents import mul
 
 
-def _unnamed_if_sampled(s: AxisSite) -> Annotation:
-    """A product that contracts or crosses its axes: samples in it end without one."""
-    known = [s.of(v) for v in s.node.inputs]
-    if any(isinstance(k, SampleAxis) for k in known):
-        return Marker.LOST
-    return next((m for m in (Marker.LOST, Marker.POOLED, Marker.SUMMED) if m in known), Marker.SHARED)
-
-
 def _pooled_if_sampled(s: AxisSite) -> Annotation:
     """A product that contracts everything: a statistic of the batch."""
-    known = _unnamed_if_sampled(s)
+    known = unnamed(s)
     return Marker.POOLED if known is Marker.LOST else known
 
 
@@ -53,8 +46,8 @@ def _plus_self(run: Any, axis: Callable[[AxisSite], Annotation]) -> Rule:
     return multilinear((1, 2), axis, product, own)
 
 
-op(aten.addbmm.default, _plus_self(aten.addbmm.default, _unnamed_if_sampled))
-op(aten.addr.default, _plus_self(aten.addr.default, _unnamed_if_sampled))
+op(aten.addbmm.default, _plus_self(aten.addbmm.default, unnamed))
+op(aten.addr.default, _plus_self(aten.addr.default, unnamed))
 
 
 def _cross_axis(s: AxisSite) -> Annotation:
@@ -82,7 +75,7 @@ def _trilinear_axis(s: AxisSite) -> Annotation:
             free = [d for d in range(rank) if d not in {e % rank for e in s.arg(3 + i)}]
             found.append(SampleAxis(free[known.dim], known.outer, known.inner))
     if not found:
-        return _unnamed_if_sampled(s)
+        return unnamed(s)
     first = found[0]
     if any(f != first for f in found):
         return Marker.LOST
@@ -118,18 +111,4 @@ op(
 # -- blocks along the diagonal: linear in the list -------------------------------------------------------------------
 
 
-def _blocks(s: Site) -> Jet:
-    values = s.arg(0)
-
-    def gather(tangents: list[Tensor | None]) -> Tensor | None:
-        like = next((t for t in tangents if t is not None), None)
-        if like is None:
-            return None
-        return torch.block_diag(
-            *[like.new_zeros(v.shape) if t is None else t for v, t in zip(values, tangents, strict=True)]
-        )
-
-    return gather([s.first(v) for v in values]), gather([s.second(v) for v in values])
-
-
-op(aten.block_diag.default, Rule(Kind.LINEAR, _blocks, _unnamed_if_sampled))
+op(aten.block_diag.default, Rule(Kind.LINEAR, lambda s: joined(s, lambda ts: torch.block_diag(*ts)), unnamed))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Reduction, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.rules.axes import kept_unless
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site, Spread
 from curvestep.engine.rules.table import op
@@ -38,6 +39,11 @@ def reduced_axis(s: AxisSite, dims: list[int], keepdim: bool, onto: Marker) -> A
 def summed_axis(s: AxisSite) -> Annotation:
     """After `sum(dim, keepdim)`."""
     return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.SUMMED)
+
+
+def pooled_axis(s: AxisSite) -> Annotation:
+    """After a statistic of the arguments (dim, keepdim) that is no sum."""
+    return reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.POOLED)
 
 
 def _total(mean: bool) -> Rule:
@@ -132,16 +138,7 @@ def _logsumexp(s: Site) -> Jet:
     return shaped(dy), shaped(second)
 
 
-op(
-    aten.logsumexp.default,
-    Rule(
-        Kind.NONLINEAR,
-        _logsumexp,
-        lambda s: reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.POOLED),
-        keep_inputs=(0,),
-        keep_outputs=(0,),
-    ),
-)
+op(aten.logsumexp.default, Rule(Kind.NONLINEAR, _logsumexp, pooled_axis, keep_inputs=(0,), keep_outputs=(0,)))
 
 
 # -- maxima: linear once the position is known ------------------------------------------------------------------------
@@ -158,27 +155,14 @@ def _picked(s: Site) -> list[Jet]:
     return [s.through(pick), (None, None)]
 
 
-def _picked_axis(s: AxisSite) -> list[Annotation]:
-    return [reduced_axis(s, dims_of(s.arg(1), len(s.shape(0))), s.arg(2, False), Marker.POOLED)] * 2
-
-
-op(aten.max.dim, Rule(Kind.LINEAR, _picked, _picked_axis, keep_outputs=(1,)), kinks=True)
-op(aten.min.dim, Rule(Kind.LINEAR, _picked, _picked_axis, keep_outputs=(1,)), kinks=True)
+op(aten.max.dim, Rule(Kind.LINEAR, _picked, pooled_axis, keep_outputs=(1,)), kinks=True)
+op(aten.min.dim, Rule(Kind.LINEAR, _picked, pooled_axis, keep_outputs=(1,)), kinks=True)
 
 
 # -- running sums -----------------------------------------------------------------------------------------------------
 
 
-def _cumsum(s: Site) -> Jet:
-    dim = s.arg(1)
-    dx, ddx = s.d(0), s.dd(0)
-    return (None if dx is None else dx.cumsum(dim)), (None if ddx is None else ddx.cumsum(dim))
-
-
-def _cumsum_axis(s: AxisSite) -> Annotation:
-    known = s.at(0)
-    along = s.arg(1) % max(len(s.shape(0)), 1)
-    return Marker.LOST if isinstance(known, SampleAxis) and known.dim == along else known
-
-
-op(aten.cumsum.default, Rule(Kind.LINEAR, _cumsum, _cumsum_axis))
+op(
+    aten.cumsum.default,
+    Rule(Kind.LINEAR, lambda s: s.through(lambda t: t.cumsum(s.arg(1))), kept_unless(lambda s: [s.arg(1)])),
+)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Annotation, Marker
 from curvestep.engine.rules.forms import formula
+from curvestep.engine.rules.norm import layer_axis
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
@@ -56,13 +57,6 @@ def _rms_norm(s: Site) -> list[Jet]:
     return [(add(mul(w, dn), mul(dw, n)), add(mul(w, second), mul(ddw, n), twice(mul(dw, dn)))), (None, None)]
 
 
-def _rms_axis(s: AxisSite) -> list[Annotation]:
-    known = s.at(0)
-    if isinstance(known, SampleAxis) and known.dim >= len(s.shape(0)) - len(s.arg(1)):
-        known = Marker.LOST
-    return [known] * 2
-
-
 def _rms_again(s: Site, args: tuple[Any, ...], watched: bool) -> tuple[Tensor, Tensor]:
     x, shape, weight, eps = args
     dims = list(range(-len(shape), 0))
@@ -73,6 +67,6 @@ def _rms_again(s: Site, args: tuple[Any, ...], watched: bool) -> tuple[Tensor, T
 
 op(
     aten._fused_rms_norm.default,
-    Rule(Kind.NONLINEAR, _rms_norm, _rms_axis, keep_inputs=(0, 2), keep_outputs=(1,), rerun=_rms_again),
+    Rule(Kind.NONLINEAR, _rms_norm, layer_axis, keep_inputs=(0, 2), keep_outputs=(1,), rerun=_rms_again),
     dtype="statistics",
 )

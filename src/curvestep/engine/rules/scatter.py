@@ -11,7 +11,7 @@ from torch import Tensor
 from curvestep._errors import MissingRuleError
 from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.axes import joined_axis, kept_unless
+from curvestep.engine.rules.axes import joined_axis, kept_unless, unnamed
 from curvestep.engine.rules.forms import formula, jointly_linear, linear_in_first
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
@@ -49,19 +49,11 @@ op(aten.index_fill.int_Scalar, jointly_linear((0,), _beside(0), _zero_value(aten
 op(aten.index_fill.int_Tensor, jointly_linear((0, 3), _beside(0)))
 op(aten.select_scatter.default, jointly_linear((0, 1), lambda s: _cut_in_axis(s, 2)))
 op(aten.slice_scatter.default, jointly_linear((0, 1), lambda s: _cut_in_axis(s, 2)))
-op(aten.diagonal_scatter.default, jointly_linear((0, 1), lambda s: _unnamed(s)))
+op(aten.diagonal_scatter.default, jointly_linear((0, 1), unnamed))
 op(aten.masked_scatter.default, jointly_linear((0, 2), lambda s: s.at(0) if s.at(2) is Marker.SHARED else Marker.LOST))
-op(aten.masked_select.default, jointly_linear((0,), lambda s: _unnamed(s)))
+op(aten.masked_select.default, jointly_linear((0,), unnamed))
 op(aten.take.default, jointly_linear((0,), lambda s: s.at(1) if s.at(0) is Marker.SHARED else Marker.LOST))
-op(aten.put.default, jointly_linear((0, 2), lambda s: _unnamed(s)))
-
-
-def _unnamed(s: AxisSite) -> Annotation:
-    """Elements end where no axis can say whose they are."""
-    known = [s.of(v) for v in s.node.inputs]
-    if any(isinstance(k, SampleAxis) for k in known):
-        return Marker.LOST
-    return next((m for m in (Marker.LOST, Marker.POOLED, Marker.SUMMED) if m in known), Marker.SHARED)
+op(aten.put.default, jointly_linear((0, 2), unnamed))
 
 
 def _cut_in_axis(s: AxisSite, dim_at: int) -> Annotation:
@@ -106,10 +98,7 @@ def _written_axis(s: AxisSite) -> Annotation:
 
 op(aten.index_put.default, jointly_linear((0, 2), _written_axis, _written))
 op(aten._index_put_impl_.default, jointly_linear((0, 2), _written_axis, _written))
-op(
-    aten._unsafe_index.Tensor,
-    jointly_linear((0,), lambda s: _unnamed(s), lambda t, indices: aten.index.Tensor(t, indices)),
-)
+op(aten._unsafe_index.Tensor, jointly_linear((0,), unnamed, lambda t, indices: aten.index.Tensor(t, indices)))
 
 
 def _filled(s: Site) -> Jet:

@@ -13,7 +13,7 @@ from torch import Tensor
 from curvestep.engine.data.rule import Cut, Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, through_permute, through_view
 from curvestep.engine.data.value import Node, Value
-from curvestep.engine.rules.axes import by_broadcast, same_axis
+from curvestep.engine.rules.axes import by_broadcast, first_axis, same_axis
 from curvestep.engine.rules.forms import linear_in_first
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
@@ -165,12 +165,8 @@ op(aten.select.int, linear_in_first(_removed_axis), dtype="arriving", draws=True
 op(aten.unbind.int, linear_in_first(_removed_axis), dtype="arriving", draws=True)
 
 
-def _tril_axis(s: AxisSite) -> Annotation:
-    return s.at(0)
-
-
-op(aten.tril.default, linear_in_first(_tril_axis), dtype="arriving")
-op(aten.triu.default, linear_in_first(_tril_axis), dtype="arriving")
+op(aten.tril.default, linear_in_first(first_axis), dtype="arriving")
+op(aten.triu.default, linear_in_first(first_axis), dtype="arriving")
 
 
 def _diagonal_axis(s: AxisSite) -> Annotation:
@@ -228,7 +224,8 @@ for _kind in ("reflection_pad", "replication_pad"):
 # -- joins -----------------------------------------------------------------------------------------------------------
 
 
-def _joined(s: Site, join: Callable[[list[Tensor]], Tensor]) -> Jet:
+def joined(s: Site, join: Callable[[list[Tensor]], Tensor]) -> Jet:
+    """The jets of a list of tensors that are joined to one; those that do not move are zeros."""
     values = s.arg(0)
 
     def gather(tangents: list[Tensor | None]) -> Tensor | None:
@@ -268,7 +265,7 @@ def _beside_cat(node: Node, out: SampleAxis, result: Value) -> Any:
 
 op(
     aten.cat.default,
-    Rule(Kind.LINEAR, lambda s: _joined(s, lambda ts: torch.cat(ts, s.arg(1, 0))), _cat_axis),
+    Rule(Kind.LINEAR, lambda s: joined(s, lambda ts: torch.cat(ts, s.arg(1, 0))), _cat_axis),
     dtype="arriving",
     cut=Cut(aligned=_beside_cat),
 )
@@ -288,6 +285,6 @@ def _stack_axis(s: AxisSite) -> Annotation:
 
 op(
     aten.stack.default,
-    Rule(Kind.LINEAR, lambda s: _joined(s, lambda ts: torch.stack(ts, s.arg(1, 0))), _stack_axis),
+    Rule(Kind.LINEAR, lambda s: joined(s, lambda ts: torch.stack(ts, s.arg(1, 0))), _stack_axis),
     dtype="arriving",
 )

@@ -42,12 +42,31 @@ Propagate = Callable[["Site"], "Jet | Sequence[Jet]"]
 AxisRule = Callable[["AxisSite"], "Annotation | Sequence[Annotation]"]
 
 
+class Arguments:
+    """The arguments of one operation on the tape."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def arg(self, index: int, default: Any = None) -> Any:
+        """Argument `index` as recorded; tensors are values."""
+        args = self.node.args
+        return args[index] if index < len(args) else default
+
+    def option(self, index: int, name: str, default: Any = None) -> Any:
+        """An argument that may have come by position or by keyword."""
+        args = self.node.args
+        return args[index] if index < len(args) else self.node.kwargs.get(name, default)
+
+
 @final
-class Site:
+class Site(Arguments):
     """One operation on the tape together with the tangents that arrive at it: what a rule sees."""
 
     __slots__ = (
-        "_first", "_present", "_read", "_reads", "_second", "first_only", "node", "on_host", "products", "watched",
+        "_first", "_present", "_read", "_reads", "_second", "first_only", "on_host", "products", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -78,16 +97,6 @@ class Site:
     def op(self) -> Any:
         """The operation that ran; that which writes nothing in place of one that wrote in place."""
         return (functional_twin(self.node.op) if self.node.mutates else None) or self.node.op
-
-    def arg(self, index: int, default: Any = None) -> Any:
-        """Argument `index` as recorded; tensors are values."""
-        args = self.node.args
-        return args[index] if index < len(args) else default
-
-    def option(self, index: int, name: str, default: Any = None) -> Any:
-        """An argument that may have come by position or by keyword."""
-        args = self.node.args
-        return args[index] if index < len(args) else self.node.kwargs.get(name, default)
 
     def x(self, index: int) -> Tensor:
         """The recorded value of tensor argument `index`."""
@@ -168,25 +177,15 @@ class Site:
 
 
 @final
-class AxisSite:
+class AxisSite(Arguments):
     """One operation together with the annotations of its inputs: what an axis rule sees."""
 
-    __slots__ = ("_known", "batch", "node")
+    __slots__ = ("_known", "batch")
 
     def __init__(self, node: Node, known: dict[Value, Annotation], batch: int) -> None:
         self.node = node
         self._known = known
         self.batch = batch
-
-    def arg(self, index: int, default: Any = None) -> Any:
-        """Argument `index` as recorded; tensors are values."""
-        args = self.node.args
-        return args[index] if index < len(args) else default
-
-    def option(self, index: int, name: str, default: Any = None) -> Any:
-        """An argument that may have come by position or by keyword."""
-        args = self.node.args
-        return args[index] if index < len(args) else self.node.kwargs.get(name, default)
 
     def of(self, value: Value | None) -> Annotation:
         """The annotation of a value; an absent one is shared."""

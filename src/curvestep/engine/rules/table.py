@@ -28,22 +28,7 @@ def op(
     writes_out: bool = False,
     detaches: bool = False,
 ) -> None:
-    """Enter the row of an operation; one that this torch lacks is noted instead, see `absent`.
-
-    Args:
-        operation: an overload, as `aten.tanh.default`.
-        rule: how it differentiates.
-        dtype: in which dtype a pass in bfloat16 works with it, as the other facts in `Rule`.
-        kinks: whether its first derivative jumps.
-        reduces: how it sums over the samples.
-        product: its factors, where it is a product of matrices.
-        attends: whether it is a fused attention.
-        cut: how it is run on some of the samples.
-        draws: whether a batch may be drawn by it.
-        reads_values: whether its axis rule reads values.
-        guards: whether it may write without gradients.
-        writes_out: whether it makes a lazy conjugate a real one.
-        detaches: whether it drops the gradient.
+    """Enter the row of an operation with its facts, see `Rule`; one that this torch lacks is noted, see `absent`.
 
     Raises:
         ValueError: the operation has a row already.
