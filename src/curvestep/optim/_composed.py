@@ -15,7 +15,7 @@ from curvestep.directions import Direction, Proposal
 from curvestep.optim._commit import Move, advance, keep_last_steps, kept_by_decay, move
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
 from curvestep.optim._gather import Gathered, Part, gather, scaled
-from curvestep.optim._measure import ON_TAPE, look, read, resolution, sums_along
+from curvestep.optim._measure import ON_TAPE, look, read, resolution, settle_slope, sums_along
 from curvestep.optim._options import Measure, check_number
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
@@ -79,7 +79,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         needs, loss = rule.needs_at(state), recordings.loss
         gathered = gather(type(self).__name__, self.param_groups, self.state, self._direction, recordings)
         moving, ell = gathered.moving, gathered.ell
-        sums = gathered.sums(loss, parameter_norm=Need.PARAMETER_NORM in needs)
+        sums = gathered.sums(recordings, loss, parameter_norm=Need.PARAMETER_NORM in needs)
         # A device is waited for once a step, at its end; the host is asked at once, and may then write in place.
         at_once = not moving or on_host(gathered.gradients)
         numbers = read(sums) if at_once else {}
@@ -97,10 +97,14 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         else:
             proposals = [part.direction.propose(part.gradients, part.states) for part in moving]
         directions = [scaled(part, proposal.direction, ell) for part, proposal in zip(moving, proposals, strict=True)]
-        along = sums_along(needs, self._measure() if needs & ON_TAPE else None, recordings, gathered, directions)
+        how = self._measure() if needs & ON_TAPE else None
+        looks = how is not None and how.samples is not None and _is_power_of_two(int(state.get("count", 0)) + 1)
+        along = sums_along(needs, how, recordings, gathered, directions, looks_at_all=looks)
         numbers.update(read(along if at_once else {**along, **sums}))
         if not at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
+
+        settle_slope(numbers, recordings, gathered, how)
 
         def measure_line(probe: Probe, asked: LineRequest) -> Probe:
             assert loss is not None, "What has a recording has its loss."
@@ -240,6 +244,11 @@ def _begun(parts: Sequence[Part]) -> list[tuple[Tensor, dict[str, Any]]]:
         for parameter, state in zip(part.parameters, part.states, strict=True)
         if state
     ]
+
+
+def _is_power_of_two(count: int) -> bool:
+    """Whether the measurement with this number, from 1 on, is one that looks at the whole batch's slope."""
+    return count & (count - 1) == 0
 
 
 def _fixed(option: Any) -> Any:

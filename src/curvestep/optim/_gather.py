@@ -15,6 +15,7 @@ from curvestep._errors import CurvestepError
 from curvestep._numerics import as_dtype, squared_norm, squares, working_dtype
 from curvestep.directions import Direction, State
 from curvestep.optim._average import AVERAGE
+from curvestep.optim._proof import LEFT_NORM_SQ
 from curvestep.optim._recordings import Recordings
 
 #: Name in ``optimizer.state[p]`` of the step that led to where the parameter is, decoupled decay left out.
@@ -71,12 +72,23 @@ class Gathered:
         """All gradients."""
         return [gradient for part in self.parts for gradient in part.gradients]
 
-    def sums(self, loss: Tensor | None, *, parameter_norm: bool = False) -> Sums:
+    @cached_property
+    def decays(self) -> bool:
+        """Whether a part has an L2 term."""
+        return any(part.decay > 0.0 for part in self.parts)
+
+    def sums(self, recordings: Recordings, loss: Tensor | None, *, parameter_norm: bool = False) -> Sums:
         """Return ‖g‖², and where they are wanted J with its L2 term and ‖θ‖² of what moves."""
-        sums: Sums = {"gradient_norm_sq": squares(self.gradients)}
+        left = recordings.left
+        sums: Sums = {}
+        if left is None or recordings.is_changed or recordings.is_scaled or self.decays:
+            sums["gradient_norm_sq"] = squares(self.gradients)
+        else:
+            sums["gradient_norm_sq"] = left.squares
+        if left is not None and recordings.is_changed:
+            sums[LEFT_NORM_SQ] = left.squares
         if loss is not None:
-            decays = any(part.decay > 0.0 for part in self.parts)
-            sums["loss"] = [loss + penalty(self.parts, loss) if decays else loss]
+            sums["loss"] = [loss + penalty(self.parts, loss) if self.decays else loss]
         if parameter_norm:
             sums["parameter_norm_sq"] = squares([p for part in self.moving for p in part.parameters])
         return sums

@@ -20,6 +20,7 @@ from curvestep._warn import warn
 from curvestep.engine import Memory, Tape, record
 from curvestep.optim._average import AVERAGING, check_gamma, exchanged
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
+from curvestep.optim._proof import Left, versions_of
 from curvestep.optim._recordings import Recordings
 
 #: How far steps of the longest length may lead in a row before a warning, in units of max(‖θ₀‖, 1).
@@ -65,6 +66,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         """Take the parameters and the options of a group, ``lr`` among them."""
         self._tapes: list[Tape] = []
         self._unrecorded = False
+        self._left: Left | None = None
         self._is_averaged = False
         self._adrift = 0.0
         self.last_step = None
@@ -131,21 +133,25 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             The tape, as ``curvestep.record()`` gives it.
         """
         self._refuse_averaged()
-        if all(parameter.grad is None for parameter in self._parameters()):
+        parameters = self._parameters()
+        if all(parameter.grad is None for parameter in parameters):
             self._drop_recordings()  # their gradients are gone
+        before = versions_of(parameters)
         if not self._needs_tape and not self._needs_loss:
             tape = Tape()
             tape.release()
             yield tape
             self._unrecorded = True
-            return
-        with record(batch_size, memory=self._memory if memory is None else memory) as tape:
-            try:
-                yield tape
-            except BaseException:
-                tape.release()
-                raise
-        self._tapes.append(tape)
+        else:
+            with record(batch_size, memory=self._memory if memory is None else memory) as tape:
+                try:
+                    yield tape
+                except BaseException:
+                    tape.release()
+                    raise
+            self._tapes.append(tape)
+        ran = versions_of(parameters) != before
+        self._left = Left.by_backward(parameters) if ran else None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients, as in ``torch.optim``, and drop the recordings that they came from."""
@@ -187,7 +193,9 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
                 raise RecordingError(_NOTHING_RECORDED)
             # A closure that returns no loss must not work on measured steps and fail on the others.
             reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
-            recordings = Recordings(tapes, scale, _returned_loss(returned) if reads else None)
+            left, self._left = self._left, None
+            recordings = Recordings(tapes, scale, _returned_loss(returned) if reads else None, left)
+            recordings.is_changed = left is not None and left.is_changed(self._parameters())
             try:
                 recordings.require_backward()
                 loss = recordings.loss
@@ -298,7 +306,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
     def _drop_recordings(self) -> None:
         """Free the recordings that were not used."""
-        self._unrecorded = False
+        self._unrecorded, self._left = False, None
         for tape in self._tapes:
             tape.release()
         self._tapes = []
@@ -402,7 +410,13 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or loaded optimizer, giving options that it did not know their defaults."""
         super().__setstate__(state)
-        for name, value in (("_tapes", []), ("_unrecorded", False), ("_is_averaged", False), ("_adrift", 0.0)):
+        for name, value in (
+            ("_tapes", []),
+            ("_left", None),
+            ("_unrecorded", False),
+            ("_is_averaged", False),
+            ("_adrift", 0.0),
+        ):
             vars(self).setdefault(name, value)
         vars(self).setdefault("last_step", None)
         for group in self.param_groups:

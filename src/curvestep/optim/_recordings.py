@@ -11,6 +11,7 @@ from torch import Tensor
 
 from curvestep.engine import Curvature, Tape
 from curvestep.optim._options import Measure
+from curvestep.optim._proof import Left
 
 
 @final
@@ -47,11 +48,19 @@ class Recordings:
     Args:
         tapes: the recordings since the last step, in order; none where nothing is measured on them.
         scale: the factor of a GradScaler on every J_i and on `p.grad`, or None.
+        left: `p.grad` as the recorded backward left it; None where backward ran outside of a recording.
+
+    Attributes:
+        is_changed: Whether a gradient was replaced or written since backward left it.
         loss: what the closure returned where nothing was recorded, or None.
     """
 
-    def __init__(self, tapes: Sequence[Tape], scale: Tensor | None, loss: Tensor | None = None) -> None:
+    def __init__(
+        self, tapes: Sequence[Tape], scale: Tensor | None, loss: Tensor | None = None, left: Left | None = None
+    ) -> None:
         self.tapes = list(tapes)
+        self.left = left
+        self.is_changed = False
         self._scale = scale
         self._loss = loss
 
@@ -137,6 +146,11 @@ class Recordings:
             found.source,
             found.samples,
         )
+
+    def slope(self, parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> list[Tensor]:
+        """Return the terms of ⟨∇J, d⟩ over all samples, without the L2 term, by a pass over every recording."""
+        found = [tape.curvature(parameters, direction, per_sample=False) for tape in self.tapes]
+        return [self.unscaled(each.slope) for each in found]
 
     def losses_along(self, parameters: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]) -> Tensor:
         """Return J(θ + t d) for each t, shape (len(steps),), without the L2 term."""

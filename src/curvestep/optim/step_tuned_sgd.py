@@ -130,7 +130,7 @@ class StepTunedSGD(AbstractRecordedOptimizer):
         """Carry out both half-steps, and say what was done."""
         gathered = gather(type(self).__name__, self.param_groups, self.state, _averager, recordings)
         moving, alpha = gathered.moving, gathered.ell
-        numbers = read(gathered.sums(recordings.loss))
+        numbers = read(gathered.sums(recordings, recordings.loss))
         outcome = refusal(numbers)
         if outcome is None and not moving:
             outcome = Outcome.ZERO_LR

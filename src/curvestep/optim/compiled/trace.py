@@ -20,6 +20,7 @@ from curvestep.engine import Tape, record
 from curvestep.optim._gather import Sums
 from curvestep.optim._measure import CURVATURES, curvatures
 from curvestep.optim._options import Measure
+from curvestep.optim._proof import RECORDED_SLOPE
 from curvestep.optim._recordings import Recordings
 from curvestep.optim.compiled.guards import Batch, Function, Guards, Seen, watching
 from curvestep.optim.compiled.lifting import Lifting, inputs_first
@@ -196,6 +197,7 @@ def _outputs(
     if tape is not None:
         recordings = Recordings([tape], None)
         measured.update(curvatures(how, recordings, moving, directions, bends))
+        measured.pop(RECORDED_SLOPE, None)  # gradient and recording are of one graph
         recordings.release()
     names[:] = measured
     wide = torch.float32 if device.type == "mps" else torch.float64  # keeps every bit of what it is given
