@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import torch
@@ -53,29 +53,29 @@ class Gathered:
 
     Attributes:
         parts: the groups that have a gradient.
+        moving: those whose ℓ is above 0.
+        ell: the largest ℓ; 0 where nothing moves.
+        gradients: all gradients.
+        decays: whether a part has an L2 term.
     """
 
     parts: list[Part]
+    moving: list[Part]
+    ell: float
+    gradients: list[Tensor]
+    decays: bool
 
-    @cached_property
-    def moving(self) -> list[Part]:
-        """The parts whose ℓ is above 0."""
-        return [part for part in self.parts if part.lr > 0.0]
-
-    @cached_property
-    def ell(self) -> float:
-        """The largest ℓ; 0 where nothing moves."""
-        return max((part.lr for part in self.moving), default=0.0)
-
-    @cached_property
-    def gradients(self) -> list[Tensor]:
-        """All gradients."""
-        return [gradient for part in self.parts for gradient in part.gradients]
-
-    @cached_property
-    def decays(self) -> bool:
-        """Whether a part has an L2 term."""
-        return any(part.decay > 0.0 for part in self.parts)
+    @classmethod
+    def of(cls, parts: list[Part]) -> Gathered:
+        """Put the parts together."""
+        moving = [part for part in parts if part.lr > 0.0]
+        return cls(
+            parts,
+            moving,
+            max([part.lr for part in moving], default=0.0),
+            [gradient for part in parts for gradient in part.gradients],
+            any([part.decay > 0.0 for part in parts]),
+        )
 
     def sums(self, recordings: Recordings, loss: Tensor | None, *, parameter_norm: bool = False) -> Sums:
         """Return ‖g‖², and where they are wanted J with its L2 term and ‖θ‖² of what moves."""
@@ -130,7 +130,7 @@ def gather(
         held = [_state_of(state, direction, p) for state, p in zip(known, parameters, strict=True)]
         begins = any(own is not state for own, state in zip(held, known, strict=True))
         parts.append(Part(group, direction, parameters, gradients, held, begins))
-    return Gathered(parts)
+    return Gathered.of(parts)
 
 
 def _state_of(held: State | None, direction: Direction, parameter: Tensor) -> State:
