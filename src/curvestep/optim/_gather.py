@@ -86,7 +86,10 @@ class Gathered:
         else:
             sums["gradient_norm_sq"] = left.squares
         if left is not None and recordings.is_changed:
-            sums[LEFT_NORM_SQ] = left.squares
+            squared = left.squares
+            if recordings.is_unscaled:
+                squared = [recordings.unscaled(recordings.unscaled(square)) for square in squared]
+            sums[LEFT_NORM_SQ] = squared
         if loss is not None:
             sums["loss"] = [loss + penalty(self.parts, loss) if self.decays else loss]
         if parameter_norm:

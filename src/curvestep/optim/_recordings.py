@@ -52,6 +52,7 @@ class Recordings:
 
     Attributes:
         is_changed: Whether a gradient was replaced or written since backward left it.
+        is_unscaled: Whether the factor of the GradScaler is on the recorded losses alone, and not on `p.grad` any more.
         loss: what the closure returned where nothing was recorded, or None.
     """
 
@@ -61,6 +62,7 @@ class Recordings:
         self.tapes = list(tapes)
         self.left = left
         self.is_changed = False
+        self.is_unscaled = False
         self._scale = scale
         self._loss = loss
 
@@ -76,8 +78,13 @@ class Recordings:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether a GradScaler's factor is on losses and gradients."""
-        return self._scale is not None
+        """Whether a GradScaler's factor is on the gradients."""
+        return self._scale is not None and not self.is_unscaled
+
+    @property
+    def noted_scale(self) -> Tensor | None:
+        """The factor that is on the recorded losses alone."""
+        return self._scale if self.is_unscaled else None
 
     def unscaled(self, tensor: Tensor) -> Tensor:
         """Return a tensor without the GradScaler's factor: the one place that divides by it."""
