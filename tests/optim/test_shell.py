@@ -337,7 +337,7 @@ def test_unscaling_and_clipping_under_a_grad_scaler_are_those_without_it(make: A
         nn.utils.clip_grad_norm_(scaled.net.parameters(), limit)
         scaler.step(second)
         scaler.update()
-        assert_close(scaled.parameters(), plain.parameters(), 1e-10)
+        assert_close(scaled.parameters(), plain.parameters(), 1e-9)  # six steps, each measured from rounded sums
         assert first.last_step is not None and second.last_step is not None
         assert second.last_step.outcome is first.last_step.outcome
         assert second.last_step.loss == (

@@ -17,6 +17,7 @@ from curvestep.optim._decide import decide, probe_of, record_of, refusal
 from curvestep.optim._gather import Gathered, Part, gather, scaled
 from curvestep.optim._measure import ON_TAPE, look, read, resolution, settle_slope, sums_along
 from curvestep.optim._options import Measure, check_number
+from curvestep.optim._processes import is_shared
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules import LineRequest, StepChoice, StepRule
@@ -76,13 +77,16 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
     def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step after a backward pass, and say what was done."""
         rule, state = self._current_rule(), self._rule_state()
-        needs, loss = rule.needs_at(state), recordings.loss
+        needs, group = rule.needs_at(state), self.process_group
+        # A loss that is not read must not refuse a step in one process alone.
+        loss = recordings.loss if Need.LOSS in needs or not is_shared(group) else None
         gathered = gather(type(self).__name__, self.param_groups, self.state, self._direction, recordings)
         moving, ell = gathered.moving, gathered.ell
         sums = gathered.sums(recordings, loss, parameter_norm=Need.PARAMETER_NORM in needs)
         # A device is waited for once a step, at its end; the host is asked at once, and may then write in place.
-        at_once = not moving or on_host(gathered.gradients)
-        numbers = read(sums) if at_once else {}
+        # Processes meet once a step too, where it measures.
+        at_once = not moving or (on_host(gathered.gradients) and not (needs & ON_TAPE and is_shared(group)))
+        numbers = read(sums, group) if at_once else {}
         if at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
         if not moving:
@@ -100,7 +104,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         how = self._measure() if needs & ON_TAPE else None
         looks = how is not None and how.samples is not None and _is_power_of_two(int(state.get("count", 0)) + 1)
         along = sums_along(needs, how, recordings, gathered, directions, looks_at_all=looks)
-        numbers.update(read(along if at_once else {**along, **sums}))
+        numbers.update(read(along if at_once else {**along, **sums}, group))
         if not at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
 
@@ -108,7 +112,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
 
         def measure_line(probe: Probe, asked: LineRequest) -> Probe:
             assert loss is not None, "What has a recording has its loss."
-            return look(probe, asked, recordings, gathered, directions, loss)
+            return look(probe, asked, recordings, gathered, directions, loss, group)
 
         probe = probe_of(numbers, resolution(needs, recordings, gathered))
         choice = decide(rule, needs, probe, ell, state, gathered.largest, measure_line if recordings.tapes else None)

@@ -49,13 +49,9 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
         super().add_param_group(param_group)
         added = self.param_groups[-1]
         for parameter in added["params"]:
-            if parameter.is_complex():
+            if parameter.is_complex() or is_sharded(parameter):
                 self.param_groups.pop()
-                msg = (
-                    f"{type(self).__name__} needs real parameters, but one of shape {tuple(parameter.shape)} has dtype "
-                    f"{parameter.dtype}: hold its real and imaginary part (torch.view_as_real) as the parameter."
-                )
-                raise ValueError(msg)
+                raise ValueError(_not_steppable(type(self).__name__, parameter))
         shared = self.param_groups[0]
         added[RULE_STATE] = dict(shared[RULE_STATE] or self._initial_rule_state())
         added[STEPS] = shared[STEPS]
@@ -126,3 +122,22 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
                 if name != "differentiable":  # torch puts this among the defaults of whatever it restores
                     group.setdefault(name, value)
             group[RULE_STATE] = dict(group.get(RULE_STATE) or self._initial_rule_state())
+
+
+def is_sharded(parameter: Tensor) -> bool:
+    """Whether a parameter holds only this process's shard of a tensor: a DTensor, as fully_shard makes them."""
+    return hasattr(parameter, "placements") and hasattr(parameter, "device_mesh")
+
+
+def _not_steppable(owner: str, parameter: Tensor) -> str:
+    """Return why a parameter cannot be stepped."""
+    if parameter.is_complex():
+        return (
+            f"{owner} needs real parameters, but one of shape {tuple(parameter.shape)} has dtype {parameter.dtype}: "
+            "hold its real and imaginary part (torch.view_as_real) as the parameter."
+        )
+    return (
+        f"{owner} needs whole parameters, but one of shape {tuple(parameter.shape)} is a DTensor, of which this "
+        "process holds a shard: the recording would not see it used. Train with DistributedDataParallel, or leave "
+        "this model to an optimizer of torch."
+    )

@@ -21,6 +21,7 @@ from curvestep.engine import Memory, Tape, record
 from curvestep.optim._average import AVERAGING, exchanged
 from curvestep.optim._commit import EFFECTIVE_LR
 from curvestep.optim._groups import AbstractGroupedOptimizer
+from curvestep.optim._processes import Group
 from curvestep.optim._proof import Left, versions_of
 from curvestep.optim._recordings import Recordings
 
@@ -62,6 +63,10 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
     _memory: Memory = "keep"
 
     last_step: StepRecord | None
+
+    #: The processes that train one model and share its gradients, as under DistributedDataParallel: the losses and
+    #: curvatures that they measure are averaged. None where each process trains a model of its own.
+    process_group: Group = "default"
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, ``lr`` among them."""

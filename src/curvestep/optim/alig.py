@@ -173,7 +173,7 @@ class ALIG(AbstractRecordedOptimizer):
     def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step after the backward passes, and say what was done."""
         gathered = gather(type(self).__name__, self.param_groups, self.state, _momentum, recordings)
-        numbers = read(gathered.sums(recordings, recordings.loss))
+        numbers = read(gathered.sums(recordings, recordings.loss), self.process_group)
         recordings.release()
         outcome = refusal(numbers)
         if outcome is not None:
