@@ -104,7 +104,7 @@ def _cause(recorded: float, slope: float, unit: float) -> str:
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         return (
             "Several processes train: either the gradients are averaged over them and the optimizer was told to step "
-            "alone (process_group=None), or they are not and it was not told; FullyShardedDataParallel is not supported."
+            "alone (process_group=None), or they are not and it was not told. Sharded models are not supported."
         )
     ratio = slope / recorded
     exponent = math.log2(abs(ratio)) if ratio != 0.0 else 0.0
