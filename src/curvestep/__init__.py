@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from curvestep.engine import Tape as Tape
     from curvestep.engine import record as record
     from curvestep.engine import register_rule as register_rule
+    from curvestep.integrations import attach as attach
     from curvestep.optim import ALIG as ALIG
     from curvestep.optim import EGDD as EGDD
     from curvestep.optim import LQA as LQA
@@ -53,6 +54,8 @@ __all__ = [
     "schedules",
     "StepRecord",
     "StepTunedSGD",
+    # recordings without a line in the loop
+    "attach",
     # modules that models are made with
     "nn",
     # the curvature engine
@@ -89,6 +92,7 @@ _HOMES = {
     "RescaledRMSprop": "curvestep.optim",
     "RescaledSGD": "curvestep.optim",
     "StepTunedSGD": "curvestep.optim",
+    "attach": "curvestep.integrations",
     "Diagnosis": "curvestep.diagnostics",
     "doctor": "curvestep.diagnostics",
     "layer_curvature": "curvestep.diagnostics",
