@@ -1,0 +1,1 @@
+"""Measurements that stand outside the package."""
