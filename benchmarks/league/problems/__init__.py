@@ -48,7 +48,7 @@ _ROWS = (
     Problem("contrastive", "contrastive", 1500, contrastive.contrastive, "in-batch negatives"),
     Problem("logistic", "convex", 1500, convex.logistic_regression, "logistic regression"),
     Problem("least-squares", "convex", 2000, convex.least_squares, "least squares, condition 10⁴"),
-    Problem("deep-linear", "deep", 1500, deep.deep_linear, "six linear layers"),
+    Problem("deep-linear", "deep", 1500, deep.deep_linear, "ten linear layers"),
     Problem("teacher-student", "deep", 2000, deep.teacher_student, "near interpolation"),
 )
 PROBLEMS = {row.name: row for row in _ROWS}

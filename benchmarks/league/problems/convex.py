@@ -26,7 +26,7 @@ def least_squares(seed: int) -> Instance:
     rotation = torch.linalg.qr(torch.randn(100, 100, generator=draw)).Q
     spread = torch.logspace(0.0, -2.0, 100)
     x = torch.randn(12_000, 100, generator=draw) * spread @ rotation.T
-    truth = rotation @ (torch.randn(100, 1, generator=draw) / spread.sqrt()[:, None]) * 0.3
+    truth = rotation @ (torch.randn(100, 1, generator=draw) / spread.sqrt()[:, None]) * 0.05
     y = x @ truth + 0.1 * torch.randn(12_000, 1, generator=draw)
     model = nn.Linear(100, 1)
     nn.init.zeros_(model.weight)

@@ -10,13 +10,13 @@ from benchmarks.league.problems.feed import dense, generator, held_out, shuffled
 
 
 def deep_linear(seed: int) -> Instance:
-    """Six linear layers of width 32 that learn a linear map of rank 8, noise 0.1; batch 32."""
+    """Ten linear layers of width 32 learn a map of rank 8, inputs with a condition of 400, noise 0.02; batch 32."""
     draw = generator(seed, "data")
     rows = 6_000
-    truth = torch.randn(32, 8, generator=draw) @ torch.randn(8, 16, generator=draw) / 16.0
-    x = torch.randn(rows, 32, generator=draw)
-    y = x @ truth + 0.1 * torch.randn(rows, 16, generator=draw)
-    model = dense(32, 32, 32, 32, 32, 32, 16, activation=nn.Identity)
+    truth = torch.randn(32, 8, generator=draw) @ torch.randn(8, 16, generator=draw) / 8.0
+    x = torch.randn(rows, 32, generator=draw) * torch.logspace(0.0, -1.3, 32)
+    y = x @ truth + 0.02 * torch.randn(rows, 16, generator=draw)
+    model = dense(*[32] * 10, 16, activation=nn.Identity)
     evaluate = held_out(squared_error, (x[:1_000], y[:1_000]))
     return Instance(model, shuffled((x[1_000:], y[1_000:]), 32, seed), squared_error, evaluate)
 
