@@ -53,7 +53,7 @@ class Trial:
     def to_json(self) -> dict[str, Any]:
         """Return the trial as JSON data; infinity becomes null."""
         rows = [(k, round(s, 3), float(f"{loss:.6g}") if math.isfinite(loss) else None) for k, s, loss in self.curve]
-        report = {name: value if math.isfinite(value) else None for name, value in self.report.items()}
+        report = {n: v if not isinstance(v, float) or math.isfinite(v) else None for n, v in self.report.items()}
         return {**asdict(self), "curve": rows, "report": report}
 
     @classmethod

@@ -21,7 +21,7 @@ class Driver:
 
     def __init__(self, optimizer: Any, factor: Callable[[int], float] | None = None) -> None:
         self.optimizer, self.factor, self.steps = optimizer, factor, 0
-        self.rates = [group.get("lr") for group in optimizer.param_groups]
+        self.rates = [group["lr"] for group in optimizer.param_groups] if factor is not None else []
 
     def record(self) -> AbstractContextManager[Any]:
         """Return the context around forward and backward."""

@@ -41,14 +41,14 @@ def _convolutions() -> nn.Sequential:
 @cache
 def _known_classes(seed: int) -> dict[str, Tensor]:
     """Return the state of a network trained on the first five classes of CIFAR-10."""
-    images, labels, _, _ = cifar_images(10_000, 1_500)
+    images, labels, _, _ = cifar_images(10_000, 1_000)
     first = labels < 5
     return _trained(_convolutions, shuffled((images[first], labels[first]), 48, seed + 50), seed, 300)
 
 
 def _new_classes(seed: int) -> tuple[nn.Sequential, Instance]:
     """Return the trained network with a new last layer, and its problem: the other five classes, 800 images."""
-    images, labels, test, truth = cifar_images(10_000, 1_500)
+    images, labels, test, truth = cifar_images(10_000, 1_000)
     second, unseen = labels >= 5, truth >= 5
     model = _convolutions()
     state = _known_classes(seed)

@@ -117,7 +117,7 @@ def _windows(text: Tensor, length: int, size: int, seed: int) -> Iterator[Batch]
 
 def _language(model: nn.Module, length: int, size: int, seed: int) -> Instance:
     train, test = text_bytes()
-    rows = test[torch.arange(0, len(test) - length - 1, math.ceil(len(test) / 240))[:, None] + torch.arange(length + 1)]
+    rows = test[torch.arange(0, len(test) - length - 1, math.ceil(len(test) / 120))[:, None] + torch.arange(length + 1)]
     evaluate = held_out(cross_entropy, (rows[:, :-1], rows[:, 1:]), 60)
     return Instance(model, _windows(train, length, size, seed), cross_entropy, evaluate)
 

@@ -36,7 +36,7 @@ def _residual_net(norm: Callable[[int], nn.Module], width: int) -> nn.Sequential
 
 def cifar_batchnorm(seed: int) -> Instance:
     """A residual network with batch norm on 10,000 images at 16×16, batch 48."""
-    images, labels, test, truth = cifar_images(10_000, 1_500)
+    images, labels, test, truth = cifar_images(10_000, 1_000)
     calibration = tuple((images[start : start + 250],) for start in (0, 250, 500, 750))
     return Instance(
         _residual_net(nn.BatchNorm2d, 16),
@@ -49,7 +49,7 @@ def cifar_batchnorm(seed: int) -> Instance:
 
 def cifar_groupnorm(seed: int) -> Instance:
     """A residual network with group norm and mirrored images, 10,000 at 16×16, batch 32."""
-    images, labels, test, truth = cifar_images(10_000, 1_500)
+    images, labels, test, truth = cifar_images(10_000, 1_000)
     flip = generator(seed, "noise")
 
     def mirrored() -> Iterator[Batch]:

@@ -2,6 +2,55 @@
 
 from __future__ import annotations
 
-from benchmarks.league.methods.driver import Method
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
 
-PROTOTYPES: dict[str, Method] = {}
+from torch import nn
+
+from benchmarks.league.methods.driver import Driver, Method, trained
+from benchmarks.league.prototypes.base import Windowed
+from benchmarks.league.prototypes.constant import Constant
+
+
+class Prototype(Driver):
+    """A prototype as the league runs it."""
+
+    def record(self) -> AbstractContextManager[Any]:
+        return self.optimizer.record()
+
+    def averaged(self) -> AbstractContextManager[Any]:
+        return self.optimizer.average.shown()
+
+    def report(self) -> dict[str, Any]:
+        taus = self.optimizer.taus
+        places = [int(len(taus) * (i + 0.5) / 10) for i in range(10)]
+        return {
+            "taus": [float(f"{taus[i]:.3g}") for i in places],
+            "held": self.optimizer.held / max(1, len(taus)),
+            "calls": self.optimizer.calls,
+        }
+
+
+class Logged(Prototype):
+    """The same, with every reading in the report."""
+
+    def report(self) -> dict[str, Any]:
+        rows = [{k: float(f"{v:.4g}") for k, v in asdict(r).items() if k != "extra"} for r in self.optimizer.readings]
+        bounds = [(i, b) for i, b in enumerate(self.optimizer.bounds) if i % 16 == 15]
+        return {"readings": rows, "bounds": [(i, float(f"{b:.3g}")) for i, b in bounds]}
+
+
+def _row(name: str, make: Callable[[list[nn.Parameter]], Windowed], what: str, kind: type[Driver] = Prototype) -> Method:
+    return Method(name, lambda model, _: kind(make(trained(model))), what)
+
+
+_SCALES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+PROTOTYPES: dict[str, Method] = {
+    row.name: row
+    for row in (
+        *(_row(f"constant-{s:g}", lambda p, s=s: Constant(p, s), f"constant {s:g}, averaged") for s in _SCALES),
+        *(_row(f"logged-{s:g}", lambda p, s=s: Constant(p, s, 12), "the same, logged", Logged) for s in _SCALES),
+    )
+}
