@@ -10,8 +10,10 @@ from typing import Any
 from torch import nn
 
 from benchmarks.league.methods.driver import Driver, Method, trained
+from benchmarks.league.prototypes import balance
 from benchmarks.league.prototypes.base import Windowed
 from benchmarks.league.prototypes.constant import Constant
+from benchmarks.league.prototypes.long import Long, Options
 
 
 class Prototype(Driver):
@@ -28,6 +30,7 @@ class Prototype(Driver):
         places = [int(len(taus) * (i + 0.5) / 10) for i in range(10)]
         return {
             "taus": [float(f"{taus[i]:.3g}") for i in places],
+            "scales": [float(f"{s:.3g}") for s in getattr(self.optimizer, "scales", [])],
             "held": self.optimizer.held / max(1, len(taus)),
             "calls": self.optimizer.calls,
         }
@@ -47,10 +50,24 @@ def _row(name: str, make: Callable[[list[nn.Parameter]], Windowed], what: str, k
 
 
 _SCALES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+_LONG = {
+    "long-0": Options(start=6e-4),
+    "long-1": Options(),
+    "long-2": Options(level=0.25),
+    "long-3": Options(balance=1.0),
+}
+_BALANCE = {
+    "balance-0": balance.Options(),
+    "balance-1": balance.Options(target=0.2),
+    "balance-2": balance.Options(level=0.0),
+    "balance-3": balance.Options(target=0.05),
+}
 PROTOTYPES: dict[str, Method] = {
     row.name: row
     for row in (
         *(_row(f"constant-{s:g}", lambda p, s=s: Constant(p, s), f"constant {s:g}, averaged") for s in _SCALES),
         *(_row(f"logged-{s:g}", lambda p, s=s: Constant(p, s, 12), "the same, logged", Logged) for s in _SCALES),
+        *(_row(name, lambda p, o=o: balance.Balance(p, o), str(o)) for name, o in _BALANCE.items()),
+        *(_row(name, lambda p, o=o: Long(p, o), str(o)) for name, o in _LONG.items()),
     )
 }
