@@ -61,6 +61,30 @@ _BALANCE = {
     "balance-1": balance.Options(target=0.2),
     "balance-2": balance.Options(level=0.0),
     "balance-3": balance.Options(target=0.05),
+    "balance-4": balance.Options(first=1 / 16),
+    "balance-5": balance.Options(first=1 / 16, level=0.0),
+    "balance-6": balance.Options(first=1 / 16, target=0.2),
+    "balance-7": balance.Options(first=1 / 16, target=0.015, root=0.5),
+    "balance-8": balance.Options(first=1 / 16, target=0.015, root=0.5, careful=1.0),
+    "balance-9": balance.Options(first=1 / 16, target=0.015, root=0.5, careful=1.0, level=0.0),
+    "balance-10": balance.Options(first=1 / 16, target=0.0035, root=0.75, careful=1.0),
+    "balance-11": balance.Options(first=1 / 16, target=0.015, root=0.5, careful=1.0, start=1e-3),
+    "balance-12": balance.Options(first=0.01, ramp=0, target=0.015, root=0.5, careful=0.5),
+    "balance-13": balance.Options(first=0.01, ramp=0, target=0.015, root=0.5, careful=0.5, level=0.0),
+    "balance-14": balance.Options(first=0.01, ramp=0, target=0.0035, root=0.75, careful=0.5),
+    "balance-15": balance.Options(first=0.01, ramp=0, target=0.03, root=0.5, careful=0.5),
+    "balance-16": balance.Options(first=0.01, ramp=0, target=0.015, root=0.5, careful=0.5, level=1.0),
+    "balance-17": balance.Options(first=0.01, ramp=0, target=0.015, root=0.5, careful=0.5, alpha=True),
+    "balance-18": balance.Options(first=0.01, ramp=0, target=0.0075, root=0.5, careful=0.5, alpha=True),
+    "balance-19": balance.Options(first=0.01, ramp=0, target=0.0035, root=0.75, careful=0.5, alpha=True),
+    "balance-20": balance.Options(first=0.01, ramp=0, target=0.015, root=0.5, careful=0.5, alpha=True, level=0.0),
+    "balance-21": balance.Options(first=0.03, ramp=0, target=0.0035, root=0.75, careful=0.5, alpha=True, up=4.0),
+    "balance-22": balance.Options(
+        first=0.03, ramp=0, target=0.0035, root=0.75, careful=0.5, alpha=True, up=4.0, level=0.0
+    ),
+    "balance-23": balance.Options(
+        first=0.03, ramp=0, target=0.0035, root=0.75, careful=0.5, alpha=True, up=4.0, level=0.25
+    ),
 }
 PROTOTYPES: dict[str, Method] = {
     row.name: row

@@ -18,6 +18,9 @@ class Options:
     Args:
         target: R at which s stays, R = N / p, N = ½ EᵀHE the height of the noise with E = z − x̄, p = P / ln(k₁/k₀) the
             progress P = J(x̄') − J(x̄) of the average over the window, per e-fold of the run.
+        root: exponent q of the number of steps in the target, target · k^q: of the noise N a part of order 1/k is left in
+            the average.
+        careful: how many standard errors of p must agree before s moves; 0: none is looked at.
         power: exponent of the correction s ← s (target / R)^power.
         up: most that s grows at a window's end.
         down: most that s shrinks.
@@ -34,6 +37,8 @@ class Options:
     """
 
     target: float = 0.1
+    root: float = 0.0
+    careful: float = 0.0
     power: float = 0.5
     up: float = 2.0
     down: float = 0.5
@@ -56,7 +61,7 @@ class Balance(Windowed):
         super().__init__(params, options.every, options.growth, options.offset)
         self.o, self.s = options, options.start
         self.window_taus: list[float] = []
-        self.noise, self.progress, self.weight, self.opened = 0.0, 0.0, 0.0, 0
+        self.noise, self.progress, self.variance, self.opened = 0.0, 0.0, 0.0, 0
         self.scales: list[float] = []
 
     def needs_curvature(self) -> bool:
@@ -78,6 +83,15 @@ class Balance(Windowed):
         self.window_taus.append(tau / ramp)
         return tau
 
+    def _factor(self, progress: float) -> float:
+        """Return what s is multiplied by for a progress p."""
+        if progress <= 0.0:
+            return self.o.down if self.noise > 0.0 else 1.0
+        if self.noise <= 0.0:
+            return self.o.up
+        f = (self.o.target * self.count**self.o.root * progress / self.noise) ** self.o.power
+        return min(max(f, self.o.down), self.o.up)
+
     def learn(self, reading: Reading) -> None:
         """Move s from what it amounted to over the window."""
         assert self.s is not None
@@ -86,25 +100,22 @@ class Balance(Windowed):
         folds = math.log(reading.step / max(1, self.opened))
         self.opened = reading.step
         if not all(math.isfinite(x) for x in (reading.loss, reading.before, reading.out_curvature)):
-            self.s, self.noise, self.progress, self.weight = self.o.down * used, 0.0, 0.0, 0.0
+            self.s, self.noise, self.progress, self.variance = self.o.down * used, 0.0, 0.0, 0.0
             return
         keep = self.o.keep
-        self.weight = keep * self.weight + 1.0
         self.noise = keep * self.noise + 0.5 * reading.out_curvature
         self.progress = keep * self.progress + (reading.before - reading.loss) / folds
-        up = self.o.up
-        if self.progress <= 0.0:
-            f = self.o.down if self.noise > 0.0 else 1.0
-        elif self.noise <= 0.0:
-            f = up
-        else:
-            f = (self.o.target * self.progress / self.noise) ** self.o.power
-        f = min(max(f, self.o.down), up)
+        error = max(reading.slope_error, math.sqrt(reading.noise)) / folds
+        self.variance = keep * keep * self.variance + error * error
+        spread = self.o.careful * math.sqrt(self.variance)
+        low, high = (self._factor(self.progress + side * spread) for side in (-1.0, 1.0))
+        f = high if high < 1.0 else max(low, 1.0)
         if self.o.alpha:
             alpha = -reading.slope / max(abs(reading.curvature), 1e-30)
-            error = reading.slope_error / max(abs(reading.curvature), 1e-30)
+            error = max(reading.slope_error, math.sqrt(reading.noise)) / max(abs(reading.curvature), 1e-30)
             if alpha + error < 0.0:
                 f = min(f, max(1.0 + alpha + error, self.o.down))
+        # Where the bound decided, s is not let run away from what the steps were.
         base = min(self.s, 2.0 * used) if used < 0.9 * self.s else self.s
         self.s = base * f
         self.scales.append(self.s)
