@@ -28,7 +28,9 @@ def main() -> None:
     """Parse the command line, run what the store lacks, print the tables if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.league", description=__doc__)
     parser.add_argument("--methods", default=",".join(METHODS), help="names with commas; adamw stands for its five")
-    parser.add_argument("--half", choices=("design", "test"), default="design", help="which half; design is the default")
+    parser.add_argument(
+        "--half", choices=("design", "test"), default="design", help="which half; design is the default"
+    )
     parser.add_argument("--problems", default="", help="names with commas, in place of a half")
     parser.add_argument("--seeds", default="0", help="seeds with commas")
     parser.add_argument("--scale", type=float, default=1.0, help="factor of the number of steps")

@@ -36,7 +36,9 @@ def mnist_images(train: int, test: int, shrink: int = 1) -> Images:
 def mnist_pixels(train: int, test: int) -> tuple[Tensor, Tensor]:
     """Return MNIST's first images as rows of 784 pixels in [0, 1]."""
     images = mnist(None)
-    return tuple(part.float().reshape(-1, 784) / 255.0 for part in (images.train_images[:train], images.test_images[:test]))  # fmt: skip
+    pixels = images.train_images[:train], images.test_images[:test]
+    first, second = (part.float().reshape(-1, 784) / 255.0 for part in pixels)
+    return first, second
 
 
 @cache

@@ -42,6 +42,9 @@ def fitted_values(seed: int) -> Instance:
     """Values of four actions on a grid of 12×12, targets from a copy that is renewed every 20 steps; batch 64.
 
     Held out: the mean squared error against the true values, over their variance.
+
+    Returns:
+        The instance.
     """
     following, reward = _world()
     truth = _true_values()

@@ -20,12 +20,15 @@ class Prototype(Driver):
     """A prototype as the league runs it."""
 
     def record(self) -> AbstractContextManager[Any]:
+        """Return the optimizer's own context."""
         return self.optimizer.record()
 
     def averaged(self) -> AbstractContextManager[Any]:
+        """Return the context with the averaged weights."""
         return self.optimizer.average.shown()
 
     def report(self) -> dict[str, Any]:
+        """Return step sizes and scales over the run."""
         taus = self.optimizer.taus
         places = [int(len(taus) * (i + 0.5) / 10) for i in range(10)]
         return {
@@ -40,12 +43,15 @@ class Logged(Prototype):
     """The same, with every reading in the report."""
 
     def report(self) -> dict[str, Any]:
+        """Return step sizes and scales over the run."""
         rows = [{k: float(f"{v:.4g}") for k, v in asdict(r).items() if k != "extra"} for r in self.optimizer.readings]
         bounds = [(i, b) for i, b in enumerate(self.optimizer.bounds) if i % 16 == 15]
         return {"readings": rows, "bounds": [(i, float(f"{b:.3g}")) for i, b in bounds]}
 
 
-def _row(name: str, make: Callable[[list[nn.Parameter]], Windowed], what: str, kind: type[Driver] = Prototype) -> Method:
+def _row(
+    name: str, make: Callable[[list[nn.Parameter]], Windowed], what: str, kind: type[Driver] = Prototype
+) -> Method:
     return Method(name, lambda model, _: kind(make(trained(model))), what)
 
 
@@ -85,6 +91,93 @@ _BALANCE = {
     "balance-23": balance.Options(
         first=0.03, ramp=0, target=0.0035, root=0.75, careful=0.5, alpha=True, up=4.0, level=0.25
     ),
+    **{
+        f"balance-{number}": balance.Options(
+            **{
+                "first": 0.1,
+                "ramp": 0,
+                "target": 0.0035,
+                "root": 0.75,
+                "careful": 0.5,
+                "alpha": True,
+                "level": 1.0,
+                **other,
+            }
+        )
+        for number, other in (
+            (24, {}),
+            (25, {"level": 0.5, "smooth": 0.9}),
+            (26, {"target": 0.007}),
+            (27, {"target": 0.00175}),
+            (28, {"down": 0.25}),
+            (29, {"root": 0.5, "target": 0.015}),
+            (30, {"careful": 1.0}),
+            (31, {"alpha": False}),
+            (32, {"level": 0.0}),
+            (33, {"level": 2.0, "smooth": 0.9}),
+            (34, {"first": 1e-4}),
+            (35, {"first": 100.0}),
+            (36, {"keep": 0.0}),
+            (37, {"growth": 1.12}),
+            (38, {"careful": 0.0, "keep": 0.7, "level": 0.5, "smooth": 0.9}),
+            (39, {"careful": 0.0, "keep": 0.7, "level": 0.5, "smooth": 0.9, "root": 0.5, "target": 0.015}),
+            (40, {"careful": 0.0, "keep": 0.7, "level": 0.5, "smooth": 0.9, "alpha": False}),
+            (41, {"careful": 0.0, "keep": 0.7, "level": 0.5, "smooth": 0.9, "root": 0.25, "target": 0.06}),
+            (43, {"optimist": True, "level": 0.5, "smooth": 0.9}),
+            (44, {"optimist": True, "level": 0.5, "smooth": 0.9, "careful": 1.0}),
+            (45, {"optimist": True, "level": 0.5, "smooth": 0.9, "first": 1 / 3}),
+            (46, {"optimist": True, "level": 0.5, "smooth": 0.9, "root": 0.5, "target": 0.01}),
+            (47, {"optimist": True, "level": 0.5, "smooth": 0.9, "careful": 1.0, "target": 0.00175}),
+            (48, {"optimist": True, "level": 0.5, "smooth": 0.9, "careful": 1.0, "root": 0.5, "target": 0.025}),
+            (49, {"optimist": True, "level": 0.5, "smooth": 0.9, "careful": 1.0, "root": 0.25, "target": 0.08}),
+            (50, {"optimist": True, "level": 0.0, "careful": 1.0, "root": 0.5, "target": 0.025}),
+            (51, {"optimist": True, "level": 0.25, "smooth": 0.9, "careful": 1.0, "root": 0.5, "target": 0.025}),
+            (52, {"optimist": True, "level": 0.5, "smooth": 0.9, "root": 0.5, "target": 0.012}),
+            (53, {"optimist": True, "level": 0.5, "smooth": 0.9, "root": 0.25, "target": 0.04}),
+            (54, {"optimist": True, "level": 0.0, "root": 0.5, "target": 0.012}),
+            (55, {"optimist": True, "level": 0.5, "smooth": 0.9, "root": 0.5, "target": 0.012, "first": 1e-4}),
+            (56, {"optimist": True, "level": 0.5, "smooth": 0.9, "root": 0.5, "target": 0.012, "first": 100.0}),
+            (57, {"optimist": True, "level": 0.5, "smooth": 0.9, "pull": 0.5}),
+            (58, {"optimist": True, "level": 0.5, "smooth": 0.9, "pull": 1.0, "target": 0.00175}),
+            (59, {"optimist": True, "level": 0.5, "smooth": 0.9, "pull": 1.0}),
+            (60, {"optimist": True, "level": 0.5, "smooth": 0.9, "pull": 0.5, "first": 1e-4}),
+            (61, {"optimist": True, "level": 0.5, "smooth": 0.9, "pull": 0.5, "first": 100.0}),
+            (62, {"optimist": True, "level": 0.0, "pull": 0.5}),
+            (63, {"root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.25}),
+            (64, {"optimist": True, "root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.25}),
+            (65, {"root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.25, "first": 1e-4}),
+            (66, {"root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.25, "first": 100.0}),
+            (67, {"root": 0.5, "target": 0.015, "level": 0.0, "track": 1.25}),
+            (68, {"root": 0.5, "target": 0.015, "level": 0.25, "smooth": 0.9, "track": 1.25}),
+            (69, {"root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.12}),
+            (
+                71,
+                {
+                    "optimist": True,
+                    "root": 0.5,
+                    "target": 0.015,
+                    "level": 0.5,
+                    "smooth": 0.9,
+                    "track": 1.25,
+                    "first": 1e-4,
+                },
+            ),
+            (
+                72,
+                {
+                    "optimist": True,
+                    "root": 0.5,
+                    "target": 0.015,
+                    "level": 0.5,
+                    "smooth": 0.9,
+                    "track": 1.25,
+                    "first": 100.0,
+                },
+            ),
+            (73, {"optimist": True, "root": 0.5, "target": 0.015, "level": 0.0, "track": 1.25}),
+            (42, {"careful": 0.0, "keep": 0.7, "level": 0.5, "smooth": 0.9, "first": 0.3}),
+        )
+    },
 }
 PROTOTYPES: dict[str, Method] = {
     row.name: row

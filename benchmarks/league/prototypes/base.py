@@ -170,7 +170,9 @@ class Windowed:
             counts.append(found.samples)
         if len(set(counts)) < 5:
             return 0.0
-        parts = torch.tensor([(b - a) / (n - c) for a, b, c, n in zip(sums, sums[1:], counts, counts[1:], strict=False)])
+        parts = torch.tensor(
+            [(b - a) / (n - c) for a, b, c, n in zip(sums, sums[1:], counts, counts[1:], strict=False)]
+        )
         return float(parts.std() / 2.0)
 
     def _close(self, tape: Any) -> None:
