@@ -175,6 +175,9 @@ _BALANCE = {
                 },
             ),
             (73, {"optimist": True, "root": 0.5, "target": 0.015, "level": 0.0, "track": 1.25}),
+            (74, {"root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.25, "free": True}),
+            (75, {"root": 0.5, "target": 0.015, "level": 0.25, "smooth": 0.9, "track": 1.25, "free": True}),
+            (76, {"root": 0.5, "target": 0.015, "level": 2.0, "smooth": 0.9, "track": 1.25}),
             (42, {"careful": 0.0, "keep": 0.7, "level": 0.5, "smooth": 0.9, "first": 0.3}),
         )
     },

@@ -30,6 +30,7 @@ class Options:
         optimist: whether p is taken so many errors above what was measured, in place of not moving within them.
         pull: exponent of a second factor, 1 + α held to [½, 2], with α = −σ/|κ| shrunk by its standard error.
         track: most that s changes at a window's end once it has turned for the first time; 0 for no other limit.
+        free: whether that limit is on shrinking alone.
         start: s of the first step; None: the first step's own bound times ``first``.
         first: see start.
         ramp: steps over which τ rises to s; 0 none.
@@ -58,6 +59,7 @@ class Options:
     optimist: bool = False
     pull: float = 0.0
     track: float = 0.0
+    free: bool = False
 
 
 class Balance(Windowed):
@@ -141,7 +143,7 @@ class Balance(Windowed):
             self.settled = self.settled or (self.side is not None and f != 1.0 and side != self.side)
             self.side = side if f != 1.0 else self.side
             if self.settled:
-                f = min(max(f, 1.0 / self.o.track), self.o.track)
+                f = min(max(f, 1.0 / self.o.track), self.o.up if self.o.free else self.o.track)
         # Where the bound decided, s is not let run away from what the steps were.
         base = min(self.s, 2.0 * used) if used < 0.9 * self.s else self.s
         self.s = base * f
