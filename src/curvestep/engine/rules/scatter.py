@@ -210,5 +210,5 @@ op(
     aten.as_strided.default,
     Rule(Kind.LINEAR, _strided, _strided_axis, keep_inputs=(0,)),
     dtype="arriving",
-    reads_values=True,
+    reads_values=lambda node: node.args[0].data is not None and node.args[0].data.is_contiguous(),
 )
