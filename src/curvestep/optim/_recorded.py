@@ -20,6 +20,7 @@ from curvestep._warn import warn
 from curvestep.engine import Memory, Tape, record
 from curvestep.optim._average import AVERAGING, check_gamma, exchanged
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
+from curvestep.optim._options import MEASUREMENTS
 from curvestep.optim._recordings import Recordings
 
 #: How far steps of the longest length may lead in a row before a warning, in units of max(‖θ₀‖, 1).
@@ -68,7 +69,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         self._is_averaged = False
         self._adrift = 0.0
         self.last_step = None
-        super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, RULE_STATE: {}})
+        super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, MEASUREMENTS: 0, RULE_STATE: {}})
 
     @abstractmethod
     def _take(self, recordings: Recordings) -> StepRecord:
@@ -352,6 +353,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         shared = self.param_groups[0]
         added[RULE_STATE] = dict(shared[RULE_STATE] or self._initial_rule_state())
         added[STEPS] = shared[STEPS]
+        added[MEASUREMENTS] = shared[MEASUREMENTS]
 
     def _check_group(self, options: dict[str, Any]) -> None:
         """Refuse options that are out of range, or that belong to the step rule and differ from the other groups'."""
