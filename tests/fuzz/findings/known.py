@@ -69,11 +69,6 @@ KNOWN: frozenset[str] = frozenset(
         "attack 28: a second data set of another size",
         "attack 0: graphs of unequal size",
         "attack 25: a penalty anchor as long as the batch",
-        "attack 16: scatter add with an expanded index made inside",
-        "attack 16: scatter with an expanded index made inside",
-        "attack 16: three axes scattered with an expanded index",
-        "attack 31: scatter reduce with an expanded index",
-        "attack 31: rows written by a mask of positions",
         "attack 12: a part of attention with shared queries",
         "attack 23: real part multiplied in place",
         "attack 23: imaginary part assigned",
@@ -113,10 +108,6 @@ KNOWN: frozenset[str] = frozenset(
         "fuzz 2: addmm adds samples to a shared product",
         "fuzz 3: a constant as wide as the batch behind the samples",
         "fuzz 3: a square constant that meets the parameter first",
-        "fuzz 4: a part of index add",
-        "fuzz 4: a part of select scatter",
-        "fuzz 4: a part of slice scatter",
-        "fuzz 4: a part of samples copied into a parameter under split",
         "fuzz 5: select scatter into a copy of overlapping windows",
     }
 )
