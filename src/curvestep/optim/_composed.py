@@ -138,7 +138,10 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
                 for held, new in zip(part.states, states, strict=True):
                     held.update(new)
             self._absorb([part for part in gathered.parts if part.lr == 0.0])
-            steps = advance(self.state, self.param_groups, _begun(gathered.parts), choice.state)
+            steps = advance(
+                self.state, self.param_groups, _begun(gathered.parts), choice.state,
+                measured=probe.curvature is not None,
+            )  # fmt: skip
             self._seen_finite = True
         if choice.outcome.moved:
             moves = [

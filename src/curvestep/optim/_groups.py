@@ -12,6 +12,7 @@ from torch.optim.optimizer import ParamsT, StateDict
 from curvestep._errors import CurvestepError
 from curvestep.optim._average import AVERAGING, check_gamma
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
+from curvestep.optim._options import MEASUREMENTS
 
 
 class AbstractGroupedOptimizer(Optimizer, ABC):
@@ -19,7 +20,7 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, ``lr`` among them."""
-        super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, RULE_STATE: {}})
+        super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, MEASUREMENTS: 0, RULE_STATE: {}})
 
     @abstractmethod
     def _check_options(self, options: dict[str, Any]) -> None:
@@ -55,6 +56,7 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
         shared = self.param_groups[0]
         added[RULE_STATE] = dict(shared[RULE_STATE] or self._initial_rule_state())
         added[STEPS] = shared[STEPS]
+        added[MEASUREMENTS] = shared[MEASUREMENTS]
 
     def _check_group(self, options: dict[str, Any]) -> None:
         """Refuse options that are out of range, or that belong to the step rule and differ from the other groups'."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
 
-from curvestep.engine import Curvature, Tape
+from curvestep.engine import Curvature, Tape, spread
 from curvestep.optim._options import Measure
 from curvestep.optim._proof import Left
 
@@ -100,58 +102,62 @@ class Recordings:
     def curvature(self, parameters: Sequence[Tensor], direction: Sequence[Tensor], how: Measure) -> list[Part]:
         """Measure the curvature of each recording along one direction.
 
-        With `how.samples` the first of them that hold so many samples are measured, the last of them in part: what one
-        recording of the whole batch would measure.
+        With `how.samples` those samples of each are measured that one recording of the whole batch would measure.
 
         Returns:
             The parts; Σ weight · mean is the mean over the samples that were measured.
         """
-        counts = self._counts(how.samples)
-        found = [
-            tape.curvature(parameters, direction, samples=count, kind=how.kind, precision=how.precision)
-            for tape, count in zip(self.tapes, counts, strict=True)
-            if count is None or count > 0
-        ]
         if len(self.tapes) == 1:
-            return [Part(self._without_scale(found[0]), 1.0, 1.0)]
-        # Where one of them shows no samples, each recording counts as one.
+            found = self.tapes[0].curvature(
+                parameters, direction, samples=how.samples, part=how.part, kind=how.kind, precision=how.precision
+            )
+            return [Part(self._without_scale(found), 1.0, 1.0)]
         sizes = [tape.batch_size for tape in self.tapes]
-        batches = [1 if None in sizes else size or 1 for size in sizes]
-        measured = [1 if None in sizes else each.samples or 1 for each in found]
-        whole, part = sum(batches), sum(measured)
+        known = [1 if size is None else size for size in sizes]
+        # Where one of them shows no samples, each recording counts as one.
+        counted = None not in sizes
+        batches = known if counted else [1] * len(sizes)
+        chosen = self._chosen(known, how) if counted and how.samples is not None else [None] * len(sizes)
+        measured = [
+            (
+                tape.curvature(parameters, direction, samples=own, kind=how.kind, precision=how.precision),
+                batch,
+            )
+            for tape, own, batch in zip(self.tapes, chosen, batches, strict=True)
+            if own is None or own
+        ]
+        counts = [each.samples or 1 if counted else 1 for each, _ in measured]
+        whole, part = sum(batches), sum(counts)
         return [
             Part(self._without_scale(each), whole * count / (part * batch), batch / whole)
-            for each, count, batch in zip(found, measured, batches, strict=False)
+            for (each, batch), count in zip(measured, counts, strict=True)
         ]
 
-    def _counts(self, samples: float | None) -> list[float | None]:
-        """Return for each recording how many of its samples are measured, None for all of them."""
-        if samples is None or len(self.tapes) == 1:
-            return [samples] * len(self.tapes)
-        sizes = [tape.batch_size for tape in self.tapes]
-        if None in sizes:
-            return [None] * len(self.tapes)
-        batches = [size or 1 for size in sizes]
-        left = -int(-samples * sum(batches) // 1) if isinstance(samples, float) else int(samples)
-        counts: list[float | None] = []
+    @staticmethod
+    def _chosen(batches: Sequence[int], how: Measure) -> list[Sequence[int]]:
+        """Return for each recording which of its samples belong to the part of the whole batch."""
+        whole, samples = sum(batches), how.samples
+        assert samples is not None
+        count = min(whole, math.ceil(samples * whole) if isinstance(samples, float) else samples)
+        indices = spread(whole, count, int(how.part))
+        found: list[Sequence[int]] = []
+        start = 0
         for batch in batches:
-            taken = min(batch, max(left, 0))
-            counts.append(None if taken == batch else taken)
-            left -= taken
-        return counts
+            first, last = bisect_left(indices, start), bisect_left(indices, start + batch)
+            found.append([index - start for index in indices[first:last]])
+            start += batch
+        return found
 
     def _without_scale(self, found: Curvature) -> Curvature:
         """Return a result without the GradScaler's factor."""
         if self._scale is None:
             return found
         rows = found.per_sample
-        return Curvature(
-            self.unscaled(found.total),
-            self.unscaled(found.slope),
-            None if rows is None else self.unscaled(rows),
-            found.per_sample_exact,
-            found.source,
-            found.samples,
+        return replace(
+            found,
+            total=self.unscaled(found.total),
+            slope=self.unscaled(found.slope),
+            per_sample=None if rows is None else self.unscaled(rows),
         )
 
     def slope(self, parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -24,7 +24,7 @@ from curvestep.optim._proof import RECORDED_SLOPE
 from curvestep.optim._recordings import Recordings
 from curvestep.optim.compiled.guards import Batch, Function, Guards, Seen, watching
 from curvestep.optim.compiled.lifting import Lifting, inputs_first
-from curvestep.optim.compiled.plan import GroupPlan, Numbers
+from curvestep.optim.compiled.plan import PART, GroupPlan, Numbers
 from curvestep.optim.compiled.refusal import NotCompiled
 
 #: What a graph measures or leaves out.
@@ -196,7 +196,7 @@ def _outputs(
         measured["parameter_norm_sq"] = [dot(flat, flat)]
     if tape is not None:
         recordings = Recordings([tape], None)
-        measured.update(curvatures(how, recordings, moving, directions, bends))
+        measured.update(curvatures(replace(how, part=scalars.get(PART, 0)), recordings, moving, directions, bends))
         measured.pop(RECORDED_SLOPE, None)  # gradient and recording are of one graph
         recordings.release()
     names[:] = measured
