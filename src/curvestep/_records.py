@@ -118,8 +118,3 @@ class StepRecord:
     direction_norm: float | None
     outcome: Outcome
     step: int
-
-    @classmethod
-    def stopped(cls, outcome: Outcome, ell: float, step: int, loss: float | None) -> StepRecord:
-        """Return the record of a step that ended before anything was measured along a direction."""
-        return cls(loss, None, None, None, None, None, ell, 0.0, None, outcome, step)

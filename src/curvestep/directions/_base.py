@@ -49,11 +49,19 @@ class Direction(Protocol):
     """
 
     def init(self, parameter: Tensor) -> State:
-        """Return the state of a parameter that has seen no gradient."""
+        """Return the state of a parameter before its first gradient.
+
+        Args:
+            parameter: The parameter, of which shape, dtype and device are read.
+        """
         ...
 
     def corrections(self, step: int) -> tuple[float, ...]:
-        """Return the bias corrections of a parameter's k-th gradient, k = ``step`` counted from 1."""
+        """Return the bias corrections of a parameter's k-th gradient.
+
+        Args:
+            step: k, counted from 1.
+        """
         ...
 
     def propose(
@@ -74,5 +82,10 @@ class Direction(Protocol):
         ...
 
     def absorb(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
-        """Return d and write the states that follow into the given ones, in place."""
+        """Return d and write the states that follow into the given ones, in place.
+
+        Args:
+            gradients: g, a tensor for each parameter.
+            states: Their states.
+        """
         ...

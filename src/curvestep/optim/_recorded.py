@@ -15,34 +15,13 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
 from curvestep._errors import CurvestepError, RecordingError
-from curvestep._records import LONGEST, NON_FINITE, Outcome, StepRecord
+from curvestep._records import Outcome, StepRecord
 from curvestep._warn import warn
 from curvestep.engine import Memory, Tape, record
 from curvestep.optim._average import AVERAGING, check_gamma, exchanged
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
-from curvestep.optim._recordings import Recordings
-
-#: How far steps of the longest length may lead in a row before a warning, in units of max(‖θ₀‖, 1).
-_MOST_TRAVELLED = 100.0
-#: How many steps in a row may be skipped before a warning.
-_MOST_SKIPPED = 20
-
-_NOTHING_RECORDED = """\
-step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
-
-    with optimizer.record():
-        loss = loss_function(model(inputs), targets)
-        loss.backward()
-    optimizer.step()
-
-or give step a closure,
-
-    def closure():
-        optimizer.zero_grad()
-        loss = loss_function(model(inputs), targets)
-        loss.backward()
-        return loss
-    optimizer.step(closure)"""
+from curvestep.optim._recordings import NOTHING_RECORDED, Recordings, returned_loss
+from curvestep.optim._runaway import drift, sentence
 
 
 class AbstractRecordedOptimizer(Optimizer, ABC):
@@ -148,7 +127,11 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         self._tapes.append(tape)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients, as in ``torch.optim``, and drop the recordings that they came from."""
+        """Clear the gradients, as in ``torch.optim``, and drop the recordings that they came from.
+
+        Args:
+            set_to_none: Whether to set gradients to None rather than to zero.
+        """
         self._drop_recordings()
         super().zero_grad(set_to_none)
 
@@ -184,10 +167,10 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             tapes, self._tapes = self._tapes, []
             unrecorded, self._unrecorded = self._unrecorded, False
             if self._records and not (tapes or unrecorded or closure is not None):
-                raise RecordingError(_NOTHING_RECORDED)
+                raise RecordingError(NOTHING_RECORDED)
             # A closure that returns no loss must not work on measured steps and fail on the others.
             reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
-            recordings = Recordings(tapes, scale, _returned_loss(returned) if reads else None)
+            recordings = Recordings(tapes, scale, returned_loss(returned) if reads else None)
             try:
                 recordings.require_backward()
                 loss = recordings.loss
@@ -201,20 +184,10 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
     def _watch(self, step: StepRecord) -> None:
         """Warn once where a run has run away, or where no step can be taken any more."""
-        if step.outcome in LONGEST:
-            travelled = step.step_size * (step.direction_norm or 0.0) / float(self._rule_state().get("reach", math.inf))
-            self._adrift += travelled / _MOST_TRAVELLED
-        elif step.outcome in NON_FINITE:
-            self._adrift += 1.0 / _MOST_SKIPPED
-        else:
-            self._adrift = 0.0
+        self._adrift = drift(self._adrift, step, float(self._rule_state().get("reach", math.inf)))
         if self._adrift >= 1.0:
-            self._adrift = -math.inf  # said once
-            warn(
-                f"{type(self).__name__} has run away or come to a stop. Its last steps all ended like this: "
-                f"{step.outcome.value} Begin again from an earlier state with a smaller lr (ℓ) or max_relative_step; a "
-                "loss or a gradient that is not finite has its cause in the model or the data."
-            )
+            self._adrift = -math.inf  # one warning a run
+            warn(f"{type(self).__name__} {sentence(step)}")
 
     # ------------------------------------------------------------------------------------------ averaged weights
 
@@ -294,7 +267,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
     def _stopped(self, outcome: Outcome, ell: float, loss: float | None) -> StepRecord:
         """Return the record of a step that ended before anything was measured along a direction."""
-        return StepRecord.stopped(outcome, ell, self._steps(), loss)
+        return StepRecord(loss, None, None, None, None, None, ell, 0.0, None, outcome, self._steps())
 
     def _drop_recordings(self) -> None:
         """Free the recordings that were not used."""
@@ -410,17 +383,3 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
                 if name != "differentiable":  # torch puts this among the defaults of whatever it restores
                     group.setdefault(name, value)
             group[RULE_STATE] = dict(group.get(RULE_STATE) or self._initial_rule_state())
-
-
-def _returned_loss(returned: Any) -> Tensor:
-    """Return what a closure returned as a detached tensor of shape (); refuse what is not one number."""
-    if isinstance(returned, Tensor) and returned.numel() == 1:
-        return returned.detach().reshape(())
-    if isinstance(returned, (int, float)):
-        return torch.tensor(float(returned), dtype=torch.float64)
-    msg = (
-        "This optimizer reads the loss that the closure returns, but the closure returned "
-        f"{'a tensor of shape ' + str(tuple(returned.shape)) if isinstance(returned, Tensor) else repr(returned)}: "
-        "end it with 'return loss', the scalar that backward was called on."
-    )
-    raise RecordingError(msg)

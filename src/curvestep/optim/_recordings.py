@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from curvestep._errors import RecordingError
 from curvestep.engine import Curvature, Tape
 from curvestep.optim._options import Measure
+
+
+NOTHING_RECORDED = """\
+step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
+
+    with optimizer.record():
+        loss = loss_function(model(inputs), targets)
+        loss.backward()
+    optimizer.step()
+
+or give step a closure,
+
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_function(model(inputs), targets)
+        loss.backward()
+        return loss
+    optimizer.step(closure)"""
 
 
 @final
@@ -169,3 +188,17 @@ def _sum(terms: list[Tensor]) -> Tensor:
     for term in terms[1:]:
         total = total + term.to(total.device)
     return total
+
+
+def returned_loss(returned: Any) -> Tensor:
+    """Return what a closure returned as a detached tensor of shape (); refuse what is not one number."""
+    if isinstance(returned, Tensor) and returned.numel() == 1:
+        return returned.detach().reshape(())
+    if isinstance(returned, (int, float)):
+        return torch.tensor(float(returned), dtype=torch.float64)
+    msg = (
+        "This optimizer reads the loss that the closure returns, but the closure returned "
+        f"{'a tensor of shape ' + str(tuple(returned.shape)) if isinstance(returned, Tensor) else repr(returned)}: "
+        "end it with 'return loss', the scalar that backward was called on."
+    )
+    raise RecordingError(msg)

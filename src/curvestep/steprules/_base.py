@@ -56,7 +56,11 @@ class StepRule(Protocol):
         ...
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
-        """Return what ``choose`` reads after ``state``: all of ``needs``, or less on a step that measures less."""
+        """Return what ``choose`` reads after ``state``: all of ``needs``, or less on a step that measures less.
+
+        Args:
+            state: The rule's state before the step.
+        """
         ...
 
     def init(self) -> RuleState:
@@ -67,5 +71,10 @@ class StepRule(Protocol):
         """Return r for this probe at the level ℓ > 0, or ask for the loss along the line and be called again.
 
         Pure: ``state`` is not written to, and the same probe gives the same answer.
+
+        Args:
+            probe: What was measured, ``needs_at(state)`` and no more.
+            ell: ℓ.
+            state: The rule's state before the step.
         """
         ...

@@ -19,7 +19,7 @@ class Constant:
         None.
 
     Example:
-        >>> from curvestep._probe import Probe
+        >>> from curvestep.steprules import Probe
         >>> probe = Probe(1.0, 4.0, None, None, direction_norm_sq=4.0, parameter_norm_sq=1.0)
         >>> Constant().choose(probe, ell=0.1, state={}).rescaling
         1.0

@@ -106,7 +106,7 @@ class CurvatureRescaling:
     Example:
         For J = 2 θ² at θ = 3 with d = g = 12 the minimum is at τ = ¼, and ℓ = ½ goes there.
 
-        >>> from curvestep._probe import Probe
+        >>> from curvestep.steprules import Probe
         >>> probe = Probe(loss=18.0, slope=144.0, curvature=576.0, absolute_curvature=576.0,
         ...               direction_norm_sq=144.0, parameter_norm_sq=9.0)
         >>> rule = CurvatureRescaling()
@@ -188,7 +188,11 @@ class CurvatureRescaling:
         return self._state(CurvatureState())
 
     def average(self, state: RuleState) -> float:
-        """Return c̃ of a state that has measured something, the bias-corrected average."""
+        """Return c̃, the bias-corrected average.
+
+        Args:
+            state: The rule's state after at least one measured step.
+        """
         return float(state["average"]) / (1.0 - self.beta3 ** int(state["count"]))
 
     def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice:

@@ -77,7 +77,7 @@ class Guard:
         On √(1 + θ²) at θ = 2 the curvature 5^(−3/2) sends ℓ = ½ to −8. The loss there is too high; the secant's is
         larger and sends it to −1.03, and a second one to −0.15, where the bound holds.
 
-        >>> from curvestep._probe import LineSample, Probe
+        >>> from curvestep.steprules import LineSample, Probe
         >>> from curvestep.steprules import CurvatureRescaling
         >>> J, slope = lambda theta: (1 + theta**2) ** 0.5, 2 / 5**0.5
         >>> probe = Probe(J(2.0), slope**2, slope**2 / 5**1.5, slope**2 / 5**1.5, slope**2, 4.0)

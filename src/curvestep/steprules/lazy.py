@@ -60,7 +60,7 @@ class Lazy:
         the slope.
 
     Example:
-        >>> from curvestep._probe import Probe
+        >>> from curvestep.steprules import Probe
         >>> rule = Lazy(CurvatureRescaling(), every=2, growth=1)
         >>> measured = Probe(18.0, 144.0, 576.0, 576.0, direction_norm_sq=144.0, parameter_norm_sq=9.0)
         >>> first = rule.choose(measured, 0.5, rule.init())

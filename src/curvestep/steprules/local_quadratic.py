@@ -113,7 +113,7 @@ class LocalQuadratic:
     Example:
         J = 2 θ² at θ = 3 with d = g = 12: the probes at ±0.2 find the minimum at ¼, as any others would.
 
-        >>> from curvestep._probe import LineSample, Probe
+        >>> from curvestep.steprules import LineSample, Probe
         >>> line = (LineSample(0.2, 2 * (3 - 2.4) ** 2), LineSample(-0.2, 2 * (3 + 2.4) ** 2))
         >>> probe = Probe(18.0, 144.0, None, None, 144.0, 9.0, line=line)
         >>> rule = LocalQuadratic(initial=0.2)

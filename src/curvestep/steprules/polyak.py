@@ -41,7 +41,7 @@ class Polyak:
     Example:
         J = 2 θ² at θ = 3 is 18 and g = 12: the tangent reaches 0 after the step 18 / 144.
 
-        >>> from curvestep._probe import Probe
+        >>> from curvestep.steprules import Probe
         >>> probe = Probe(18.0, 144.0, None, None, 144.0, parameter_norm_sq=9.0, gradient_norm_sq=144.0)
         >>> Polyak(eps=0.0).choose(probe, ell=1.0, state={}).rescaling
         0.125

@@ -22,7 +22,11 @@ DIRECTION_SCALE = 0.25
 @final
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """An input of a checked function that takes part but does not move."""
+    """An input of a checked function that takes part but does not move.
+
+    Attributes:
+        tensor: The input.
+    """
 
     tensor: Tensor
 
