@@ -13,7 +13,6 @@ from curvestep._errors import RecordingError
 from curvestep.engine import Curvature, Tape
 from curvestep.optim._options import Measure
 
-
 NOTHING_RECORDED = """\
 step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
 
