@@ -28,7 +28,7 @@ class Outcome(enum.Enum):
         "The loss at the end of the step was above the bound that the measured curvature promises, and the step was "
         "shortened until it was not."
     )
-    CAPPED = "The step size was larger than lr, its upper limit, and was lowered to it."
+    CAPPED = "The step size was larger than its cap and was lowered to it."
     AT_LOWER_BOUND = (
         "The loss is at or below its lower bound: the step size is 0, and only momentum moved the parameters."
     )

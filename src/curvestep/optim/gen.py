@@ -15,7 +15,7 @@ from curvestep.steprules import Batch, LocalQuadratic, StepRule
 
 @final
 class GeN(AbstractComposedOptimizer):
-    """The generalised Newton method around AdamW: every eighth step a tenth of the way to the parabola's minimum.
+    """The generalised Newton method around AdamW: its rate follows the minimum of a parabola, measured now and then.
 
     θ ← (1 − η λ) θ − η d with d the direction of Adam. On every `every`-th step, with J± = J(θ ± η d), J₀ = J(θ),
 

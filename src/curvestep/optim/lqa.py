@@ -58,7 +58,7 @@ class LQA(AbstractComposedOptimizer):
 
     Cost:
         A recording, and two forward passes on a step that measures (up to 32 on the first); the state of the direction,
-        and with "next" one tensor a parameter more; three host synchronisations. No curvature is computed, so every
+        and with "next" one tensor a parameter more; two host synchronisations. No curvature is computed, so every
         operation that can be run again will do, ReLU included.
 
     Example:

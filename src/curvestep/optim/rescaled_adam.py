@@ -70,9 +70,9 @@ class RescaledAdam(AbstractRescaledOptimizer):
         ValueError: An argument is out of range.
 
     Cost:
-        A recording and one tangent pass a step, about half a gradient more; two tensors of state a parameter; two
-        tensors a parameter while the step is taken; two host synchronisations.
-        A guarded step costs a forward pass and a host synchronisation more, and as many again as it is shortened.
+        A recording and one tangent pass a step (docs/overhead.md has the measured ratios); two tensors of state a
+        parameter, and two more while the step is taken; one host synchronisation.
+        A guarded step costs one more forward pass and host synchronisation, and as many again as it is shortened.
 
     Example:
         At the first step d is the sign of g. On ½ (θ₁² + 9 θ₂²) from (3, 1), g = (3, 9), d = (1, 1): the slope is 12,

@@ -63,9 +63,9 @@ class RescaledSGD(AbstractRescaledOptimizer):
         ValueError: An argument is out of range.
 
     Cost:
-        A recording and one tangent pass a step, about half a gradient more; no state, or one tensor a parameter with
-        momentum; one tensor a parameter while the step is taken; two host synchronisations.
-        A guarded step costs a forward pass and a host synchronisation more, and as many again as it is shortened.
+        A recording and one tangent pass a step (docs/overhead.md has the measured ratios); no state, or one tensor a
+        parameter with momentum; one tensor a parameter while the step is taken; one host synchronisation.
+        A guarded step costs one more forward pass and host synchronisation, and as many again as it is shortened.
 
     Example:
         ½ mean_s (θ − x_s)² at ℓ = ½ is minimised in one step, at the mean of the batch:

@@ -88,7 +88,7 @@ class LocalQuadratic:
       (``NON_FINITE_CURVATURE``).
     - Direction of ascent, ⟨g, d⟩ ≤ 0 and b ≤ 0: r as it was (``KEPT``).
     - With ``every`` > 1 the steps in between take r as it was (``KEPT``).
-    - The first step has no r: without ``initial`` the probe starts at ‖δ₀ d‖ = 10⁻³ max(‖θ‖, 1) and is moved by
+    - The first step has no r: without ``initial`` the probe starts at ‖δ₀ d‖ = 10⁻³ max(‖θ‖, 1) and changes by
       factors of at most 4 until δ⋆ lies within a factor of 4 of it, at most 16 times; δ⋆ is then taken as it is.
 
     With ``batch="next"`` the parabola is that of the last step u = τ d on the batch after it: J(θ), J(θ + u) and
