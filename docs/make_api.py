@@ -134,7 +134,7 @@ def signature_of(name: str, function: Callable[..., Any]) -> str:
             text += f": {annotation_of(parameter.annotation)}"
         if parameter.default is not parameter.empty:
             equals = " = " if parameter.annotation is not parameter.empty else "="
-            text += equals + repr(parameter.default)
+            text += equals + shown_value(parameter.default)
         shown.append(text)
     result = signature.return_annotation
     arrow = "" if inspect.isclass(function) or result in {signature.empty, None} else f" -> {annotation_of(result)}"
@@ -142,6 +142,11 @@ def signature_of(name: str, function: Callable[..., Any]) -> str:
     if len(line) <= WIDTH:
         return line
     return f"{name}(\n" + "".join(f"    {each},\n" for each in shown) + f"){arrow}"
+
+
+def shown_value(value: Any) -> str:
+    """Return a value as it is written in the package, strings in double quotes."""
+    return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 def annotation_of(annotation: Any) -> str:
@@ -157,7 +162,9 @@ def entry_of(name: str, value: Any) -> Entry:
     kind = kind_of(value)
     short = name.rpartition(".")[2]
     if kind in {"constant", "type"}:
-        shown = repr(value) if kind == "constant" else annotation_of(value).replace("typing.", "")
+        shown = (
+            shown_value(value) if kind == "constant" else annotation_of(value).replace("typing.", "").replace("'", '"')
+        )
         return Entry(name, kind, comment_of(name) if short != "__version__" else "The version.", f"{short} = {shown}")
     if kind in {"namespace", "exception"}:
         return Entry(name, kind, summary_of(value))
