@@ -48,13 +48,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What all groups bring to one step.
+    """What all groups bring to one step."""
 
-    Attributes:
-        parts: the groups that have a gradient.
-    """
-
-    parts: list[Part]
+    parts: list[Part]  # the groups that have a gradient
 
     @cached_property
     def moving(self) -> list[Part]:

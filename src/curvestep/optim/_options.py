@@ -21,19 +21,14 @@ BETA3 = "beta3"
 @final
 @dataclass(frozen=True)
 class Measure:
-    """How the curvature is measured; the arguments of ``Tape.curvature``.
+    """How the curvature is measured; the arguments of ``Tape.curvature``."""
 
-    Attributes:
-        samples: On how many samples of the batch: a number, a share of the batch, or None for all.
-        kind: The loss's own second derivative, or its generalised Gauss-Newton form.
-        precision: The dtypes of its tangents and products.
-        announced: Whether to say so where the batch cannot be cut and all of it is measured. A person who asked for a
-            part wants to know; one who chose nothing can do nothing about it.
-    """
-
+    # On how many samples of the batch: a number, a share of the batch, or None for all
     samples: int | float | None = None
-    kind: Order = "exact"
-    precision: Precision = "recorded"
+    kind: Order = "exact"  # The loss's own second derivative, or its generalised Gauss-Newton form
+    precision: Precision = "recorded"  # The dtypes of its tangents and products
+    # Whether to say so where the batch cannot be cut and all of it is measured. A person who asked for a part wants to
+    # know; one who chose nothing can do nothing about it
     announced: bool = True
 
     @classmethod

@@ -34,17 +34,11 @@ or give step a closure,
 @final
 @dataclass(frozen=True)
 class Part:
-    """The curvature of the samples that one recording holds.
+    """The curvature of the samples that one recording holds."""
 
-    Attributes:
-        found: what the pass gave.
-        weight: the factor with which its means enter those of the whole loss.
-        share: the share of one L2 term that belongs to each of its samples' losses.
-    """
-
-    found: Curvature
-    weight: float
-    share: float
+    found: Curvature  # what the pass gave
+    weight: float  # the factor with which its means enter those of the whole loss
+    share: float  # the share of one L2 term that belongs to each of its samples' losses
 
     @property
     def per_sample(self) -> Tensor:

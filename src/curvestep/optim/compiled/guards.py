@@ -22,14 +22,10 @@ _PLAIN = (int, float, bool, str, complex, type(None), torch.dtype, torch.device)
 @final
 @dataclass(frozen=True)
 class Batch:
-    """The arguments of one call, taken apart.
+    """The arguments of one call, taken apart."""
 
-    Attributes:
-        tensors: what goes into the graph.
-        key: everything else that the graph is traced for: how the arguments nest, plain values, shapes and strides.
-    """
-
-    tensors: list[Tensor]
+    tensors: list[Tensor]  # what goes into the graph
+    # everything else that the graph is traced for: how the arguments nest, plain values, shapes and strides
     key: tuple[Any, ...]
     _leaves: list[Any]
     _spec: TreeSpec | None
