@@ -27,8 +27,7 @@ class Measure:
     samples: int | float | None = None
     kind: Order = "exact"  # The loss's own second derivative, or its generalised Gauss-Newton form
     precision: Precision = "recorded"  # The dtypes of its tangents and products
-    # Whether to say so where the batch cannot be cut and all of it is measured. A person who asked for a part wants to
-    # know; one who chose nothing can do nothing about it
+    # whether to warn where the batch cannot be cut and all of it is measured: only where a user asked for a part
     announced: bool = True
 
     @classmethod

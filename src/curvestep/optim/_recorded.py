@@ -27,15 +27,14 @@ from curvestep.optim._runaway import drift, sentence
 class AbstractRecordedOptimizer(Optimizer, ABC):
     """Base class of optimizers whose step reads a recorded forward and backward pass.
 
-    A subclass says in ``_take`` what a step does with the tape; whatever refuses before the states are advanced leaves
-    everything as it was. One that needs nothing but the loss and the gradient says so in ``_needs_tape``: a step with a
-    closure then runs it unrecorded.
+    A subclass defines in ``_take`` what a step does with the recordings; a refused step changes nothing. Where
+    ``_needs_tape`` is false, a closure runs unrecorded.
     """
 
     #: Read by ``torch.amp.GradScaler``: it then leaves the gradients scaled and hands over ``self.grad_scale``.
     _step_supports_amp_scaling = True
 
-    #: What a recording holds where nothing else is said.
+    #: What a recording holds by default.
     _memory: Memory = "keep"
 
     last_step: StepRecord | None
@@ -144,7 +143,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
         Returns:
             What the closure returned, or else the recorded loss as a 0-d tensor; without the L2 term. None where there
-            is no closure and nothing was recorded because the step needs nothing of it.
+            is no closure and the step needs no recording.
 
         Raises:
             RecordingError: Nothing was recorded, or not exactly one backward pass.
@@ -160,7 +159,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         with torch.no_grad():
             scale = self._loss_scale(closure)
             returned: Any = None
-            if closure is not None:  # recordings of before are those of a closure that does nothing, as Lightning's
+            if closure is not None:  # Lightning records before the step and passes a closure that does nothing
                 with torch.enable_grad(), self.record() if self._needs_tape else nullcontext():
                     returned = closure()
             self._refuse_averaged()
@@ -168,7 +167,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             unrecorded, self._unrecorded = self._unrecorded, False
             if self._records and not (tapes or unrecorded or closure is not None):
                 raise RecordingError(NOTHING_RECORDED)
-            # A closure that returns no loss must not work on measured steps and fail on the others.
+            # A closure that returns no loss must be treated alike on all steps, measured or not.
             reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
             recordings = Recordings(tapes, scale, returned_loss(returned) if reads else None)
             try:
@@ -193,11 +192,11 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Give the model its averaged parameters for the time of the ``with`` block, for evaluation and saving.
+        """Give the model its averaged parameters inside the ``with`` block, for evaluation and saving.
 
         With the option ``averaging`` = γ the optimizer keeps x̄_k = (1 − w_k) x̄_{k−1} + w_k θ_k, w_k = (γ+1)/(k+γ), over
-        the steps that moved the parameters. Inside the block θ is x̄; after it θ is what it was, bit for bit. Buffers
-        are left alone: running statistics of batch normalisation belong to other weights, and
+        the steps that moved the parameters. Inside the block θ is x̄; after it θ is restored, bit for bit. Buffers
+        stay: running statistics of batch normalisation belong to other weights, and
         ``curvestep.nn.refresh_batch_norm(model, batches)`` inside the block measures them anew.
 
         Raises:
@@ -346,10 +345,10 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         """Load what ``state_dict()`` returned; the next step is then the one that would have followed, bit for bit.
 
         Args:
-            state_dict: The dictionary, as it was or through ``torch.save`` and ``torch.load(weights_only=True)``.
+            state_dict: The dictionary, directly or through ``torch.save`` and ``torch.load(weights_only=True)``.
 
         Raises:
-            CurvestepError: It is that of another kind of optimizer.
+            CurvestepError: It was saved by an optimizer of another kind.
         """
         self._require_own_kind(state_dict)
         super().load_state_dict(state_dict)
@@ -373,13 +372,13 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
                     self.state[parameter][name] = value.detach().to(device=parameter.device, copy=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled or loaded optimizer, giving options that it did not know their defaults."""
+        """Restore a pickled or loaded optimizer, with the defaults of options that its groups lack."""
         super().__setstate__(state)
         for name, value in (("_tapes", []), ("_unrecorded", False), ("_is_averaged", False), ("_adrift", 0.0)):
             vars(self).setdefault(name, value)
         vars(self).setdefault("last_step", None)
         for group in self.param_groups:
             for name, value in self.defaults.items():
-                if name != "differentiable":  # torch puts this among the defaults of whatever it restores
+                if name != "differentiable":  # torch puts this among the defaults when it restores
                     group.setdefault(name, value)
             group[RULE_STATE] = dict(group.get(RULE_STATE) or self._initial_rule_state())

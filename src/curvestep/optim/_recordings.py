@@ -68,7 +68,7 @@ class Recordings:
         self._loss = loss
 
     def require_backward(self) -> None:
-        """Refuse unless each recording saw one backward; those that saw none beside others are left out."""
+        """Refuse unless each recording contains one backward; of several, those without one are dropped."""
         ran = [tape for tape in self.tapes if tape.backwards > 0]
         for tape in self.tapes:
             if ran and tape.backwards == 0:  # its micro-batch added nothing to the gradient
@@ -88,7 +88,7 @@ class Recordings:
 
     @property
     def loss(self) -> Tensor | None:
-        """J, shape (), without the L2 term; None where it is not at hand."""
+        """J, shape (), without the L2 term; None where it was not recorded or returned."""
         if not self.tapes:
             return None if self._loss is None else self.unscaled(self._loss)
         return self.unscaled(_sum([tape.loss for tape in self.tapes]))
@@ -96,8 +96,8 @@ class Recordings:
     def curvature(self, parameters: Sequence[Tensor], direction: Sequence[Tensor], how: Measure) -> list[Part]:
         """Measure the curvature of each recording along one direction.
 
-        With `how.samples` the first of them that hold so many samples are measured, the last of them in part: what one
-        recording of the whole batch would measure.
+        With `how.samples` the first recordings that hold this number of samples are measured, the last of them in part:
+        the samples that one recording of the whole batch would measure.
 
         Returns:
             The parts; Σ weight · mean is the mean over the samples that were measured.

@@ -51,7 +51,7 @@ class LQA(AbstractComposedOptimizer):
         initial_step: δ⋆ before anything was measured, in units of d; None: searched on the first batch. "next" needs
             it.
         weight_decay: λ, at least 0, in the unit of the curvature.
-        decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW; never past zero.
+        decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ in the same step, as in AdamW; never past zero.
 
     Raises:
         ValueError: An argument is out of range.

@@ -13,7 +13,7 @@ from curvestep.steprules._base import RuleState, StepChoice
 @final
 @dataclass(frozen=True)
 class Constant:
-    """r = 1, so that τ = ℓ: the optimizer that the direction belongs to, as everyone knows it.
+    """r = 1, so that τ = ℓ: the optimizer of the direction with ℓ as its learning rate.
 
     Cost:
         None.

@@ -1,4 +1,4 @@
-"""Checks of derivative rules against two independent truths: what a third party uses for a rule of its own.
+"""Checks of derivative rules against two independent truths: for rules that a user registers.
 
 One truth is double backward of an explicit formula, sample by sample. The other is a table of central differences
 extrapolated to step zero. Neither passes through the engine, and neither nests forward-mode derivatives.

@@ -69,7 +69,7 @@ class Batch:
 
 
 def facts(tensor: Tensor) -> tuple[Any, ...]:
-    """Return what a graph knows of a tensor that it reads."""
+    """Return the properties of a tensor that a graph relies on."""
     return tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad
 
 
@@ -94,7 +94,7 @@ def autocast_key() -> tuple[Any, ...]:
 @final
 @dataclass
 class Seen:
-    """The modules that a function called while it was traced, as they were before.
+    """The modules that a function called while it was traced, with their state before it.
 
     A graph holds their mode, train or eval, as a constant, and reads the tensors that they held then.
     """

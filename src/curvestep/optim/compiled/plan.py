@@ -23,7 +23,7 @@ class GroupPlan:
     parameters: list[Tensor]  # its parameters that require a gradient
     states: list[dict[str, Tensor]]  # their direction's states, tensors alone
     steps: tuple[int, ...]  # the distinct numbers of gradients that its parameters have absorbed
-    counts: tuple[int, ...]  # for each parameter which of them is its own
+    counts: tuple[int, ...]  # for each parameter the index of its number among them
     corrections: int  # how many bias corrections the direction has
     moves: bool  # whether its ℓ is above 0
     scaled: bool  # whether its ℓ is not the largest one

@@ -76,8 +76,8 @@ def trace(
     Args:
         function: gives the loss of a batch.
         batch: one call's arguments.
-        plans: what the groups bring.
-        numbers: where the numbers of a step are that change from one to the next.
+        plans: of the groups.
+        numbers: places of the numbers that change from step to step.
         needs: what the step measures.
         how: how it measures the curvature.
 
@@ -223,7 +223,7 @@ def _dense(gradient: Tensor | None, parameter: Tensor) -> Tensor:
 
 @contextmanager
 def _nested_compilers_off() -> Iterator[None]:
-    """Have a model that is compiled already run its operations one by one, where this graph's tracer sees them."""
+    """Run a model that is already compiled operation by operation, so that this tracer records them."""
     import torch._dynamo as dynamo
 
     unseen = dynamo.config.patch(error_on_nested_fx_trace=False)
