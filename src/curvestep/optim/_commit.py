@@ -27,19 +27,12 @@ RULE_STATE = "rule_state"
 @final
 @dataclass(frozen=True)
 class Move:
-    """θ ← kept θ − size · displacement for the parameters of a group.
+    """θ ← kept θ − size · displacement for the parameters of a group."""
 
-    Attributes:
-        parameters: θ.
-        displacement: a tensor for each of them.
-        size: the factor of the displacement.
-        kept: what a decoupled weight decay leaves of θ, in [0, 1].
-    """
-
-    parameters: Sequence[Tensor]
-    displacement: Sequence[Tensor]
-    size: float
-    kept: float = 1.0
+    parameters: Sequence[Tensor]  # θ
+    displacement: Sequence[Tensor]  # a tensor for each of them
+    size: float  # the factor of the displacement
+    kept: float = 1.0  # what a decoupled weight decay leaves of θ, in [0, 1]
 
 
 def kept_by_decay(decay: float, step_size: float) -> float:

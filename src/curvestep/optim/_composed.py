@@ -30,16 +30,16 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
     """Base class of the named optimizers, which say only what direction and what step rule they are made of.
 
     A step measures the loss along the direction that is really stepped: with several values of ``lr`` the direction of
-    group i is scaled by ℓ_i / max ℓ, and one r serves all groups. Its order is gather, measure, decide, commit; what
-    refuses before the commit leaves everything as it was.
+    group i is scaled by ℓ_i / max ℓ, and all groups have one r. Its order is gather, measure, decide, commit; a step
+    that is refused before the commit changes nothing.
     """
 
-    #: Whether to warn where a part of the batch was to be measured and all of it had to be.
+    #: Whether to warn where the whole batch is measured although a part was asked for.
     _announces_whole_batch = True
 
-    #: The rule that was made last, with the options that it was made from.
+    #: The last rule that was made, with its options.
     _held_rule: tuple[tuple[Any, ...], StepRule] | None = None
-    #: Whether a step was carried out with the states that there are, so that they hold finite numbers.
+    #: Whether a step was taken with the present states, which shows that they are finite.
     _seen_finite = False
 
     @abstractmethod
@@ -54,7 +54,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
 
     @property
     def _needs_tape(self) -> bool:
-        """Whether the rule asks for curvature or for losses along a line."""
+        """Whether the rule needs curvatures or losses along a line."""
         return bool(self._needs() & ON_TAPE)
 
     @property
@@ -63,7 +63,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         return Need.LOSS in self._needs()
 
     def _needs(self) -> frozenset[Need]:
-        """Return what the next step measures: all that the rule needs, or less where the rule is a lazy one."""
+        """Return what the next step measures."""
         return self._current_rule().needs_at(self._rule_state())
 
     def _current_rule(self) -> StepRule:
@@ -90,7 +90,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         if at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
         if not moving:
-            # As in torch.optim, a learning rate of zero still lets the averages see the gradient.
+            # As in torch.optim, the averages absorb the gradient although the learning rate is zero.
             self._absorb(gathered.parts)
             advance(self.state, self.param_groups, _begun(gathered.parts), state)
             return self._stopped(Outcome.ZERO_LR, ell, numbers.get("loss"))
@@ -161,14 +161,14 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         return Measure.of(self.param_groups[0], announced=self._announces_whole_batch)
 
     def _absorb(self, parts: Sequence[Part]) -> None:
-        """Let the averages of parts that do not move see the gradient."""
+        """Advance the averages of parts that do not move."""
         for part in parts:
             part.direction.absorb(part.gradients, part.states)
 
     def _is_safe(self, parts: Sequence[Part], ell: float) -> bool:
-        """Whether an unmeasured step from a finite gradient other than zero cannot be refused any more."""
-        # It could be for a direction of length zero, which one tensor with a length shows not to be the case, or for a
-        # state that holds what is not finite: a step that was carried out has shown that none does.
+        """Whether an unmeasured step from a finite gradient other than zero cannot be refused."""
+        # Two refusals are left: a direction of length zero, which one tensor other than zero excludes, and a state that
+        # is not finite, which the last step has excluded.
         if not self._seen_finite:
             return False
         part = parts[0]
@@ -180,7 +180,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         return 0.0 < norm_sq < float("inf")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled or loaded optimizer, of whose states nothing is known."""
+        """Restore a pickled or loaded optimizer, whose states may not be finite."""
         super().__setstate__(state)
         self._seen_finite = False
 
@@ -195,14 +195,15 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
     ) -> CompiledStep:
         """Compile the whole step of a function of the batch: forward, backward, direction and measurement in one graph.
 
-        The callable that comes back takes the step that ``step(closure)`` takes with the closure that clears the
+        The result is called with a batch. It takes the step of ``step(closure)``, for the closure that clears the
         gradients, calls ``function`` and ``backward`` and returns the loss; but ``p.grad`` is neither read nor written.
-        ``last_step``, schedulers, ``state_dict``, ``averaged()`` and options edited between steps work as ever.
+        ``last_step``, schedulers, ``state_dict``, ``averaged()`` and options edited between steps work as with
+        ``step``.
 
         Args:
-            function: Gives the mean loss of a batch as a tensor of one number. Everything that changes from call to
-                call must be an argument, but for tensors that are written in place, and parameters and buffers.
-            backend: A name that ``torch.compile`` knows, or a function of a graph and example inputs.
+            function: Returns the mean loss of a batch as a tensor of one number. What changes from call to call must
+                be an argument, except parameters, buffers and tensors that are written in place.
+            backend: A name of ``torch.compile``, or a function of a graph and example inputs.
             options: Inductor's, as in ``torch.compile``.
 
         Returns:
@@ -210,8 +211,8 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
 
         Cost:
             Tracing and compiling at the first call for each set of shapes and modes, seconds to a minute; a lazy rule
-            has two graphs. After eight graphs, or where a graph cannot be made, a warning says so once, and the step
-            runs uncompiled.
+            has two graphs. After eight graphs, or where a graph cannot be made, one warning is given and the step runs
+            uncompiled.
 
         Example:
             ½ mean_s (θ − x_s)² at ℓ = ½ is minimised in one step, at the mean of the batch:
@@ -243,7 +244,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
 
 
 def _begun(parts: Sequence[Part]) -> list[tuple[Tensor, dict[str, Any]]]:
-    """Return the states that are not in the optimizer's state yet."""
+    """Return the states that the optimizer does not hold yet."""
     return [
         (parameter, state)
         for part in parts

@@ -49,21 +49,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What all groups bring to one step.
+    """What all groups bring to one step."""
 
-    Attributes:
-        parts: the groups that have a gradient.
-        moving: those whose ℓ is above 0.
-        ell: the largest ℓ; 0 where nothing moves.
-        gradients: all gradients.
-        decays: whether a part has an L2 term.
-    """
-
-    parts: list[Part]
-    moving: list[Part]
-    ell: float
+    parts: list[Part]  # the groups that have a gradient
+    moving: list[Part]  # those whose ℓ is above 0
+    ell: float  # the largest ℓ; 0 where nothing moves
     gradients: list[Tensor]
-    decays: bool
+    decays: bool  # whether a part has an L2 term
 
     @classmethod
     def of(cls, parts: list[Part]) -> Gathered:

@@ -25,22 +25,13 @@ BETA3 = "beta3"
 @final
 @dataclass(frozen=True)
 class Measure:
-    """How the curvature is measured; the arguments of ``Tape.curvature``.
+    """How the curvature is measured; the arguments of ``Tape.curvature``."""
 
-    Attributes:
-        samples: On how many samples of the batch: a number, a share of the batch, or None for all.
-        kind: The loss's own second derivative, or its generalised Gauss-Newton form.
-        precision: The dtypes of its tangents and products.
-        part: Which of the parts of that size: a whole number of at least 0, or a tensor in a graph for all of them.
-        announced: Whether to say so where the batch cannot be cut and all of it is measured. A person who asked for a
-            part wants to know; one who chose nothing can do nothing about it.
-    """
-
-    samples: int | float | None = None
-    kind: Order = "exact"
-    precision: Precision = "recorded"
-    announced: bool = True
-    part: int | Tensor = 0
+    samples: int | float | None = None  # how many samples of the batch, or what share; None for all
+    kind: Order = "exact"  # the loss's own second derivative, or its generalised Gauss-Newton form
+    precision: Precision = "recorded"  # the dtypes of its tangents and products
+    announced: bool = True  # whether to warn where the batch cannot be cut: only where a user asked for a part
+    part: int | Tensor = 0  # which of the parts of that size; a tensor in a graph that serves all of them
 
     @classmethod
     def of(cls, group: Mapping[str, Any], *, announced: bool = True) -> Measure:

@@ -15,7 +15,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim.optimizer import ParamsT
 
 from curvestep._errors import CurvestepError, RecordingError
-from curvestep._records import LONGEST, NON_FINITE, Outcome, StepRecord
+from curvestep._records import Outcome, StepRecord
 from curvestep._warn import warn
 from curvestep.engine import Memory, Tape, record
 from curvestep.optim._average import AVERAGING, exchanged
@@ -23,43 +23,21 @@ from curvestep.optim._commit import EFFECTIVE_LR
 from curvestep.optim._groups import AbstractGroupedOptimizer
 from curvestep.optim._processes import Group
 from curvestep.optim._proof import Left, versions_of
-from curvestep.optim._recordings import Recordings
-
-#: How far steps of the longest length may lead in a row before a warning, in units of max(‖θ₀‖, 1).
-_MOST_TRAVELLED = 100.0
-#: How many steps in a row may be skipped before a warning.
-_MOST_SKIPPED = 20
-
-_NOTHING_RECORDED = """\
-step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
-
-    with optimizer.record():
-        loss = loss_function(model(inputs), targets)
-        loss.backward()
-    optimizer.step()
-
-or give step a closure,
-
-    def closure():
-        optimizer.zero_grad()
-        loss = loss_function(model(inputs), targets)
-        loss.backward()
-        return loss
-    optimizer.step(closure)"""
+from curvestep.optim._recordings import NOTHING_RECORDED, Recordings, returned_loss
+from curvestep.optim._runaway import drift, sentence
 
 
 class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
     """Base class of optimizers whose step reads a recorded forward and backward pass.
 
-    A subclass says in ``_take`` what a step does with the tape; whatever refuses before the states are advanced leaves
-    everything as it was. One that needs nothing but the loss and the gradient says so in ``_needs_tape``: a step with a
-    closure then runs it unrecorded.
+    A subclass defines in ``_take`` what a step does with the recordings; a refused step changes nothing. Where
+    ``_needs_tape`` is false, a closure runs unrecorded.
     """
 
     #: Read by ``torch.amp.GradScaler``: it then leaves the gradients scaled and hands over ``self.grad_scale``.
     _step_supports_amp_scaling = True
 
-    #: What a recording holds where nothing else is said.
+    #: What a recording holds by default.
     _memory: Memory = "keep"
 
     last_step: StepRecord | None
@@ -158,7 +136,11 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         self._left = Left.by_backward(parameters) if ran else None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients, as in ``torch.optim``, and drop the recordings that they came from."""
+        """Clear the gradients, as in ``torch.optim``, and drop the recordings that they came from.
+
+        Args:
+            set_to_none: Whether to set gradients to None rather than to zero.
+        """
         self._drop_recordings()
         super().zero_grad(set_to_none)
 
@@ -171,7 +153,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
         Returns:
             What the closure returned, or else the recorded loss as a 0-d tensor; without the L2 term. None where there
-            is no closure and nothing was recorded because the step needs nothing of it.
+            is no closure and the step needs no recording.
 
         Raises:
             RecordingError: Nothing was recorded, or not exactly one backward pass.
@@ -187,18 +169,18 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         with torch.no_grad():
             scale, is_unscaled = self._loss_scale(closure)
             returned: Any = None
-            if closure is not None:  # recordings of before are those of a closure that does nothing, as Lightning's
+            if closure is not None:  # Lightning records before the step and passes a closure that does nothing
                 with torch.enable_grad(), self.record() if self._needs_tape else nullcontext():
                     returned = closure()
             self._refuse_averaged()
             tapes, self._tapes = self._tapes, []
             unrecorded, self._unrecorded = self._unrecorded, False
             if self._records and not (tapes or unrecorded or closure is not None):
-                raise RecordingError(_NOTHING_RECORDED)
-            # A closure that returns no loss must not work on measured steps and fail on the others.
+                raise RecordingError(NOTHING_RECORDED)
+            # A closure that returns no loss must be treated alike on all steps, measured or not.
             reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
             left, self._left = self._left, None
-            recordings = Recordings(tapes, scale, _returned_loss(returned) if reads else None, left)
+            recordings = Recordings(tapes, scale, returned_loss(returned) if reads else None, left)
             recordings.is_unscaled = is_unscaled
             recordings.is_changed = left is not None and left.is_changed(self._parameters())
             try:
@@ -214,30 +196,20 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
     def _watch(self, step: StepRecord) -> None:
         """Warn once where a run has run away, or where no step can be taken any more."""
-        if step.outcome in LONGEST:
-            travelled = step.step_size * (step.direction_norm or 0.0) / float(self._rule_state().get("reach", math.inf))
-            self._adrift += travelled / _MOST_TRAVELLED
-        elif step.outcome in NON_FINITE:
-            self._adrift += 1.0 / _MOST_SKIPPED
-        else:
-            self._adrift = 0.0
+        self._adrift = drift(self._adrift, step, float(self._rule_state().get("reach", math.inf)))
         if self._adrift >= 1.0:
-            self._adrift = -math.inf  # said once
-            warn(
-                f"{type(self).__name__} has run away or come to a stop. Its last steps all ended like this: "
-                f"{step.outcome.value} Begin again from an earlier state with a smaller lr (ℓ) or max_relative_step; a "
-                "loss or a gradient that is not finite has its cause in the model or the data."
-            )
+            self._adrift = -math.inf  # one warning a run
+            warn(f"{type(self).__name__} {sentence(step)}")
 
     # ------------------------------------------------------------------------------------------ averaged weights
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Give the model its averaged parameters for the time of the ``with`` block, for evaluation and saving.
+        """Give the model its averaged parameters inside the ``with`` block, for evaluation and saving.
 
         With the option ``averaging`` = γ the optimizer keeps x̄_k = (1 − w_k) x̄_{k−1} + w_k θ_k, w_k = (γ+1)/(k+γ), over
-        the steps that moved the parameters. Inside the block θ is x̄; after it θ is what it was, bit for bit. Buffers
-        are left alone: running statistics of batch normalisation belong to other weights, and
+        the steps that moved the parameters. Inside the block θ is x̄; after it θ is restored, bit for bit. Buffers
+        stay: running statistics of batch normalisation belong to other weights, and
         ``curvestep.nn.refresh_batch_norm(model, batches)`` inside the block measures them anew.
 
         Raises:
@@ -295,7 +267,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
     def _stopped(self, outcome: Outcome, ell: float, loss: float | None) -> StepRecord:
         """Return the record of a step that ended before anything was measured along a direction."""
-        return StepRecord.stopped(outcome, ell, self._steps(), loss)
+        return StepRecord(loss, None, None, None, None, None, ell, 0.0, None, outcome, self._steps())
 
     def _drop_recordings(self) -> None:
         """Free the recordings that were not used."""

@@ -6,30 +6,42 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from curvestep._errors import RecordingError
 from curvestep.engine import Curvature, Tape, spread
 from curvestep.optim._options import Measure
 from curvestep.optim._proof import Left
+
+NOTHING_RECORDED = """\
+step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
+
+    with optimizer.record():
+        loss = loss_function(model(inputs), targets)
+        loss.backward()
+    optimizer.step()
+
+or give step a closure,
+
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_function(model(inputs), targets)
+        loss.backward()
+        return loss
+    optimizer.step(closure)"""
 
 
 @final
 @dataclass(frozen=True)
 class Part:
-    """The curvature of the samples that one recording holds.
+    """The curvature of the samples that one recording holds."""
 
-    Attributes:
-        found: what the pass gave.
-        weight: the factor with which its means enter those of the whole loss.
-        share: the share of one L2 term that belongs to each of its samples' losses.
-    """
-
-    found: Curvature
-    weight: float
-    share: float
+    found: Curvature  # what the pass gave
+    weight: float  # the factor with which its means enter those of the whole loss
+    share: float  # the share of one L2 term that belongs to each of its samples' losses
 
     @property
     def per_sample(self) -> Tensor:
@@ -69,7 +81,7 @@ class Recordings:
         self._loss = loss
 
     def require_backward(self) -> None:
-        """Refuse unless each recording saw one backward; those that saw none beside others are left out."""
+        """Refuse unless each recording contains one backward; of several, those without one are dropped."""
         ran = [tape for tape in self.tapes if tape.backwards > 0]
         for tape in self.tapes:
             if ran and tape.backwards == 0:  # its micro-batch added nothing to the gradient
@@ -94,7 +106,7 @@ class Recordings:
 
     @property
     def loss(self) -> Tensor | None:
-        """J, shape (), without the L2 term; None where it is not at hand."""
+        """J, shape (), without the L2 term; None where it was not recorded or returned."""
         if not self.tapes:
             return None if self._loss is None else self.unscaled(self._loss)
         return self.unscaled(_sum([tape.loss for tape in self.tapes]))
@@ -196,3 +208,17 @@ def _sum(terms: list[Tensor]) -> Tensor:
     for term in terms[1:]:
         total = total + term.to(total.device)
     return total
+
+
+def returned_loss(returned: Any) -> Tensor:
+    """Return what a closure returned as a detached tensor of shape (); refuse what is not one number."""
+    if isinstance(returned, Tensor) and returned.numel() == 1:
+        return returned.detach().reshape(())
+    if isinstance(returned, (int, float)):
+        return torch.tensor(float(returned), dtype=torch.float64)
+    msg = (
+        "This optimizer reads the loss that the closure returns, but the closure returned "
+        f"{'a tensor of shape ' + str(tuple(returned.shape)) if isinstance(returned, Tensor) else repr(returned)}: "
+        "end it with 'return loss', the scalar that backward was called on."
+    )
+    raise RecordingError(msg)
