@@ -16,7 +16,7 @@ from curvestep.optim._commit import Move, advance, keep_last_steps, kept_by_deca
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
 from curvestep.optim._gather import Gathered, Part, gather, scaled
 from curvestep.optim._measure import ON_TAPE, look, read, resolution, settle_slope, sums_along
-from curvestep.optim._options import Measure, check_number
+from curvestep.optim._options import MEASUREMENTS, Measure, check_number
 from curvestep.optim._processes import is_shared
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
@@ -102,7 +102,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
             proposals = [part.direction.propose(part.gradients, part.states) for part in moving]
         directions = [scaled(part, proposal.direction, ell) for part, proposal in zip(moving, proposals, strict=True)]
         how = self._measure() if needs & ON_TAPE else None
-        looks = how is not None and how.samples is not None and _is_power_of_two(int(state.get("count", 0)) + 1)
+        looks = how is not None and how.samples is not None and _is_power_of_two(self.param_groups[0][MEASUREMENTS] + 1)
         along = sums_along(needs, how, recordings, gathered, directions, looks_at_all=looks)
         numbers.update(read(along if at_once else {**along, **sums}, group))
         if not at_once and (outcome := refusal(numbers)) is not None:
