@@ -169,6 +169,7 @@ def test_a_gradient_that_was_made_shorter_gives_the_same_step(pair: Pair) -> Non
         parameter.grad.mul_(0.5)
     optimizer.step()
     assert optimizer.last_step is not None and whole_optimizer.last_step is not None
+    assert whole_optimizer.last_step.rescaling is not None
     assert optimizer.last_step.rescaling == pytest.approx(2.0 * whole_optimizer.last_step.rescaling, rel=1e-12)
     assert_close(problem.parameters(), whole.parameters(), 1e-12)
 

@@ -74,6 +74,6 @@ def text_words(vocabulary: int) -> tuple[Tensor, Tensor]:
 @cache
 def digits() -> Tensor:
     """Return scikit-learn's 1,797 digits as rows of 64 pixels, standardised as a whole, in a fixed random order."""
-    pixels = torch.tensor(load_digits().data, dtype=torch.float32)
+    pixels = torch.tensor(load_digits(return_X_y=True)[0], dtype=torch.float32)
     pixels = (pixels - pixels.mean()) / pixels.std()
     return pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))]

@@ -29,7 +29,7 @@ class _Rotary(nn.Module):
 
     def _turned(self, x: Tensor) -> Tensor:
         first, second = x.chunk(2, -1)
-        return x * self.cos + torch.cat([-second, first], -1) * self.sin
+        return x * self.get_buffer("cos") + torch.cat([-second, first], -1) * self.get_buffer("sin")
 
     def forward(self, x: Tensor) -> Tensor:
         rows, length, width = x.shape

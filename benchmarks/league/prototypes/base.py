@@ -104,7 +104,7 @@ class Windowed:
         if self.needs_window():
             self.z = [p.detach().clone() for p in self.parameters]
             with torch.no_grad():
-                torch._foreach_copy_(self.parameters, self.average.values)
+                torch._foreach_copy_([p.detach() for p in self.parameters], self.average.values)
             return self._recording()
         return self._recording() if self.needs_curvature() else nullcontext()
 
