@@ -159,6 +159,7 @@ def annotation_of(annotation: Any) -> str:
 
 def entry_of(name: str, value: Any) -> Entry:
     """Return what the page says of a public name."""
+    made: Callable[..., Any] = value
     kind = kind_of(value)
     short = name.rpartition(".")[2]
     if kind in {"constant", "type"}:
@@ -182,7 +183,7 @@ def entry_of(name: str, value: Any) -> Entry:
         names = parameters_of(value)
     arguments = {each: (fields or described(value, "Args")).get(each, "") for each in names}
     also = next((base for base in PROTOCOLS if base != name and implements(value, PROTOCOLS[base])), "")
-    signature = "" if is_handed_out(value) else signature_of(short, value)
+    signature = "" if is_handed_out(value) else signature_of(short, made)
     return Entry(name, kind, summary_of(value), signature, arguments, methods_of(value, also), also)
 
 

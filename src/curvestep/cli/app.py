@@ -240,7 +240,7 @@ def methods() -> None:
 
 
 def _rate_of(method: Method) -> str:
-    """What a method wants of a learning rate."""
+    """How a method treats a learning rate."""
     if method.needs_lr:
         return "needed"
     return "none" if method.default_lr is None else f"{method.default_lr:g}, or --lr"
