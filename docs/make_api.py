@@ -219,8 +219,13 @@ def own_members(value: Any) -> list[str]:
     return [
         name
         for name, member in vars(value).items()
-        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, kinds))
+        if not name.startswith("_") and (isinstance(member, kinds) or _is_defined_in(value, member))
     ]
+
+
+def _is_defined_in(value: Any, member: Any) -> bool:
+    """Whether a member is a function of this class; torch adds a wrapper of the inherited `step` to optimizers."""
+    return inspect.isfunction(member) and member.__qualname__.startswith(f"{value.__qualname__}.")
 
 
 def methods_of(value: Any, also: str = "") -> tuple[Entry, ...]:

@@ -20,15 +20,7 @@ from curvestep.bench.allocator import keep_freed_memory
 from curvestep.bench.config import RunConfig
 from curvestep.bench.environment import environment, revision
 from curvestep.bench.errors import SettingError
-from curvestep.bench.measure import (
-    LOSSES,
-    Evaluation,
-    MovingAverage,
-    StepMeasurement,
-    Thinner,
-    evaluate,
-    l2_term,
-)
+from curvestep.bench.measure import LOSSES, Evaluation, MovingAverage, StepMeasurement, Thinner, evaluate, l2_term
 from curvestep.bench.methods import get_method
 from curvestep.bench.methods.method import BuildRequest, Built
 from curvestep.bench.record import DIVERGED, FINISHED, EpochMetrics, RunRecord

@@ -32,12 +32,7 @@ _DEMO_OUT = _OUT / "demo"
 # Three decades each, so that the middle one is near what a person would try first.
 _DEMO_RATES = {"sgd": (0.01, 0.1, 1.0), "adamw": (1e-4, 1e-3, 1e-2)}
 
-app = typer.Typer(
-    name="curvestep",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(name="curvestep", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def _say_version(wanted: bool) -> None:

@@ -38,8 +38,5 @@ AUTO_UNCURVED = Method(
     "auto-uncurved", "auto without its curvature: ceiling and averaged weights alone", False, _auto_uncurved
 )
 HALF_ADAM_AVERAGED = Method(
-    "half-adam-averaged",
-    "Adam direction, ℓ = ½ throughout, averaged weights, no ceiling",
-    False,
-    _half_adam_averaged,
+    "half-adam-averaged", "Adam direction, ℓ = ½ throughout, averaged weights, no ceiling", False, _half_adam_averaged
 )
