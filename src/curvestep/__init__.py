@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from curvestep.engine import Tape as Tape
     from curvestep.engine import record as record
     from curvestep.engine import register_rule as register_rule
+    from curvestep.integrations import attach as attach
     from curvestep.optim import ALIG as ALIG
     from curvestep.optim import EGDD as EGDD
     from curvestep.optim import LQA as LQA
@@ -56,6 +57,8 @@ __all__ = [
     "schedules",
     "StepRecord",
     "StepTunedSGD",
+    # recordings without a line in the loop
+    "attach",
     # modules that models are made with
     "nn",
     # the curvature engine
@@ -86,6 +89,7 @@ _NAMESPACES = frozenset({"directions", "nn", "schedules", "steprules", "testing"
 _NAMES = {
     "curvestep._records": "Outcome StepRecord",
     "curvestep.optim": "ALIG Auto EGDD EGStepSize GeN LQA RescaledAdam RescaledRMSprop RescaledSGD StepTunedSGD",
+    "curvestep.integrations": "attach",
     "curvestep.diagnostics": "Diagnosis doctor layer_curvature LayerCurvature",
     "curvestep.engine": "Curvature Tape record register_rule",
     "curvestep._errors": "CurvestepError DirectionError MissingRuleError RecordingError SampleAxisError",

@@ -46,11 +46,8 @@ def check_gamma(gamma: Any) -> None:
 
 def starts(parameters: Sequence[Tensor], states: Any) -> dict[Tensor, Tensor]:
     """Return copies of the parameters that have no average yet: what they are before they move for the first time."""
-    return {
-        parameter: parameter.detach().to(working_dtype(parameter.dtype), copy=True)
-        for parameter in parameters
-        if AVERAGE not in states.get(parameter, ())
-    }
+    new = [parameter for parameter in parameters if AVERAGE not in states.get(parameter, ())]
+    return {parameter: parameter.detach().to(working_dtype(parameter.dtype), copy=True) for parameter in new}
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from curvestep._numerics import as_dtype, working_dtype
 from curvestep.directions import State
 from curvestep.optim._average import AVERAGING, absorb, starts
 from curvestep.optim._gather import LAST_STEP, Part
+from curvestep.optim._options import MEASUREMENTS
 from curvestep.steprules import RuleState
 
 #: Name in every parameter group of τ_i, the learning rate that the last step amounted to there.
@@ -51,8 +52,17 @@ def advance(
     groups: Sequence[dict[str, Any]],
     following: Sequence[tuple[Tensor, State]],
     rule_state: RuleState,
+    *,
+    measured: bool = False,
 ) -> int:
     """Make the states that follow those of the parameters, keep the rule's state in every group, and count the step.
+
+    Args:
+        states: the optimizer's.
+        groups: the optimizer's.
+        following: the states that come next.
+        rule_state: that of the rule.
+        measured: whether the step measured a curvature; the next measurement then takes the next part of its batch.
 
     Returns:
         How many times the state was advanced, this one included.
@@ -63,6 +73,8 @@ def advance(
     for group in groups:
         group[RULE_STATE] = dict(rule_state)
         group[STEPS] = steps
+        if measured:
+            group[MEASUREMENTS] += 1
     return steps
 
 

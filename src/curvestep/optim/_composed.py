@@ -15,8 +15,9 @@ from curvestep.directions import Direction, Proposal
 from curvestep.optim._commit import Move, advance, keep_last_steps, kept_by_decay, move
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
 from curvestep.optim._gather import Gathered, Part, gather, scaled
-from curvestep.optim._measure import ON_TAPE, look, read, resolution, sums_along
-from curvestep.optim._options import Measure, check_number
+from curvestep.optim._measure import ON_TAPE, look, read, resolution, settle_slope, sums_along
+from curvestep.optim._options import MEASUREMENTS, Measure, check_number
+from curvestep.optim._processes import is_shared
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules import LineRequest, StepChoice, StepRule
@@ -76,13 +77,16 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
     def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step after a backward pass, and say what was done."""
         rule, state = self._current_rule(), self._rule_state()
-        needs, loss = rule.needs_at(state), recordings.loss
+        needs, group = rule.needs_at(state), self.process_group
+        # A loss that is not read must not refuse a step in one process alone.
+        loss = recordings.loss if Need.LOSS in needs or not is_shared(group) else None
         gathered = gather(type(self).__name__, self.param_groups, self.state, self._direction, recordings)
         moving, ell = gathered.moving, gathered.ell
-        sums = gathered.sums(loss, parameter_norm=Need.PARAMETER_NORM in needs)
-        # On the host numbers are read at once, and the states may then be written in place; on a device once, below.
-        at_once = not moving or on_host(gathered.gradients)
-        numbers = read(sums) if at_once else {}
+        sums = gathered.sums(recordings, loss, parameter_norm=Need.PARAMETER_NORM in needs)
+        # A device is waited for once a step, at its end; the host is asked at once, and may then write in place.
+        # Processes meet once a step too, where it measures.
+        at_once = not moving or (on_host(gathered.gradients) and not (needs & ON_TAPE and is_shared(group)))
+        numbers = read(sums, group) if at_once else {}
         if at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
         if not moving:
@@ -97,14 +101,18 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         else:
             proposals = [part.direction.propose(part.gradients, part.states) for part in moving]
         directions = [scaled(part, proposal.direction, ell) for part, proposal in zip(moving, proposals, strict=True)]
-        along = sums_along(needs, self._measure() if needs & ON_TAPE else None, recordings, gathered, directions)
-        numbers.update(read(along if at_once else {**along, **sums}))
+        how = self._measure() if needs & ON_TAPE else None
+        looks = how is not None and how.samples is not None and _is_power_of_two(self.param_groups[0][MEASUREMENTS] + 1)
+        along = sums_along(needs, how, recordings, gathered, directions, looks_at_all=looks)
+        numbers.update(read(along if at_once else {**along, **sums}, group))
         if not at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
 
+        settle_slope(numbers, recordings, gathered, how)
+
         def measure_line(probe: Probe, asked: LineRequest) -> Probe:
             assert loss is not None, "What has a recording has its loss."
-            return look(probe, asked, recordings, gathered, directions, loss)
+            return look(probe, asked, recordings, gathered, directions, loss, group)
 
         probe = probe_of(numbers, resolution(needs, recordings, gathered))
         choice = decide(rule, needs, probe, ell, state, gathered.largest, measure_line if recordings.tapes else None)
@@ -130,7 +138,10 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
                 for held, new in zip(part.states, states, strict=True):
                     held.update(new)
             self._absorb([part for part in gathered.parts if part.lr == 0.0])
-            steps = advance(self.state, self.param_groups, _begun(gathered.parts), choice.state)
+            steps = advance(
+                self.state, self.param_groups, _begun(gathered.parts), choice.state,
+                measured=probe.curvature is not None,
+            )  # fmt: skip
             self._seen_finite = True
         if choice.outcome.moved:
             moves = [
@@ -237,6 +248,11 @@ def _begun(parts: Sequence[Part]) -> list[tuple[Tensor, dict[str, Any]]]:
         for parameter, state in zip(part.parameters, part.states, strict=True)
         if state
     ]
+
+
+def _is_power_of_two(count: int) -> bool:
+    """Whether the measurement with this number, from 1 on, is one that looks at the whole batch's slope."""
+    return count & (count - 1) == 0
 
 
 def _fixed(option: Any) -> Any:

@@ -16,6 +16,7 @@ from curvestep._errors import CurvestepError
 from curvestep._numerics import to_host, working_dtype
 from curvestep._records import Outcome, StepRecord
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
+from curvestep.optim._proof import Left
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules.exponentiated_gradient import ExponentiatedScale, check_range, check_rate
@@ -190,13 +191,15 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
     ) -> StepRecord | None:
         """Have the base optimizer take its step with other gradients; what it says of it, where it says something."""
         base, former = self._recorded_base, [p.grad for p in every]
+        left = recordings.left or Left.by_backward(every)
         try:
             for parameter in every:
                 parameter.grad = fed.get(parameter)
             if base is None:
                 self.base_optimizer.step()
                 return None
-            base._tapes, base._unrecorded = recordings.tapes, not recordings.tapes
+            base._tapes, base._unrecorded, base._left = recordings.tapes, not recordings.tapes, left
+            base._noted_scale = recordings.noted_scale
             scaler = {name: vars(self)[name] for name in ("found_inf", "grad_scale") if name in vars(self)}
             vars(base).update(scaler)
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from curvestep._errors import CurvestepError
 from curvestep._numerics import as_dtype, squared_norm, squares, working_dtype
 from curvestep.directions import Direction, State
 from curvestep.optim._average import AVERAGE
+from curvestep.optim._proof import LEFT_NORM_SQ
 from curvestep.optim._recordings import Recordings
 
 #: Name in ``optimizer.state[p]`` of the step that led to where the parameter is, decoupled decay left out.
@@ -51,28 +52,38 @@ class Gathered:
     """What all groups bring to one step."""
 
     parts: list[Part]  # the groups that have a gradient
+    moving: list[Part]  # those whose ℓ is above 0
+    ell: float  # the largest ℓ; 0 where nothing moves
+    gradients: list[Tensor]
+    decays: bool  # whether a part has an L2 term
 
-    @cached_property
-    def moving(self) -> list[Part]:
-        """The parts whose ℓ is above 0."""
-        return [part for part in self.parts if part.lr > 0.0]
+    @classmethod
+    def of(cls, parts: list[Part]) -> Gathered:
+        """Put the parts together."""
+        moving = [part for part in parts if part.lr > 0.0]
+        return cls(
+            parts,
+            moving,
+            max([part.lr for part in moving], default=0.0),
+            [gradient for part in parts for gradient in part.gradients],
+            any([part.decay > 0.0 for part in parts]),
+        )
 
-    @cached_property
-    def ell(self) -> float:
-        """The largest ℓ; 0 where nothing moves."""
-        return max((part.lr for part in self.moving), default=0.0)
-
-    @cached_property
-    def gradients(self) -> list[Tensor]:
-        """All gradients."""
-        return [gradient for part in self.parts for gradient in part.gradients]
-
-    def sums(self, loss: Tensor | None, *, parameter_norm: bool = False) -> Sums:
+    def sums(self, recordings: Recordings, loss: Tensor | None, *, parameter_norm: bool = False) -> Sums:
         """Return ‖g‖², and where they are wanted J with its L2 term and ‖θ‖² of what moves."""
-        sums: Sums = {"gradient_norm_sq": squares(self.gradients)}
+        left = recordings.left
+        sums: Sums = {}
+        if left is None or recordings.is_changed or recordings.is_scaled or self.decays:
+            sums["gradient_norm_sq"] = squares(self.gradients)
+        else:
+            sums["gradient_norm_sq"] = left.squares
+        if left is not None and recordings.is_changed:
+            squared = left.squares
+            if recordings.is_unscaled:
+                squared = [recordings.unscaled(recordings.unscaled(square)) for square in squared]
+            sums[LEFT_NORM_SQ] = squared
         if loss is not None:
-            decays = any(part.decay > 0.0 for part in self.parts)
-            sums["loss"] = [loss + penalty(self.parts, loss) if decays else loss]
+            sums["loss"] = [loss + penalty(self.parts, loss) if self.decays else loss]
         if parameter_norm:
             sums["parameter_norm_sq"] = squares([p for part in self.moving for p in part.parameters])
         return sums
@@ -114,7 +125,7 @@ def gather(
         held = [_state_of(state, direction, p) for state, p in zip(known, parameters, strict=True)]
         begins = any(own is not state for own, state in zip(held, known, strict=True))
         parts.append(Part(group, direction, parameters, gradients, held, begins))
-    return Gathered(parts)
+    return Gathered.of(parts)
 
 
 def _state_of(held: State | None, direction: Direction, parameter: Tensor) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -16,6 +17,8 @@ from curvestep._probe import LineSample, Need, Probe
 from curvestep._warn import warn
 from curvestep.optim._gather import Gathered, Sums, last_steps, penalty
 from curvestep.optim._options import Measure
+from curvestep.optim._processes import Group, averaged, shared_sums
+from curvestep.optim._proof import LEFT_NORM_SQ, RECORDED_SLOPE, require_same_slope
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules import LineRequest
 
@@ -23,6 +26,13 @@ from curvestep.steprules import LineRequest
 ON_TAPE = frozenset({Need.CURVATURE, Need.ABSOLUTE_CURVATURE, Need.LINE})
 #: What one pass over the recordings gives.
 CURVATURES = frozenset({Need.CURVATURE, Need.ABSOLUTE_CURVATURE})
+
+#: Name of λ ⟨θ, d⟩ among the numbers of a step.
+DECAY_SLOPE = "decay_slope"
+
+#: The precisions of a pass that round more than the recording may have, and the rounding that is allowed to them.
+_LOOSE = frozenset({"bfloat16", "tf32"})
+_LEAST = float(torch.finfo(torch.bfloat16).eps)
 
 _NO_SAMPLES = (
     "The recording shows no axis along which samples are lined up, so the loss is taken as that of a single sample: "
@@ -37,11 +47,13 @@ _MIXED_SAMPLES = (
 )
 
 
-def read(sums: Sums) -> dict[str, float]:
-    """Return the numbers of a step on the host, with one synchronisation: the one place that waits for a device.
+def read(sums: Sums, group: Group) -> dict[str, float]:
+    """Return the numbers of a step on the host: the one place where processes' sums meet and a device is waited for.
 
-    Where several processes train together, this is where their sums meet.
+    Cost:
+        One synchronisation, and with several processes one all-reduce where one of the numbers is a process's own.
     """
+    sums = shared_sums(sums, group)
     return dict(zip(sums, sums_to_host(*sums.values()), strict=True))
 
 
@@ -51,24 +63,43 @@ def sums_along(
     recordings: Recordings,
     gathered: Gathered,
     directions: Sequence[list[Tensor]],
+    *,
+    looks_at_all: bool = False,
 ) -> Sums:
     """Measure along the direction what a rule needs, without waiting for it.
 
+    Args:
+        needs: What the rule needs.
+        how: How the curvature is measured, None where it is not.
+        recordings: The recorded loss.
+        gathered: What moves.
+        directions: d, a list for each group.
+        looks_at_all: Whether the slope of the whole batch is measured beside the curvature of a part of it.
+
     Returns:
-        The slope, ‖d‖², and with ``how`` the curvature and its mean absolute value.
+        The slope of p.grad plus λ θ, ‖d‖², and with ``how`` the curvature, its mean absolute value, and the slope of
+        the recorded loss, without its L2 term, where all samples are measured.
     """
     flat = [tensor for direction in directions for tensor in direction]
-    # The slope is that of the gradient the step uses: p.grad, as accumulation, clipping or averaging left it, plus λ θ.
     moving = gathered.moving
     sums: Sums = {
         "slope": dots([gradient for part in moving for gradient in part.gradients], flat),
         "direction_norm_sq": squares(flat),
     }
+    parameters = [parameter for part in moving for parameter in part.parameters]
+    if gathered.decays and (recordings.is_changed or recordings.tapes):
+        sums[DECAY_SLOPE] = [
+            term * part.decay
+            for part, direction in zip(moving, directions, strict=True)
+            if part.decay > 0.0
+            for term in dots([p.detach() for p in part.parameters], direction)
+        ]
     if how is not None and needs & CURVATURES:
-        parameters = [parameter for part in moving for parameter in part.parameters]
         # The L2 term is part of every J_s: dᵀ∇²(λ/2 ‖θ‖²)d = λ ‖d‖².
         bends = [squared_norm(d) * part.decay for part, d in zip(moving, directions, strict=True) if part.decay > 0.0]
         sums.update(curvatures(how, recordings, parameters, flat, bends))
+        if looks_at_all:
+            sums[RECORDED_SLOPE] = recordings.slope(parameters, flat)
     return sums
 
 
@@ -108,7 +139,36 @@ def curvatures(
             rows = rows + (term if part.share == 1.0 else term * part.share)
         absolute.append(_weighted(rows.abs().mean(), part.weight))
         total.append(_weighted(whole, part.weight))
-    return {"curvature": [*total, *bends], "absolute_curvature": absolute}
+    sums: Sums = {"curvature": [*total, *bends], "absolute_curvature": absolute}
+    if how.samples is None:
+        sums[RECORDED_SLOPE] = [part.found.slope for part in parts]
+    return sums
+
+
+def settle_slope(numbers: dict[str, float], recordings: Recordings, gathered: Gathered, how: Measure | None) -> None:
+    """Prove that the recording is that of the gradient, or put the recorded loss's slope in place of the gradient's.
+
+    A gradient that was clipped since backward makes the direction, and the slope is still that of the loss: the one on
+    the tape where all samples were measured, else that of the gradient grown by what its norm has shrunk.
+    """
+    decay = numbers.pop(DECAY_SLOPE, 0.0)
+    recorded, left = numbers.pop(RECORDED_SLOPE, None), numbers.pop(LEFT_NORM_SQ, None)
+    if not recordings.is_changed:
+        if recorded is not None:
+            dtypes = {p.dtype for part in gathered.moving for p in part.parameters}
+            loose = how is not None and how.precision in _LOOSE
+            require_same_slope(
+                numbers["slope"] - decay, recorded, numbers, lambda: _LEAST if loose else _coarsest(dtypes, recordings)
+            )
+    elif recorded is not None:
+        numbers["slope"] = recorded + decay
+    elif left:
+        numbers["slope"] = (numbers["slope"] - decay) * growth(left, numbers["gradient_norm_sq"]) + decay
+
+
+def growth(left: float, now: float) -> float:
+    """Return ‖g‖ / ‖g'‖ of a gradient g that was clipped to g'; 1 where it cannot be told."""
+    return math.sqrt(left / now) if now > 0.0 and 0.0 < left < math.inf else 1.0
 
 
 def _weighted(number: Tensor, weight: float) -> Tensor:
@@ -119,8 +179,12 @@ def resolution(needs: frozenset[Need], recordings: Recordings, gathered: Gathere
     """Return the relative rounding of losses along the line: that of the coarsest dtype that the loss went through."""
     if Need.LINE not in needs:
         return Probe.resolution
-    dtypes = {p.dtype for part in gathered.moving for p in part.parameters} | recordings.dtypes()
-    return max(torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point)
+    return _coarsest({p.dtype for part in gathered.moving for p in part.parameters}, recordings)
+
+
+def _coarsest(dtypes: set[torch.dtype], recordings: Recordings) -> float:
+    """Return the relative rounding of the coarsest of these dtypes and of those that the loss went through."""
+    return max(torch.finfo(dtype).eps for dtype in dtypes | recordings.dtypes() if dtype.is_floating_point)
 
 
 def look(
@@ -130,13 +194,14 @@ def look(
     gathered: Gathered,
     directions: Sequence[list[Tensor]],
     loss: Tensor,
+    group: Group,
 ) -> Probe:
     """Add the losses that a rule asks for to a probe, by replay of the recordings, with one host synchronisation."""
     moving = gathered.moving
     line = directions if asked.along == "direction" else last_steps(moving)
     parameters = [parameter for part in moving for parameter in part.parameters]
     flat = [tensor for direction in line for tensor in direction]
-    losses = recordings.losses_along(parameters, flat, [-step for step in asked.steps])
+    (losses,) = averaged([recordings.losses_along(parameters, flat, [-step for step in asked.steps])], group)
     fixed = penalty([part for part in gathered.parts if part.lr == 0.0], loss)
     terms = []
     for step, value in zip(asked.steps, losses.unbind(), strict=True):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from curvestep._errors import RecordingError
-from curvestep.engine import Curvature, Tape
+from curvestep.engine import Curvature, Tape, spread
 from curvestep.optim._options import Measure
+from curvestep.optim._proof import Left
 
 NOTHING_RECORDED = """\
 step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
@@ -59,11 +62,21 @@ class Recordings:
     Args:
         tapes: the recordings since the last step, in order; none where nothing is measured on them.
         scale: the factor of a GradScaler on every J_i and on `p.grad`, or None.
+        left: `p.grad` as the recorded backward left it; None where backward ran outside of a recording.
+
+    Attributes:
+        is_changed: Whether a gradient was replaced or written since backward left it.
+        is_unscaled: Whether the factor of the GradScaler is on the recorded losses alone, and not on `p.grad` any more.
         loss: what the closure returned where nothing was recorded, or None.
     """
 
-    def __init__(self, tapes: Sequence[Tape], scale: Tensor | None, loss: Tensor | None = None) -> None:
+    def __init__(
+        self, tapes: Sequence[Tape], scale: Tensor | None, loss: Tensor | None = None, left: Left | None = None
+    ) -> None:
         self.tapes = list(tapes)
+        self.left = left
+        self.is_changed = False
+        self.is_unscaled = False
         self._scale = scale
         self._loss = loss
 
@@ -79,8 +92,13 @@ class Recordings:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether a GradScaler's factor is on losses and gradients."""
-        return self._scale is not None
+        """Whether a GradScaler's factor is on the gradients."""
+        return self._scale is not None and not self.is_unscaled
+
+    @property
+    def noted_scale(self) -> Tensor | None:
+        """The factor that is on the recorded losses alone."""
+        return self._scale if self.is_unscaled else None
 
     def unscaled(self, tensor: Tensor) -> Tensor:
         """Return a tensor without the GradScaler's factor: the one place that divides by it."""
@@ -96,59 +114,68 @@ class Recordings:
     def curvature(self, parameters: Sequence[Tensor], direction: Sequence[Tensor], how: Measure) -> list[Part]:
         """Measure the curvature of each recording along one direction.
 
-        With `how.samples` the first recordings that hold this number of samples are measured, the last of them in part:
-        the samples that one recording of the whole batch would measure.
+        With `how.samples` those samples of each are measured that one recording of the whole batch would measure.
 
         Returns:
             The parts; Σ weight · mean is the mean over the samples that were measured.
         """
-        counts = self._counts(how.samples)
-        found = [
-            tape.curvature(parameters, direction, samples=count, kind=how.kind, precision=how.precision)
-            for tape, count in zip(self.tapes, counts, strict=True)
-            if count is None or count > 0
-        ]
         if len(self.tapes) == 1:
-            return [Part(self._without_scale(found[0]), 1.0, 1.0)]
-        # Where one of them shows no samples, each recording counts as one.
+            found = self.tapes[0].curvature(
+                parameters, direction, samples=how.samples, part=how.part, kind=how.kind, precision=how.precision
+            )
+            return [Part(self._without_scale(found), 1.0, 1.0)]
         sizes = [tape.batch_size for tape in self.tapes]
-        batches = [1 if None in sizes else size or 1 for size in sizes]
-        measured = [1 if None in sizes else each.samples or 1 for each in found]
-        whole, part = sum(batches), sum(measured)
+        known = [1 if size is None else size for size in sizes]
+        # Where one of them shows no samples, each recording counts as one.
+        counted = None not in sizes
+        batches = known if counted else [1] * len(sizes)
+        chosen = self._chosen(known, how) if counted and how.samples is not None else [None] * len(sizes)
+        measured = [
+            (
+                tape.curvature(parameters, direction, samples=own, kind=how.kind, precision=how.precision),
+                batch,
+            )
+            for tape, own, batch in zip(self.tapes, chosen, batches, strict=True)
+            if own is None or own
+        ]
+        counts = [each.samples or 1 if counted else 1 for each, _ in measured]
+        whole, part = sum(batches), sum(counts)
         return [
             Part(self._without_scale(each), whole * count / (part * batch), batch / whole)
-            for each, count, batch in zip(found, measured, batches, strict=False)
+            for (each, batch), count in zip(measured, counts, strict=True)
         ]
 
-    def _counts(self, samples: float | None) -> list[float | None]:
-        """Return for each recording how many of its samples are measured, None for all of them."""
-        if samples is None or len(self.tapes) == 1:
-            return [samples] * len(self.tapes)
-        sizes = [tape.batch_size for tape in self.tapes]
-        if None in sizes:
-            return [None] * len(self.tapes)
-        batches = [size or 1 for size in sizes]
-        left = -int(-samples * sum(batches) // 1) if isinstance(samples, float) else int(samples)
-        counts: list[float | None] = []
+    @staticmethod
+    def _chosen(batches: Sequence[int], how: Measure) -> list[Sequence[int]]:
+        """Return for each recording which of its samples belong to the part of the whole batch."""
+        whole, samples = sum(batches), how.samples
+        assert samples is not None
+        count = min(whole, math.ceil(samples * whole) if isinstance(samples, float) else samples)
+        indices = spread(whole, count, int(how.part))
+        found: list[Sequence[int]] = []
+        start = 0
         for batch in batches:
-            taken = min(batch, max(left, 0))
-            counts.append(None if taken == batch else taken)
-            left -= taken
-        return counts
+            first, last = bisect_left(indices, start), bisect_left(indices, start + batch)
+            found.append([index - start for index in indices[first:last]])
+            start += batch
+        return found
 
     def _without_scale(self, found: Curvature) -> Curvature:
         """Return a result without the GradScaler's factor."""
         if self._scale is None:
             return found
         rows = found.per_sample
-        return Curvature(
-            self.unscaled(found.total),
-            self.unscaled(found.slope),
-            None if rows is None else self.unscaled(rows),
-            found.per_sample_exact,
-            found.source,
-            found.samples,
+        return replace(
+            found,
+            total=self.unscaled(found.total),
+            slope=self.unscaled(found.slope),
+            per_sample=None if rows is None else self.unscaled(rows),
         )
+
+    def slope(self, parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> list[Tensor]:
+        """Return the terms of ⟨∇J, d⟩ over all samples, without the L2 term, by a pass over every recording."""
+        found = [tape.curvature(parameters, direction, per_sample=False) for tape in self.tapes]
+        return [self.unscaled(each.slope) for each in found]
 
     def losses_along(self, parameters: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]) -> Tensor:
         """Return J(θ + t d) for each t, shape (len(steps),), without the L2 term."""

@@ -17,6 +17,7 @@ from curvestep.optim._commit import Move, advance, move
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
 from curvestep.optim._gather import Part, gather
 from curvestep.optim._measure import read
+from curvestep.optim._proof import LEFT_NORM_SQ
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules import Polyak
@@ -172,13 +173,13 @@ class ALIG(AbstractRecordedOptimizer):
     def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step after the backward passes, and say what was done."""
         gathered = gather(type(self).__name__, self.param_groups, self.state, _momentum, recordings)
-        numbers = read(gathered.sums(recordings.loss))
+        numbers = read(gathered.sums(recordings, recordings.loss), self.process_group)
         recordings.release()
         outcome = refusal(numbers)
         if outcome is not None:
             return self._stopped(outcome, gathered.ell, numbers["loss"])
-        norm_sq = numbers["gradient_norm_sq"]
-        probe = probe_of({**numbers, "slope": norm_sq, "direction_norm_sq": norm_sq})
+        norm_sq = numbers.get(LEFT_NORM_SQ, numbers["gradient_norm_sq"])  # a clipped gradient shortens the step
+        probe = probe_of({**numbers, "gradient_norm_sq": norm_sq, "slope": norm_sq, "direction_norm_sq": norm_sq})
         first = self.param_groups[0]
         cap = gathered.ell
         rule = Polyak(first["lower_bound"], first["eps"])

@@ -58,8 +58,11 @@ def _aside(run: Callable[..., Any], kind: type[TorchDispatchMode]) -> Callable[.
             return run(*arguments, **options)
         mode: Any = _pop_mode()
         try:
-            return run(*arguments, **options)
+            found = run(*arguments, **options)
         finally:
             _push_mode(mode)
+        if mode.after_backward is not None:
+            mode.after_backward()
+        return found
 
     return entry

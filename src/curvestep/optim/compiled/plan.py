@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from curvestep.directions import STEP, Direction, State
+from curvestep.optim._options import Measure
 from curvestep.optim.compiled.compilable import Compilable
+
+#: Name among the numbers of which part of the batch is measured.
+PART = ("part",)
 
 
 @final
@@ -84,10 +88,12 @@ def _names(direction: Direction) -> tuple[str, ...]:
 
 @final
 class Numbers:
-    """The numbers of one step that a graph reads from a tensor: shares of ℓ, λ, bias corrections."""
+    """The numbers of one step that a graph reads from a tensor: shares of ℓ, λ, bias corrections, the measured part."""
 
-    def __init__(self, plans: Sequence[GroupPlan], groups: Sequence[dict[str, Any]], ell: float) -> None:
+    def __init__(self, plans: Sequence[GroupPlan], groups: Sequence[dict[str, Any]], ell: float, how: Measure) -> None:
         found: dict[tuple[Any, ...], float] = {}
+        if how.samples is not None:
+            found[PART] = float(how.part)
         for plan in plans:
             group = groups[plan.index]
             if plan.scaled:

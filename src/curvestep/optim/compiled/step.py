@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -101,11 +101,11 @@ class CompiledStep:
         self._require_compilable(rule)
         batch = Batch.of(args, kwargs)
         plans = plan_groups(optimizer, ell)
-        numbers = Numbers(plans, optimizer.param_groups, ell)
-        # A norm that is read once is not worth another graph.
-        needs = (rule.needs_at(rule_state) & MEASURED) | (rule.needs & {Need.PARAMETER_NORM})
         how = optimizer._measure()
-        program = self._program(batch, plans, numbers, needs, how)
+        numbers = Numbers(plans, optimizer.param_groups, ell, how)
+        # A norm that is read once is not worth a graph of its own.
+        needs = (rule.needs_at(rule_state) & MEASURED) | (rule.needs & {Need.PARAMETER_NORM})
+        program = self._program(batch, plans, numbers, needs, replace(how, part=0))  # one graph serves all parts
         scalars, loss, *outputs = program.run(*_inputs(batch, plans, numbers, program.traced))
         optimizer.last_step = self._take(program.traced, rule, rule_state, ell, scalars.tolist(), outputs)
         for group in optimizer.param_groups:
@@ -186,7 +186,9 @@ class CompiledStep:
                     following.append((parameter, {**state, STEP: state.get(STEP, 0) + 1, **new}))
         steps = optimizer._steps()
         if choice.advances:
-            steps = advance(optimizer.state, optimizer.param_groups, following, choice.state)
+            steps = advance(
+                optimizer.state, optimizer.param_groups, following, choice.state, measured=probe.curvature is not None
+            )
         if choice.outcome.moved:
             move(optimizer.state, optimizer.param_groups, moves, steps)
         return record_of(probe, choice, ell, steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -20,10 +20,11 @@ from curvestep.engine import Tape, record
 from curvestep.optim._gather import Sums
 from curvestep.optim._measure import CURVATURES, curvatures
 from curvestep.optim._options import Measure
+from curvestep.optim._proof import RECORDED_SLOPE
 from curvestep.optim._recordings import Recordings
 from curvestep.optim.compiled.guards import Batch, Function, Guards, Seen, watching
 from curvestep.optim.compiled.lifting import Lifting, inputs_first
-from curvestep.optim.compiled.plan import GroupPlan, Numbers
+from curvestep.optim.compiled.plan import PART, GroupPlan, Numbers
 from curvestep.optim.compiled.refusal import NotCompiled
 
 #: What a graph measures or leaves out.
@@ -184,7 +185,8 @@ def _outputs(
         measured["parameter_norm_sq"] = [dot(flat, flat)]
     if tape is not None:
         recordings = Recordings([tape], None)
-        measured.update(curvatures(how, recordings, moving, directions, bends))
+        measured.update(curvatures(replace(how, part=scalars.get(PART, 0)), recordings, moving, directions, bends))
+        measured.pop(RECORDED_SLOPE, None)  # gradient and recording are of one graph
         recordings.release()
     names[:] = measured
     wide = torch.float32 if device.type == "mps" else torch.float64  # keeps every bit of what it is given

@@ -1,0 +1,126 @@
+"""The self-check of a measured step: the slope of the recorded loss must be that of the gradient in `p.grad`.
+
+A pass over the recordings gives ⟨∇J, d⟩ from the tape, and the gradient that backward left gives it from autograd. They
+agree to rounding wherever the recorded loss is the one whose gradient is stepped, and nowhere else: another
+micro-batch, a factor on the loss, a hook or a write that the recording did not see, or another process's share each
+shows as a ratio.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch.distributed as dist
+from torch import Tensor
+
+from curvestep._errors import RecordingError
+from curvestep._numerics import squares
+
+#: Name of the tape's ⟨∇J, d⟩ among the numbers of a step.
+RECORDED_SLOPE = "recorded_slope"
+#: A difference of slopes that no dtype makes suspicious, in units of ‖g‖ ‖d‖: the root of float64's rounding.
+_NEVER_TOO_FAR = 2.0**-26
+#: Name of ‖p.grad‖² as the recorded backward left it.
+LEFT_NORM_SQ = "left_norm_sq"
+
+
+@final
+@dataclass(frozen=True)
+class Left:
+    """`p.grad` as the recorded backward left it, so that what happens to it before the step is seen.
+
+    Attributes:
+        gradients: each gradient with its version.
+        squares: their squared norms, on their devices.
+    """
+
+    gradients: list[tuple[Tensor, int]]
+    squares: list[Tensor]
+
+    @classmethod
+    def by_backward(cls, parameters: Sequence[Tensor]) -> Left:
+        """Note the gradients that there are."""
+        found = gradients_of(parameters)
+        return cls([(g, g._version) for g in found], squares([g.detach() for g in found]))
+
+    def is_changed(self, parameters: Sequence[Tensor]) -> bool:
+        """Whether a gradient was replaced or written since: clipped, unscaled, averaged."""
+        found = gradients_of(parameters)
+        return len(found) != len(self.gradients) or any(
+            now is not then or now._version != version
+            for now, (then, version) in zip(found, self.gradients, strict=True)
+        )
+
+
+def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return the dense gradients of the parameters that move."""
+    return [p.grad for p in parameters if p.requires_grad and p.grad is not None and not p.grad.is_sparse]
+
+
+def versions_of(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Return what tells whether a backward has written a gradient."""
+    return [(id(p.grad), -1 if p.grad is None else p.grad._version) for p in parameters]
+
+
+def require_same_slope(
+    slope: float, recorded: float, numbers: Mapping[str, float], resolution: Callable[[], float]
+) -> None:
+    """Refuse a recording whose slope is not that of the gradient.
+
+    Args:
+        slope: The gradient's, without L2 terms.
+        recorded: The tape's.
+        numbers: Those of the step, ‖g‖² and ‖d‖² among them.
+        resolution: Gives the relative rounding of the coarsest dtype that the loss went through, where it matters; its
+            root is allowed, in units of ‖g‖ ‖d‖.
+
+    Raises:
+        RecordingError: They differ.
+    """
+    unit = math.sqrt(abs(numbers["gradient_norm_sq"])) * math.sqrt(abs(numbers["direction_norm_sq"]))
+    difference = abs(recorded - slope)
+    if not difference > _NEVER_TOO_FAR * unit:  # NaN too: the step is refused for that
+        return
+    if not math.isfinite(difference) or difference <= math.sqrt(resolution()) * unit:
+        return
+    msg = (
+        "A recording of the loss whose gradient is in p.grad was needed, but along the step's direction the recorded "
+        f"loss has the slope {recorded:.6g} and the gradient {slope:.6g}. {_cause(recorded, slope, unit)}"
+    )
+    raise RecordingError(msg)
+
+
+def _cause(recorded: float, slope: float, unit: float) -> str:
+    """Return which known cause the ratio of the slopes looks like, and what to do."""
+    if abs(recorded) <= 1e-6 * unit:
+        return (
+            "The recording has not seen the parameters being used: was the forward run outside of it, or the parameter "
+            "replaced or sharded? Run forward and backward inside optimizer.record(), with the parameters that the "
+            "optimizer was given."
+        )
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        return (
+            "Several processes train: either the gradients are averaged over them and the optimizer was told to step "
+            "alone (process_group=None), or they are not and it was not told. Sharded models are not supported."
+        )
+    ratio = slope / recorded
+    exponent = math.log2(abs(ratio)) if ratio != 0.0 else 0.0
+    if ratio > 0.0 and abs(exponent) >= 4.0 and abs(exponent - round(exponent)) < 1e-3:
+        return (
+            f"Their ratio is 2^{round(exponent)}: the recorded loss carries a factor that the gradient does not, or "
+            "the reverse. Call backward() on the loss that p.grad belongs to, or use torch.amp.GradScaler's own "
+            "step."
+        )
+    if ratio > 1.0:
+        return (
+            "The gradient holds more than the recorded loss: was there a backward before it that was not recorded? "
+            "Record every micro-batch's forward and backward, and clear the gradients after each step."
+        )
+    return (
+        "Something between the recorded forward and p.grad changed one of them: a hook on a tensor or a module, a "
+        "write through .data, code that the recording cannot see into (TorchScript, forward-mode differentiation), or "
+        "gradients averaged over processes. curvestep.doctor examines the model; LQA and GeN measure without curvature."
+    )

@@ -1,0 +1,178 @@
+"""The self-check: a recording of another loss than the gradient's is refused; clipping leaves the slope the loss's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import curvestep
+from curvestep._errors import RecordingError
+from curvestep.engine import Tape
+from curvestep.optim import AbstractComposedOptimizer
+from tests.optim.problem import Problem, assert_close, make_problem
+
+Make = Callable[[Any], AbstractComposedOptimizer]
+MAKES: dict[str, Make] = {
+    "RescaledSGD": curvestep.RescaledSGD,
+    "RescaledAdam": lambda p: curvestep.RescaledAdam(p, lr=0.5),
+    "RescaledAdam with L2": lambda p: curvestep.RescaledAdam(p, lr=0.5, weight_decay=0.01),
+    "Auto": curvestep.Auto,
+    "quarter": lambda p: curvestep.RescaledAdam(p, lr=0.5, curvature_samples=0.25),
+}
+every_make = pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
+
+
+def recorded(problem: Problem, optimizer: AbstractComposedOptimizer, factor: float = 1.0) -> None:
+    optimizer.zero_grad()
+    with optimizer.record():
+        (factor * problem.loss(0)).backward()
+
+
+@every_make
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_a_right_recording_passes_in_every_dtype(make: Make, dtype: torch.dtype) -> None:
+    problem = make_problem(dtype)
+    problem.train(make(problem.net.parameters()), range(8))
+
+
+@every_make
+def test_a_micro_batch_that_was_not_recorded_is_refused(make: Make) -> None:
+    problem = make_problem()
+    optimizer, before = make(problem.net.parameters()), problem.parameters()
+    problem.loss(1).backward()
+    with optimizer.record():
+        problem.loss(0).backward()
+    with pytest.raises(RecordingError, match=r"the recorded loss has the slope .* and the gradient .*(more|Something)"):
+        optimizer.step()
+    assert_close(problem.parameters(), before, 0.0)
+
+
+@pytest.mark.filterwarnings("ignore:The recording shows no axis", "ignore:The curvature of a part of the batch")
+@every_make
+def test_a_recording_of_another_forward_is_refused(make: Make) -> None:
+    problem, other = make_problem(), make_problem(seed=8)
+    optimizer = make(problem.net.parameters())
+    with optimizer.record():
+        other.loss(0).backward()
+    for parameter, stranger in zip(problem.net.parameters(), other.net.parameters(), strict=True):
+        parameter.grad = stranger.grad
+    with pytest.raises((RecordingError, curvestep.DirectionError)):
+        optimizer.step()
+
+
+@every_make
+def test_a_hook_that_changes_a_gradient_is_refused(make: Make) -> None:
+    problem = make_problem()
+    optimizer = make(problem.net.parameters())
+    problem.layers[0].weight.register_hook(lambda gradient: 0.1 * gradient)
+    recorded(problem, optimizer)
+    with pytest.raises(RecordingError, match=r"a hook on a tensor|more than the recorded"):
+        optimizer.step()
+
+
+@every_make
+def test_a_factor_that_is_taken_out_in_backward_is_named(make: Make) -> None:
+    problem = make_problem()
+    optimizer = make(problem.net.parameters())
+    for parameter in problem.net.parameters():
+        parameter.register_hook(lambda gradient: gradient / 4096)
+    recorded(problem, optimizer, 4096.0)
+    with pytest.raises(RecordingError, match=r"Their ratio is 2\^-12: .*GradScaler"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("name", ["RescaledSGD", "RescaledAdam", "quarter"])
+def test_a_factor_that_is_taken_out_by_hand_changes_no_step(name: str) -> None:
+    steps = []
+    for factor in (1.0, 4096.0):
+        problem = make_problem()
+        optimizer = MAKES[name](problem.net.parameters())
+        recorded(problem, optimizer, factor)
+        for parameter in problem.net.parameters():
+            assert parameter.grad is not None
+            parameter.grad.div_(factor)
+        optimizer.step()
+        steps.append(problem.parameters())
+    assert_close(steps[1], steps[0], 1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in MAKES if "L2" not in name])  # λ θ is not clipped
+@pytest.mark.parametrize("limit", [0.5, 1e-3])
+def test_the_slope_is_that_of_the_loss_whatever_is_clipped(name: str, limit: float) -> None:
+    """The norm of the gradient is cut along the way; slope per unit of the direction stays ⟨∇J, d⟩ / ‖d‖."""
+    make = MAKES[name]
+    problem, other = make_problem(), make_problem()
+    optimizer, plain = make(problem.net.parameters()), make(other.net.parameters())
+    recorded(problem, optimizer)
+    norm = nn.utils.clip_grad_norm_(problem.net.parameters(), limit)
+    assert norm > limit
+    clipped = [p.grad.clone() for p in problem.net.parameters() if p.grad is not None]
+    optimizer.step()
+    recorded(other, plain)
+    plain.step()
+    assert optimizer.last_step is not None and optimizer.last_step.slope is not None
+    assert plain.last_step is not None and plain.last_step.slope is not None
+    assert plain.last_step.direction_norm is not None and optimizer.last_step.direction_norm is not None
+    unit = plain.last_step.slope / plain.last_step.direction_norm
+    # Adam's ε shows beside a gradient that was clipped to a thousandth.
+    assert optimizer.last_step.slope / optimizer.last_step.direction_norm == pytest.approx(unit, rel=1e-3)
+    assert_close([p.grad for p in problem.net.parameters() if p.grad is not None], clipped, 0.0)
+
+
+def test_clipping_by_value_keeps_the_true_slope() -> None:
+    problem = make_problem()
+    optimizer = curvestep.RescaledSGD(problem.net.parameters())
+    recorded(problem, optimizer)
+    gradients = [p.grad.clone() for p in problem.net.parameters() if p.grad is not None]
+    nn.utils.clip_grad_value_(problem.net.parameters(), 0.01)
+    clipped = [p.grad.clone() for p in problem.net.parameters() if p.grad is not None]
+    optimizer.step()
+    slope = sum(float((a * b).sum()) for a, b in zip(gradients, clipped, strict=True))
+    assert optimizer.last_step is not None
+    assert optimizer.last_step.slope == pytest.approx(slope, rel=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}, {"momentum": 0.9, "adjusted": True}], ids=str)
+def test_clipping_shortens_the_step_of_alig(options: dict[str, Any]) -> None:
+    lengths = []
+    for limit in (1e9, 0.1, 0.01):
+        problem = make_problem()
+        optimizer = curvestep.ALIG(problem.net.parameters(), cap=None, **options)
+        before = problem.parameters()
+        with optimizer.record():
+            problem.loss(0).backward()
+        nn.utils.clip_grad_norm_(problem.net.parameters(), limit)
+        optimizer.step()
+        moved = torch.cat([(a - b).reshape(-1) for a, b in zip(problem.parameters(), before, strict=True)])
+        lengths.append(float(moved.norm()))
+    assert lengths == sorted(lengths, reverse=True) and lengths[2] < 0.2 * lengths[1]
+
+
+def test_a_part_of_the_batch_looks_at_all_of_it_at_growing_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measurements 1, 2, 4 and 8 of ten take the slope of the whole batch beside the curvature of a part."""
+    problem = make_problem()
+    optimizer = curvestep.RescaledSGD(problem.net.parameters(), curvature_samples=0.5)
+    calls: list[Any] = []
+    measure = Tape.curvature
+
+    def spy(self: Tape, *args: Any, **kwargs: Any) -> Any:
+        calls.append(kwargs.get("samples"))
+        return measure(self, *args, **kwargs)
+
+    monkeypatch.setattr(Tape, "curvature", spy)
+    problem.train(optimizer, range(10))
+    assert [at for at, found in enumerate(_by_step(calls), start=1) if found == 2] == [1, 2, 4, 8]
+
+
+def _by_step(calls: list[Any]) -> list[int]:
+    """How many passes each step took: one over a part begins a step."""
+    steps: list[int] = []
+    for samples in calls:
+        if samples is not None:
+            steps.append(0)
+        steps[-1] += 1
+    return steps
