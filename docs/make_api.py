@@ -159,6 +159,7 @@ def annotation_of(annotation: Any) -> str:
 
 def entry_of(name: str, value: Any) -> Entry:
     """Return what the page says of a public name."""
+    made: Callable[..., Any] = value
     kind = kind_of(value)
     short = name.rpartition(".")[2]
     if kind in {"constant", "type"}:
@@ -182,7 +183,7 @@ def entry_of(name: str, value: Any) -> Entry:
         names = parameters_of(value)
     arguments = {each: (fields or described(value, "Args")).get(each, "") for each in names}
     also = next((base for base in PROTOCOLS if base != name and implements(value, PROTOCOLS[base])), "")
-    signature = "" if is_handed_out(value) else signature_of(short, value)
+    signature = "" if is_handed_out(value) else signature_of(short, made)
     return Entry(name, kind, summary_of(value), signature, arguments, methods_of(value, also), also)
 
 
@@ -218,8 +219,13 @@ def own_members(value: Any) -> list[str]:
     return [
         name
         for name, member in vars(value).items()
-        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, kinds))
+        if not name.startswith("_") and (isinstance(member, kinds) or _is_defined_in(value, member))
     ]
+
+
+def _is_defined_in(value: Any, member: Any) -> bool:
+    """Whether a member is a function of this class; torch adds a wrapper of the inherited `step` to optimizers."""
+    return inspect.isfunction(member) and member.__qualname__.startswith(f"{value.__qualname__}.")
 
 
 def methods_of(value: Any, also: str = "") -> tuple[Entry, ...]:

@@ -86,34 +86,15 @@ __all__ = [
 __version__ = "0.1.0"
 
 _NAMESPACES = frozenset({"directions", "nn", "schedules", "steprules", "testing"})
-_HOMES = {
-    "Outcome": "curvestep._records",
-    "StepRecord": "curvestep._records",
-    "ALIG": "curvestep.optim",
-    "Auto": "curvestep.optim",
-    "EGDD": "curvestep.optim",
-    "EGStepSize": "curvestep.optim",
-    "GeN": "curvestep.optim",
-    "LQA": "curvestep.optim",
-    "RescaledAdam": "curvestep.optim",
-    "RescaledRMSprop": "curvestep.optim",
-    "RescaledSGD": "curvestep.optim",
-    "StepTunedSGD": "curvestep.optim",
-    "attach": "curvestep.integrations",
-    "Diagnosis": "curvestep.diagnostics",
-    "doctor": "curvestep.diagnostics",
-    "layer_curvature": "curvestep.diagnostics",
-    "LayerCurvature": "curvestep.diagnostics",
-    "Curvature": "curvestep.engine",
-    "Tape": "curvestep.engine",
-    "record": "curvestep.engine",
-    "register_rule": "curvestep.engine",
-    "CurvestepError": "curvestep._errors",
-    "DirectionError": "curvestep._errors",
-    "MissingRuleError": "curvestep._errors",
-    "RecordingError": "curvestep._errors",
-    "SampleAxisError": "curvestep._errors",
+_NAMES = {
+    "curvestep._records": "Outcome StepRecord",
+    "curvestep.optim": "ALIG Auto EGDD EGStepSize GeN LQA RescaledAdam RescaledRMSprop RescaledSGD StepTunedSGD",
+    "curvestep.integrations": "attach",
+    "curvestep.diagnostics": "Diagnosis doctor layer_curvature LayerCurvature",
+    "curvestep.engine": "Curvature Tape record register_rule",
+    "curvestep._errors": "CurvestepError DirectionError MissingRuleError RecordingError SampleAxisError",
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

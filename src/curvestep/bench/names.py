@@ -1,4 +1,4 @@
-"""Names that a person types: the thing of that name, or a sentence with what was probably meant."""
+"""Entries of tables by their names; for an unknown name a sentence with the most similar ones."""
 
 from __future__ import annotations
 

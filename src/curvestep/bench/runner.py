@@ -20,15 +20,7 @@ from curvestep.bench.allocator import keep_freed_memory
 from curvestep.bench.config import RunConfig
 from curvestep.bench.environment import environment, revision
 from curvestep.bench.errors import SettingError
-from curvestep.bench.measure import (
-    LOSSES,
-    Evaluation,
-    MovingAverage,
-    StepMeasurement,
-    Thinner,
-    evaluate,
-    l2_term,
-)
+from curvestep.bench.measure import LOSSES, Evaluation, MovingAverage, StepMeasurement, Thinner, evaluate, l2_term
 from curvestep.bench.methods import get_method
 from curvestep.bench.methods.method import BuildRequest, Built
 from curvestep.bench.record import DIVERGED, FINISHED, EpochMetrics, RunRecord
@@ -200,19 +192,19 @@ class _Loop:
         losses: list[Tensor] = []
 
         def closure() -> Any:  # torch says float, and means the loss as a tensor
-            # What to record of this, or nothing, is the optimizer's affair.
+            # The optimizer records what it needs of this.
             optimizer.zero_grad()
             loss = self.loss(self.network(batch.inputs), batch.targets)
             loss.backward()
             losses.append(loss.detach())
             return loss
 
-        # Read before the step, which is when torch's schedulers say what it was.
+        # Read before the step, after which torch's schedulers change it.
         step_size = float(optimizer.param_groups[0]["lr"])
         optimizer.step(closure)
         if self.built.step_scheduler is not None:
             self.built.step_scheduler.step()
-        value = float(losses[0]) + l2  # waits for the device; a method may ask again, at other parameters
+        value = float(losses[0]) + l2  # waits for the device; a method may call the closure again, at other parameters
         if batch.inputs.is_cuda:
             torch.cuda.synchronize(batch.inputs.device)
         seconds = time.perf_counter() - started
@@ -261,7 +253,7 @@ class _Loop:
 
     @contextmanager
     def measured_weights(self, index: int) -> Iterator[None]:
-        """The weights that the method says to evaluate: the average with its own batch statistics, or the last ones."""
+        """Put the weights to evaluate in place: the average with batch statistics measured for it, or the last ones."""
         if self.built.averaged is None:
             yield
             return

@@ -87,10 +87,10 @@ def run_config(wish: Wish, method: str, lr: float | None, seed: int) -> RunConfi
         weight_decay=wish.weight_decay,
         device=wish.device,
     )
-    # The schedule of a learning rate is no setting of a method that has none, or has one of its own.
+    # A method without a learning rate, or with its own schedule, has no setting for the schedule.
     if row.needs_lr and row.takes_schedule:
         return replace(config, lr=lr, decay=wish.decay, schedule=wish.schedule, warmup=wish.warmup)
-    # A default that is spelt out is the same run.
+    # A default that is given explicitly makes the same run.
     return config if lr == row.default_lr else replace(config, lr=lr)
 
 

@@ -81,7 +81,7 @@ class Recovery:
     """When a run counts as recovered after a shift of the data."""
 
     loss: float  # the level
-    window: int  # the mean of so many last batch losses must be at it or below; they all lie behind the shift
+    window: int  # number of last batch losses, all after the shift, whose mean must be at most the level
 
     def steps(self, losses: Sequence[float]) -> int | None:
         """Return the smallest n ≥ ``window`` whose last ``window`` losses have a mean of at most ``loss``, or None."""

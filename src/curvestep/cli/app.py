@@ -32,12 +32,7 @@ _DEMO_OUT = _OUT / "demo"
 # Three decades each, so that the middle one is near what a person would try first.
 _DEMO_RATES = {"sgd": (0.01, 0.1, 1.0), "adamw": (1e-4, 1e-3, 1e-2)}
 
-app = typer.Typer(
-    name="curvestep",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(name="curvestep", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def _say_version(wanted: bool) -> None:
@@ -240,7 +235,7 @@ def methods() -> None:
 
 
 def _rate_of(method: Method) -> str:
-    """What a method wants of a learning rate."""
+    """How a method treats a learning rate."""
     if method.needs_lr:
         return "needed"
     return "none" if method.default_lr is None else f"{method.default_lr:g}, or --lr"

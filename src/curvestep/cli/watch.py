@@ -1,4 +1,4 @@
-"""What a person sees while runs go on: a bar with loss, step size and curvature."""
+"""The display of running runs: a bar with loss, step size and curvature."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Lines that a run writes where no bar can be drawn, as in a log file.
 _LINES = 10
-# The duration is estimated from so many steps.
+# Number of steps from which the duration is estimated.
 _TIMED = 5
 
 

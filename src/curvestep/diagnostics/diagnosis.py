@@ -8,15 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 from curvestep._records import Outcome
-from curvestep.diagnostics.findings import (
-    Coverage,
-    Measurement,
-    Operation,
-    Parameters,
-    Products,
-    Samples,
-    Suggestion,
-)
+from curvestep.diagnostics.findings import Coverage, Measurement, Operation, Parameters, Products, Samples, Suggestion
 
 WIDTH = 80
 _SHOWN_NAMES = 5

@@ -19,7 +19,7 @@ from curvestep.diagnostics.untouched import untouched
 from curvestep.engine import Curvature, Tape, record
 from curvestep.engine.passes.analysis import analyse
 
-LossFunction = Callable[[Any, Any], Tensor]  # of the model, whose own type the user knows, and the batch
+LossFunction = Callable[[Any, Any], Tensor]  # of the model and the batch, which the user's function types itself
 
 
 def doctor(model: nn.Module, example_batch: Any, loss_fn: LossFunction, *, measure: bool = True) -> Diagnosis:

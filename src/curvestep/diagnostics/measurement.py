@@ -22,17 +22,7 @@ REPETITIONS = 5
 def measure_steps(
     compute: Callable[[], Tensor], parameters: Sequence[Tensor], start: Callable[[], None], resident: int
 ) -> Measurement:
-    """Time both kinds of step in turn, after one of each to warm up, and observe the memory of one more of each.
-
-    Args:
-        compute: the forward; returns the loss.
-        parameters: what is stepped.
-        start: goes back to the first values.
-        resident: bytes of parameters and buffers, which are there all the time.
-
-    Returns:
-        Medians, and peaks with `resident` included.
-    """
+    """Return median times and peaks of memory of both kinds of step, ``resident`` bytes of parameters included."""
     device = parameters[0].device
 
     sgd, rescaled = torch.optim.SGD(parameters, lr=0.0), RescaledSGD(parameters)

@@ -20,16 +20,7 @@ _LONGEST_PATH = 6  # operations of a path that are shown from each end
 
 
 def list_operations(recording: Recording, plan: Plan, names: Mapping[Value, str]) -> tuple[Operation, ...]:
-    """Count the operations between the moving leaves and the root.
-
-    Args:
-        recording: what ran.
-        plan: its analysis for the moving leaves.
-        names: the moving leaves with their parameters' names.
-
-    Returns:
-        Missing ones first, then the most frequent.
-    """
+    """Return the operations between the moving leaves and the root: missing ones first, then the most frequent."""
     nodes: dict[str, list[Node]] = {}
     for node in plan.steps:
         nodes.setdefault(node.name, []).append(node)

@@ -18,21 +18,11 @@ from curvestep.engine.rules.bilinear import worth_it
 
 
 def count_products(recording: Recording, plan: Plan, moving: set[Value], share: float = 1.0) -> Products:
-    """Count what each pass multiplies.
+    """Return how many products each pass takes, and their multiply-adds over all samples.
 
     A product y = A·B costs one in the forward, one more in the backward for each factor that requires a gradient, and
     in the tangent pass Ȧ·B, A·Ḃ and Ȧ·Ḃ, each where its tangents are not zero; Ä·B and A·B̈ are added where
     second-order terms are carried on instead of being paired with a cotangent.
-
-    Args:
-        recording: what ran.
-        plan: its analysis for the moving leaves.
-        moving: the moving leaves.
-        share: of the samples, for a pass that is cut to them: what is quicker depends on the size. The multiply-adds
-            are those of all samples nevertheless.
-
-    Returns:
-        Numbers and multiply-adds.
     """
     numbers, work = [0, 0, 0], [0, 0, 0]
 
@@ -72,11 +62,7 @@ def count_products(recording: Recording, plan: Plan, moving: set[Value], share: 
 def _step(
     node: Node, outputs: list[Value], first: set[Any], second: set[Any], *, paired_if_clean: bool, clean: frozenset[Any]
 ) -> set[Any]:
-    """Carry first tangents, and second-order terms that are not paired, over one operation.
-
-    Returns:
-        The inputs that brought a second-order term.
-    """
+    """Carry first tangents and second-order terms over one operation; return the inputs that brought the latter."""
     carried = {v for v in node.inputs if v in second}
     rule = node.rule
     if rule is not None and rule.kind is Kind.CONSTANT:

@@ -16,16 +16,7 @@ LEVELS = (0.5, 1.0)
 def suggest_steps(
     compute: Callable[[], Tensor], parameters: Sequence[Tensor], start: Callable[[], None]
 ) -> tuple[Suggestion, ...]:
-    """Take one step with each optimizer and each level, every time from the start.
-
-    Args:
-        compute: the forward; returns the loss.
-        parameters: what is stepped.
-        start: goes back to the first values.
-
-    Returns:
-        One suggestion an optimizer and level.
-    """
+    """Return the step of each optimizer at each level, every one from the start."""
     found: list[Suggestion] = []
     for kind in (RescaledSGD, RescaledRMSprop, RescaledAdam):
         for ell in LEVELS:

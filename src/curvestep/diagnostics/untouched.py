@@ -1,4 +1,4 @@
-"""Trying steps on a model that must be afterwards as it was."""
+"""Steps on a model that is restored afterwards."""
 
 from __future__ import annotations
 
@@ -13,16 +13,10 @@ from torch import Tensor, nn
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[Callable[[], None]]:
-    """Let a block train `model` and leave nothing of it: parameters, buffers, `p.grad`, flags, random numbers.
+    """Yield a function that goes back to the start, in a block that may train `model` and leaves nothing of it.
 
     While the block runs, parameters and buffers hold copies of their values; the memory of the originals is never
     written to. What a forward keeps in plain attributes of a module (a counter, a cache) is not covered.
-
-    Args:
-        model: any module.
-
-    Yields:
-        A function that goes back to the start: first values, no gradients, the same random numbers again.
     """
     parameters = list(dict.fromkeys(model.parameters()))
     tensors = list(dict.fromkeys([*parameters, *model.buffers()]))

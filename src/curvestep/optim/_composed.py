@@ -187,11 +187,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
     # ---------------------------------------------------------------------------------------------- one compiled step
 
     def compile(
-        self,
-        function: Callable[..., Tensor],
-        *,
-        backend: Backend = "inductor",
-        options: dict[str, Any] | None = None,
+        self, function: Callable[..., Tensor], *, backend: Backend = "inductor", options: dict[str, Any] | None = None
     ) -> CompiledStep:
         """Compile the whole step of a function of the batch: forward, backward, direction and measurement in one graph.
 

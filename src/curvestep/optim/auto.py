@@ -94,12 +94,7 @@ class Auto(AbstractComposedOptimizer):
     _memory = "split"  # few steps are measured, so its time matters little and its peak of memory does
 
     def __init__(
-        self,
-        params: ParamsT,
-        lr: None = None,
-        *,
-        weight_decay: float = 0.0,
-        decoupled_weight_decay: float = 0.0,
+        self, params: ParamsT, lr: None = None, *, weight_decay: float = 0.0, decoupled_weight_decay: float = 0.0
     ) -> None:
         if lr is not None:
             msg = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from curvestep.bench.config import RunConfig
-from curvestep.bench.record import FINISHED, EpochMetrics, RunRecord, StepSamples
+from curvestep.bench.record import FINISHED, EpochMetrics, RunRecord
 
 Axis = Literal["epoch", "seconds"]
 StepColumn = Literal["loss_ema", "step_size_ema"]
@@ -54,7 +54,7 @@ class Series:
 
     def final_smoothed(self, column: StepColumn) -> Spread | None:
         """A moving average after the last step; None if a seed diverged or lacks it."""
-        return self._spread([_last(_step_column(run.samples, column)) for run in self.runs])
+        return self._spread([_last(getattr(run.samples, column)) for run in self.runs])
 
     def milliseconds(self) -> Spread | None:
         """Median milliseconds of a step."""
@@ -67,7 +67,7 @@ class Series:
     def steps_curve(self, column: StepColumn, axis: Axis) -> Curve:
         """A moving average over the run."""
         rows = [
-            (run.samples.epoch if axis == "epoch" else run.samples.seconds, _step_column(run.samples, column))
+            (run.samples.epoch if axis == "epoch" else run.samples.seconds, getattr(run.samples, column))
             for run in self.runs
         ]
         return self._curve(rows)
@@ -176,20 +176,7 @@ def _rank(series: Series) -> float:
 
 def _number(entry: EpochMetrics | None, column: EpochColumn) -> float | None:
     """One measurement by name."""
-    if entry is None:
-        return None
-    columns: dict[EpochColumn, float | None] = {
-        "train_loss": entry.train_loss,
-        "train_eval_loss": entry.train_eval_loss,
-        "test_loss": entry.test_loss,
-        "test_accuracy": entry.test_accuracy,
-    }
-    return columns[column]
-
-
-def _step_column(samples: StepSamples, column: StepColumn) -> tuple[float | None, ...]:
-    """One column by name."""
-    return samples.loss_ema if column == "loss_ema" else samples.step_size_ema
+    return None if entry is None else getattr(entry, column)
 
 
 def _last(values: Sequence[float | None]) -> float | None:

@@ -14,12 +14,4 @@ from curvestep.testing.rule import Constant as Constant
 from curvestep.testing.rule import check_rule as check_rule
 from curvestep.testing.truths import Problem as Problem
 
-__all__ = [
-    "check_problem",
-    "check_rule",
-    "Comparison",
-    "Constant",
-    "Problem",
-    "RuleCheckError",
-    "RuleReport",
-]
+__all__ = ["check_problem", "check_rule", "Comparison", "Constant", "Problem", "RuleCheckError", "RuleReport"]

@@ -52,14 +52,7 @@ def _explicit_kernels() -> Iterator[None]:
 
 
 def double_backward(problem: Problem) -> Truth:
-    """Differentiate ⟨∇J_s, d⟩ once more, for each sample on its own.
-
-    Args:
-        problem: its `terms` must be an explicit formula where torch's own double backward is wrong or missing.
-
-    Returns:
-        The slopes and curvatures of each J_s.
-    """
+    """Return the slope ⟨∇J_s, d⟩ and the curvature of each sample, by differentiating twice."""
     params = list(problem.params)
     with _explicit_kernels(), torch.enable_grad():
         terms = problem.terms()
@@ -85,15 +78,7 @@ def double_backward(problem: Problem) -> Truth:
 
 
 def central_differences(problem: Problem, values: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-    """First and second derivative of `values` along the direction, extrapolated twice from three steps.
-
-    Args:
-        problem: gives the leaves and the direction; the leaves are moved and put back.
-        values: any tensor that depends on the leaves.
-
-    Returns:
-        The two derivatives, each of the shape of `values()`.
-    """
+    """Return first and second derivatives of `values` along the direction, extrapolated twice from three steps."""
     start = [p.detach().clone() for p in problem.params]
 
     def at(t: float) -> Tensor:

@@ -18,7 +18,7 @@ def _alig_momentum(request: BuildRequest) -> Built:
 
 
 def _capped(request: BuildRequest, momentum: float) -> Built:
-    """The optimizer; a penalty would put its lower bound of the loss out of reach, so λ is left out."""
+    """The optimizer; a penalty would put its lower bound of the loss out of reach, so λ is not used."""
     import curvestep
 
     optimizer = curvestep.ALIG(request.parameters, cap=_CAP if request.lr is None else request.lr, momentum=momentum)

@@ -1,4 +1,4 @@
-"""The library's one recommendation, and what it is without one of its parts."""
+"""`curvestep.Auto`, and variants without one of its parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _auto(request: BuildRequest) -> Built:
 
 
 def _auto_uncurved(request: BuildRequest) -> Built:
-    """The same with a level that the curvature never holds: the ceiling and the average alone."""
+    """The same with a level so high that the curvature never limits the step: ceiling and average alone."""
     import curvestep
 
     optimizer = curvestep.Auto(request.parameters, weight_decay=request.weight_decay)
@@ -38,8 +38,5 @@ AUTO_UNCURVED = Method(
     "auto-uncurved", "auto without its curvature: ceiling and averaged weights alone", False, _auto_uncurved
 )
 HALF_ADAM_AVERAGED = Method(
-    "half-adam-averaged",
-    "Adam direction, ℓ = ½ throughout, averaged weights, no ceiling",
-    False,
-    _half_adam_averaged,
+    "half-adam-averaged", "Adam direction, ℓ = ½ throughout, averaged weights, no ceiling", False, _half_adam_averaged
 )

@@ -23,9 +23,8 @@ def rmsprop(request: BuildRequest) -> Optimizer:
     """RMSprop with bias correction, the benchmark's Algorithm 3 with r = 1; λ inside the loss."""
     import torch
 
-    # Adam without momentum is that. torch.optim.RMSprop does not correct its average, which starts at zero, so that
-    # its first steps would be longer by 1/√(1-β₂), 32 times.
-
+    # Adam without momentum. torch.optim.RMSprop does not correct its average, which starts at zero: its first steps
+    # are longer by 1/√(1-β₂) = 32.
     return torch.optim.Adam(
         request.parameters, lr=request.given_lr, betas=(0.0, 0.999), eps=1e-8, weight_decay=request.weight_decay
     )

@@ -1,11 +1,11 @@
-"""`curvestep.Auto` with other intervals between two measurements, numbers of samples and memories of them."""
+"""`curvestep.Auto` with other intervals, shares of the batch and decays of the average."""
 
 from __future__ import annotations
 
 from curvestep.bench.methods.method import BuildRequest, Built, Method
 
 #: Longest interval in steps, the share of the batch that is measured (None: all of it), β₃ of the average. The first is
-#: what the others are held against: the whole batch at every step, as the source measures.
+#: the reference: the whole batch at every step, as in the source.
 _GRID: tuple[tuple[int, float | None, float], ...] = (
     (1, None, 0.9),
     (16, 1 / 4, 0.9),

@@ -110,12 +110,7 @@ class ResNetSpec:
         from curvestep.bench.networks.resnet import resnet
 
         return resnet(
-            self.base_width,
-            self.blocks,
-            self.classes,
-            self.stem_stride,
-            normalised=self.normalised,
-            stages=self.stages,
+            self.base_width, self.blocks, self.classes, self.stem_stride, normalised=self.normalised, stages=self.stages
         )
 
 

@@ -12,7 +12,7 @@ _TURN = 75.0
 
 
 def _load(request: LoadRequest) -> Feed:
-    """Standardised images, turned by so many times 75° as epochs are over, with their classes."""
+    """Standardised images with their classes, turned by 75° more after every epoch."""
     from curvestep.bench.data.images import mnist
     from curvestep.bench.feeds.examples import ExampleFeed, standardised
 
