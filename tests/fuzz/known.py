@@ -30,7 +30,6 @@ KNOWN: tuple[Known, ...] = (
     Known(r"rows", r"_loss\(p\d+, [xi]|cross_entropy\(p\d+", "fuzz 1"),
     Known(r"rows", r"addmm", "fuzz 2"),
     Known(r"rows", r"c\d+ = normal", "fuzz 3"),
-    Known(r"slope|total|rows", r"std_mean|\.std\(", "attack 30"),
 )
 
 

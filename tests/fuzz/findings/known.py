@@ -82,7 +82,6 @@ KNOWN: frozenset[str] = frozenset(
         "attack 18: group norm of an empty part",
         "attack 31: an empty first batch",
         "attack 31: the first forward of a lazy module",
-        "attack 30: the deviation of a dead unit",
         "attack 30: the norm at zero",
         "attack 31: the determinant of a singular matrix",
         "attack 31: a matrix that is zero in a determinant",
