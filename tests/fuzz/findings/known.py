@@ -80,7 +80,6 @@ KNOWN: frozenset[str] = frozenset(
         "attack 18: layer norm of an empty part",
         "attack 18: group norm of an empty part",
         "attack 31: an empty first batch",
-        "attack 31: the first forward of a lazy module",
         "attack 21: a full batch drawn by a permutation inside",
         "attack 31: elements assigned under split",
         "attack 31: gaussian nll loss",
