@@ -159,7 +159,7 @@ def find_source(nodes: Sequence[Node], reached: set[Value]) -> tuple[Value, Node
         moving = node.live and any(v in reached for v in node.inputs)
         data = [v for v in node.inputs if v not in reached]
         for value in data:
-            if value.origin is None and value.shape and not _is_weight(value):
+            if value.origin is None and value.shape and 0 not in value.shape and not _is_weight(value):
                 source.setdefault(value, value)
         if moving:
             for value in data:
