@@ -77,7 +77,6 @@ KNOWN: frozenset[str] = frozenset(
         "attack 24: a forward mode tangent",
         "attack 20: inference mode inside",
         "attack 20: a strided nested tensor",
-        "attack 21: a full batch drawn by a permutation inside",
         "attack 31: elements assigned under split",
         "attack 31: gaussian nll loss",
         "attack 31: a sparse matrix times a dense one",

@@ -229,7 +229,8 @@ def annotate(recording: Recording, reached: set[Value], batch: int) -> dict[Valu
                 continue
             if isinstance(annotation, SampleAxis) and not _fits(annotation, value.shape, batch):
                 annotation = Marker.LOST
-            if annotation is Marker.SHARED and _drawn_by(node) and not node.live and value.shape[:1] == (batch,):
+            unnamed = annotation in (Marker.SHARED, Marker.LOST)  # a part of the data, or all of it in another order
+            if unnamed and _drawn_by(node) and not node.live and value.shape[:1] == (batch,):
                 annotation = SampleAxis(0)  # a batch drawn inside the recording
             axes[value] = annotation
     return axes
