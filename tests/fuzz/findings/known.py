@@ -30,7 +30,6 @@ KNOWN: frozenset[str] = frozenset(
         "attack 9: tensor hook scales the gradient",
         "attack 9: tensor hook reverses the gradient",
         "attack 9: module hook changes the gradient",
-        "attack 32: a leaf made inside by detach",
         "attack 19: embedding scaled by frequency",
         "attack 22: a parameter twice in the list",
         "attack 11: detached rounding",

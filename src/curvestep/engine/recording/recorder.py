@@ -133,7 +133,7 @@ class Recorder(TorchDispatchMode):
     def _value(self, tensor: Tensor) -> Value:
         """The present value of a tensor: a leaf where it was never seen."""
         entry = self._known.get(id(tensor))
-        if entry is not None and entry[0]() is tensor:
+        if entry is not None and entry[0]() is tensor and not self._became_leaf(tensor, entry[1]):
             value = entry[1]
             if self._writes:
                 value = self._refresh(tensor, value)
@@ -157,6 +157,11 @@ class Recorder(TorchDispatchMode):
         self.recording.leaves[id(tensor)] = (tensor, value)  # strong: its id stays its own
         self._known[id(tensor)] = (lambda: tensor, value)
         return value
+
+    def _became_leaf(self, tensor: Tensor, value: Value) -> bool:
+        """Whether a tensor that was made inside was declared a leaf afterwards, as by `w.detach().requires_grad_()`."""
+        made_inside = value.origin is not None and tensor.requires_grad and tensor.is_leaf
+        return made_inside and id(tensor) not in self.recording.leaves
 
     def _give(
         self, tensor: Any, node: Node, index: int, curved: bool, mutates: bool, holds: bool = True
