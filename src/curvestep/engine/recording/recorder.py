@@ -147,10 +147,10 @@ class Recorder(TorchDispatchMode):
             return value
         if isinstance(tensor, UninitializedTensorMixin):  # of a lazy module, which is about to give it a shape
             return Value((), tensor.dtype, None, 0)
-        value = Value(tuple(tensor.shape), tensor.dtype, None, 0)
+        value = Value(_shape(tensor), tensor.dtype, None, 0)
         value.needs_grad = tensor.requires_grad
         value.data = tensor
-        value.version = tensor._version
+        value.version = _version(tensor)
         value.epoch = len(self._writes.get(_storage(tensor), ())) if self._writes else 0
         if tensor.requires_grad and not tensor.is_leaf:
             self.recording.foreign.append(f"a tensor of shape {tuple(tensor.shape)}")
@@ -169,7 +169,7 @@ class Recorder(TorchDispatchMode):
         """Make the value of an output; `holds`: its data, where the rule reads it."""
         if not isinstance(tensor, Tensor):
             return None
-        value = Value(tuple(tensor.shape), tensor.dtype, node, index)
+        value = Value(_shape(tensor), tensor.dtype, node, index)
         if self._writes:
             value.epoch = len(self._writes.get(_storage(tensor), ()))
         self._known[id(tensor)] = (_reference(tensor), value)
@@ -205,7 +205,7 @@ class Recorder(TorchDispatchMode):
             if blind and value.needs_grad and not tensor.is_leaf:
                 self._note_opaque(tensor, value)
             if value.data is not None:
-                value.version = tensor._version
+                value.version = _version(tensor)
             if hooked and tensor.requires_grad and not tensor.is_leaf:  # a hook on a weight would outlive the tape
                 value.slot = self._hook(tensor, mutated)
         self._pending.clear()
@@ -251,7 +251,7 @@ class Recorder(TorchDispatchMode):
         for value, tensor in zip(inputs, tensors, strict=True):
             if value.data is None and (not value.needs_grad or id(value) in wanted):
                 value.data = tensor.detach().clone() if id(value) in overwritten else tensor
-                value.version = -1 if id(value) in overwritten else tensor._version
+                value.version = -1 if id(value) in overwritten else _version(tensor)
                 self.recording.log.held += tensor.nbytes
             elif value.data is tensor and id(value) in overwritten and id(value) in wanted:
                 value.data = tensor.detach().clone()
@@ -324,6 +324,22 @@ def _unpacked(tensor: Tensor, value: Value) -> Value | None:
     while value.origin is not None and (rule := value.origin.rule) is not None and rule.detaches:
         value = value.origin.inputs[0]
     return value if value.needs_grad else None
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape; () for a nested tensor of strided layout, which has none, and no rules that would read it."""
+    try:
+        return tuple(tensor.shape)
+    except RuntimeError:
+        return ()
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was written to; −1 in inference mode, where nobody counts."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return -1
 
 
 def _reference(tensor: Tensor) -> Callable[[], Tensor | None]:
