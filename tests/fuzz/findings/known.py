@@ -74,7 +74,6 @@ KNOWN: frozenset[str] = frozenset(
         "attack 23: conjugate multiplied in place",
         "attack 23: assigned through view as complex",
         "attack 24: a forward mode tangent",
-        "attack 31: a sparse matrix times a dense one",
         "loops F2: a scripted activation called again",
         "loops F3: a penalty on a forward mode derivative",
         "loops F10: two losses in one backward of alig",

@@ -183,7 +183,7 @@ class Recorder(TorchDispatchMode):
                 value.data = tensor
                 if rule is not None and not scalar and index not in rule.keep_outputs:
                     self._optional[value] = _storage(tensor)
-                self.recording.log.held += tensor.nbytes
+                self.recording.log.held += tensor.numel() * tensor.element_size()
             self._pending.append((tensor, value, curved or scalar, mutates, blind))
         return value
 
@@ -252,7 +252,7 @@ class Recorder(TorchDispatchMode):
             if value.data is None and (not value.needs_grad or id(value) in wanted):
                 value.data = tensor.detach().clone() if id(value) in overwritten else tensor
                 value.version = -1 if id(value) in overwritten else _version(tensor)
-                self.recording.log.held += tensor.nbytes
+                self.recording.log.held += tensor.numel() * tensor.element_size()
             elif value.data is tensor and id(value) in overwritten and id(value) in wanted:
                 value.data = tensor.detach().clone()
                 value.version = -1
