@@ -85,8 +85,8 @@ def errors(measured: Measured, truth: Measured) -> tuple[float | None, float | N
     """Compare.
 
     Args:
-        measured: of all samples, or of the first ones.
-        truth: likewise; its total is no number where it is not of all samples.
+        measured: of all samples, or of some.
+        truth: of all samples, or of the first ones; its total is no number where it is not of all samples.
 
     Returns:
         The relative error of the total, where the split can be had of the samples of both; the largest error of a
@@ -95,9 +95,10 @@ def errors(measured: Measured, truth: Measured) -> tuple[float | None, float | N
     split = measured.per_sample
     if split is None or truth.per_sample is None:
         return None if math.isnan(truth.total) else abs(measured.total - truth.total) / abs(truth.total), None
-    count = min(len(split), len(truth.per_sample))
-    total = measured.total if count == len(split) else split[:count].mean().item()
-    split, true = split[:count], truth.per_sample[:count]
+    indices = measured.indices or range(len(split))
+    known = [(place, s) for place, s in enumerate(indices) if s < len(truth.per_sample)]
+    total = measured.total if len(known) == len(split) else split[[place for place, _ in known]].mean().item()
+    split, true = split[[place for place, _ in known]], truth.per_sample[[s for _, s in known]]
     largest = ((split - true).abs().max() / true.abs().max()).item()
     return abs(total - true.mean().item()) / abs(true.mean().item()), largest
 

@@ -78,7 +78,7 @@ def curvature_of(
         found = tape.curvature(case.parameters, list(direction), form=form, kind=kind, samples=samples)
         tape.release()
         split = found.per_sample if found.per_sample_exact else None
-        return Measured(found.total.item(), None if split is None else split.double().cpu())
+        return Measured(found.total.item(), None if split is None else split.double().cpu(), found.indices)
 
     return curvature
 

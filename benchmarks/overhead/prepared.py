@@ -20,11 +20,13 @@ class Measured:
 
     Args:
         total: of the batch, or of the samples that were measured.
-        per_sample: of each of the first samples, float64 on the host; None where they are not told apart.
+        per_sample: of each sample that was measured, float64 on the host; None where they are not told apart.
+        indices: which ones these are; None for the first ones.
     """
 
     total: float
     per_sample: Tensor | None = None
+    indices: tuple[int, ...] | None = None
 
 
 @final

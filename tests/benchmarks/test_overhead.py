@@ -224,6 +224,10 @@ def test_errors_of_some_samples_are_those_of_the_first() -> None:
     total, per_sample = errors(Measured(9.0, torch.tensor([2.0, -4.2, 8.0], dtype=torch.float64)), part)
     assert total == pytest.approx(0.1) and per_sample == pytest.approx(0.05)
     assert errors(Measured(9.0), part) == (None, None)
+    # Samples that were measured are compared with themselves.
+    spread = Measured(-1.6, torch.tensor([-4.2, 1.0], dtype=torch.float64), (1, 3))
+    total, per_sample = errors(spread, truth)
+    assert total == pytest.approx(0.1 / 1.5) and per_sample == pytest.approx(0.05)
 
 
 def test_errors_of_a_large_batch_are_those_of_its_first_samples() -> None:

@@ -108,3 +108,22 @@ def test_a_loss_of_one_element_has_no_shape_to_the_optimizer(shape: tuple[int, .
     assert tape.loss.shape == ()
     assert optimizer.step().shape == ()
     assert optimizer.last_step is not None and optimizer.last_step.outcome is curvestep.Outcome.TAKEN
+
+
+@pytest.mark.parametrize("samples", [None, 3])
+def test_a_full_batch_in_an_order_drawn_inside_has_the_rows_of_that_order(samples: int | None) -> None:
+    net = torch.nn.Linear(3, 2).double()
+    x, y = torch.randn(8, 3, dtype=torch.float64), torch.randint(2, (8,))
+    params = list(net.parameters())
+    d = [torch.randn_like(p) for p in params]
+    with curvestep.record(batch_size=8) as tape:
+        order = torch.randperm(8)
+        torch.nn.functional.cross_entropy(net(x[order]), y[order]).backward()
+    found = tape.curvature(params, d, samples=samples)
+    assert found.per_sample is not None and found.per_sample_exact and found.indices is not None
+    for row, place in zip(found.per_sample, found.indices, strict=True):
+        s = int(order[place])
+        with curvestep.record() as alone:
+            torch.nn.functional.cross_entropy(net(x[s : s + 1]), y[s : s + 1]).backward()
+        # the same sums of some ten products in another order
+        torch.testing.assert_close(row, alone.curvature(params, d).total, rtol=1e-12, atol=1e-14)

@@ -52,7 +52,7 @@ class RescaledSGD(AbstractRescaledOptimizer):
         curvature_kind: "exact", or "ggn" for the generalised Gauss-Newton form: the curvature of the loss alone, along
             the first derivative of the network; never negative for convex losses, and one product a layer cheaper.
         curvature_samples: On how many samples of the batch the curvature is measured: a number, a share in (0, 1], or
-            None for all.
+            None for all. They are spread evenly over the batch, and each measurement takes the next part.
         curvature_every: Longest number of steps from one measurement to the next, reached after ten times as many steps
             (`curvestep.steprules.Lazy`); above 1 only with a short `max_relative_step`.
         curvature_precision: The dtypes in which it is measured: "recorded", "float32" (where the forward ran in 16

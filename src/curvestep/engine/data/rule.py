@@ -114,7 +114,7 @@ class Rule:
     cut: Cut = Cut()
     draws: bool = False  # whether a batch may be drawn out of data by it: what it returns is data of its own
     reads_values: Callable[[Any], Any] | None = None  # node → what its axis rule reads beyond shapes, hashable
-    guards: bool = False  # whether autograd's gradient stays right where it writes in place without gradients
+    guards: Callable[[Any, Any], bool] | None = None  # node, tensor → whether its write without gradients left that be
     writes_out: bool = False  # whether it makes a lazy conjugate a real one, which autograd does not mark
     detaches: bool = False  # whether it returns its argument without a gradient
 

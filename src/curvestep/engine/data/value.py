@@ -33,6 +33,11 @@ class Value:
         """∂J/∂value, or None where backward did not reach it."""
         return None if self.slot is None else self.slot.cotangent
 
+    @property
+    def overwritten(self) -> bool:
+        """Whether the tensor that is held was written to since."""
+        return self.data is not None and self.version >= 0 and self.data._version != self.version
+
 
 @dataclass(slots=True, eq=False)
 class Node:

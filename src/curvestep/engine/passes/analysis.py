@@ -159,7 +159,7 @@ def find_source(nodes: Sequence[Node], reached: set[Value]) -> tuple[Value, Node
         moving = node.live and any(v in reached for v in node.inputs)
         data = [v for v in node.inputs if v not in reached]
         for value in data:
-            if value.origin is None and value.shape and not _is_weight(value):
+            if value.origin is None and value.shape and 0 not in value.shape and not _is_weight(value):
                 source.setdefault(value, value)
         if moving:
             for value in data:
@@ -229,7 +229,8 @@ def annotate(recording: Recording, reached: set[Value], batch: int) -> dict[Valu
                 continue
             if isinstance(annotation, SampleAxis) and not _fits(annotation, value.shape, batch):
                 annotation = Marker.LOST
-            if annotation is Marker.SHARED and _drawn_by(node) and not node.live and value.shape[:1] == (batch,):
+            unnamed = annotation in (Marker.SHARED, Marker.LOST)  # a part of the data, or all of it in another order
+            if unnamed and _drawn_by(node) and not node.live and value.shape[:1] == (batch,):
                 annotation = SampleAxis(0)  # a batch drawn inside the recording
             axes[value] = annotation
     return axes

@@ -101,10 +101,11 @@ def _unwatched() -> AbstractContextManager[object]:
 
 def _compute(node: Node, present: dict[Value, Tensor]) -> None:
     """Compute the outputs of an operation again where the recording does not hold them."""
-    if all(v is None or v.data is not None for v in node.outputs):
+    wanted = [v for v in node.outputs if v is not None and (v.data is None or v.overwritten)]
+    if not wanted:
         return
     for value, out in zip(node.outputs, rerun(node, Site(node, {}, {}, present), False), strict=False):
-        if value is not None and value.data is None:
+        if value in wanted:
             present[value] = out
 
 

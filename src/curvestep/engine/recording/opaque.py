@@ -44,7 +44,8 @@ def opaque(tensor: Tensor, value: Value) -> Opaque | None:
                 "with ordinary torch operations."
             )
         return Opaque(value, name, _first_leaf(made_by), why)
-    if node.mutates and made_by is not None and not (node.rule is not None and node.rule.guards):
+    guards = None if node.rule is None else node.rule.guards
+    if node.mutates and made_by is not None and not (guards is not None and guards(node, tensor)):
         why = (
             f"{node.name} overwrote inside torch.no_grad() a tensor that carries a gradient, so that autograd's "
             "gradient is not that of the recorded forward. Do without the in-place write, or without no_grad."

@@ -9,6 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
+from torch.nn.parameter import UninitializedTensorMixin
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
 from curvestep.engine.data.geometry import Geometry, geometry_of
@@ -133,7 +134,7 @@ class Recorder(TorchDispatchMode):
     def _value(self, tensor: Tensor) -> Value:
         """The present value of a tensor: a leaf where it was never seen."""
         entry = self._known.get(id(tensor))
-        if entry is not None and entry[0]() is tensor:
+        if entry is not None and entry[0]() is tensor and not self._became_leaf(tensor, entry[1]):
             value = entry[1]
             if self._writes:
                 value = self._refresh(tensor, value)
@@ -145,10 +146,12 @@ class Recorder(TorchDispatchMode):
                     value = saved
                     self._known[id(tensor)] = (_reference(tensor), value)
             return value
-        value = Value(tuple(tensor.shape), tensor.dtype, None, 0)
+        if isinstance(tensor, UninitializedTensorMixin):  # of a lazy module, which is about to give it a shape
+            return Value((), tensor.dtype, None, 0)
+        value = Value(_shape(tensor), tensor.dtype, None, 0)
         value.needs_grad = tensor.requires_grad
         value.data = tensor
-        value.version = tensor._version
+        value.version = _version(tensor)
         value.epoch = len(self._writes.get(_storage(tensor), ())) if self._writes else 0
         if tensor.requires_grad and not tensor.is_leaf:
             self.recording.foreign.append(f"a tensor of shape {tuple(tensor.shape)}")
@@ -156,13 +159,18 @@ class Recorder(TorchDispatchMode):
         self._known[id(tensor)] = (lambda: tensor, value)
         return value
 
+    def _became_leaf(self, tensor: Tensor, value: Value) -> bool:
+        """Whether a tensor that was made inside was declared a leaf afterwards, as by `w.detach().requires_grad_()`."""
+        made_inside = value.origin is not None and tensor.requires_grad and tensor.is_leaf
+        return made_inside and id(tensor) not in self.recording.leaves
+
     def _give(
         self, tensor: Any, node: Node, index: int, curved: bool, mutates: bool, holds: bool = True
     ) -> Value | None:
         """Make the value of an output; `holds`: its data, where the rule reads it."""
         if not isinstance(tensor, Tensor):
             return None
-        value = Value(tuple(tensor.shape), tensor.dtype, node, index)
+        value = Value(_shape(tensor), tensor.dtype, node, index)
         if self._writes:
             value.epoch = len(self._writes.get(_storage(tensor), ()))
         self._known[id(tensor)] = (_reference(tensor), value)
@@ -176,7 +184,7 @@ class Recorder(TorchDispatchMode):
                 value.data = tensor
                 if rule is not None and not scalar and index not in rule.keep_outputs:
                     self._optional[value] = _storage(tensor)
-                self.recording.log.held += tensor.nbytes
+                self.recording.log.held += tensor.numel() * tensor.element_size()
             self._pending.append((tensor, value, curved or scalar, mutates, blind))
         return value
 
@@ -198,7 +206,7 @@ class Recorder(TorchDispatchMode):
             if blind and value.needs_grad and not tensor.is_leaf:
                 self._note_opaque(tensor, value)
             if value.data is not None:
-                value.version = tensor._version
+                value.version = _version(tensor)
             if hooked and tensor.requires_grad and not tensor.is_leaf:  # a hook on a weight would outlive the tape
                 value.slot = self._hook(tensor, mutated)
         self._pending.clear()
@@ -244,8 +252,8 @@ class Recorder(TorchDispatchMode):
         for value, tensor in zip(inputs, tensors, strict=True):
             if value.data is None and (not value.needs_grad or id(value) in wanted):
                 value.data = tensor.detach().clone() if id(value) in overwritten else tensor
-                value.version = -1 if id(value) in overwritten else tensor._version
-                self.recording.log.held += tensor.nbytes
+                value.version = -1 if id(value) in overwritten else _version(tensor)
+                self.recording.log.held += tensor.numel() * tensor.element_size()
             elif value.data is tensor and id(value) in overwritten and id(value) in wanted:
                 value.data = tensor.detach().clone()
                 value.version = -1
@@ -317,6 +325,22 @@ def _unpacked(tensor: Tensor, value: Value) -> Value | None:
     while value.origin is not None and (rule := value.origin.rule) is not None and rule.detaches:
         value = value.origin.inputs[0]
     return value if value.needs_grad else None
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape; () for a nested tensor of strided layout, which has none, and no rules that would read it."""
+    try:
+        return tuple(tensor.shape)
+    except RuntimeError:
+        return ()
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was written to; −1 in inference mode, where nobody counts."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return -1
 
 
 def _reference(tensor: Tensor) -> Callable[[], Tensor | None]:

@@ -69,7 +69,7 @@ def _again(site: Site, args: tuple[Any, ...], watched: bool) -> tuple[Tensor | N
 
 
 def _sizes(args: list[Any], out: tuple[int, ...], narrowed: Callable[[int, Any], Any]) -> list[Any]:
-    """The first samples of a strided tensor have its strides and its offset."""
+    """A part of the samples of a strided tensor lies where the first ones of it do."""
     places = [(narrowed(at, size), stride, offset) for at, (size, stride, offset) in enumerate(args[2:])]
     return [*args[:2], *places]
 

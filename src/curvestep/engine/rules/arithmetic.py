@@ -100,24 +100,32 @@ op(aten.maximum.default, Rule(Kind.LINEAR, _extremum(True), elementwise_axis, ke
 op(aten.minimum.default, Rule(Kind.LINEAR, _extremum(False), elementwise_axis, keep_inputs=BOTH), kinks=True)
 
 
+def _power_times(factor: Tensor, a: Tensor | float, n: Tensor) -> Tensor:
+    """Factor · aⁿ; 0 where the factor is, though aⁿ may be infinite there."""
+    return factor * torch.where(factor == 0, 1.0, a) ** n
+
+
+def _log_of(a: Tensor | float) -> Tensor | float:
+    """log a; 0 at a = 0, where it meets aᵇ = 0: autograd takes aᵇ log a for 0 there."""
+    if isinstance(a, Tensor):
+        return torch.log(torch.where(a == 0, 1.0, a))
+    return math.log(a) if a > 0 else 0.0 if a == 0 else math.nan
+
+
 def _pow_tensor(s: Site) -> Jet:
     # y = exp(b log a); the base, the exponent or both may move
-    a, b, y = operand(s, 0), operand(s, 1), s.y()
+    a, b = operand(s, 0), operand(s, 1)
     da, db, dda, ddb = s.d(0), s.d(1), s.dd(0), s.dd(1)
+    slope = None if da is None and dda is None else _power_times(b, a, b - 1)
+    bend = None if da is None else _power_times(b * (b - 1), a, b - 2) * da * da
+    first, second = mul(slope, da), add(bend, mul(slope, dda))
     if db is None and ddb is None:
-        slope = b * a ** (b - 1)
-        return mul(slope, da), add(mul(slope, dda), None if da is None else b * (b - 1) * a ** (b - 2) * da * da)
-    log = torch.log(a) if isinstance(a, Tensor) else math.log(a)
-    ratio = None if da is None else da / a
-    inner = add(mul(db, log), mul(b, ratio))
-    bend = add(
-        mul(ddb, log),
-        twice(mul(db, ratio)),
-        None if dda is None else b * dda / a,
-        None if ratio is None else -b * ratio * ratio,
-    )
-    dy = mul(y, inner)
-    return dy, add(mul(y, bend), mul(dy, inner))
+        return first, second
+    log, y = _log_of(a), s.y()
+    rate = y * log
+    crossed = None if da is None or db is None else 2.0 * db * da * (a ** (b - 1) + slope * log)
+    grown = None if db is None else rate * log * db * db
+    return add(first, mul(rate, db)), add(second, crossed, grown, mul(rate, ddb))
 
 
 op(aten.pow.Tensor_Tensor, Rule(Kind.NONLINEAR, _pow_tensor, elementwise_axis, keep_inputs=BOTH, keep_outputs=(0,)))

@@ -179,7 +179,7 @@ op(
     aten.clamp_min.Tensor,
     Rule(Kind.LINEAR, _limited_by(-1.0), elementwise_axis, keep_inputs=(0, 1)),
     kinks=True,
-    guards=True,
+    guards=lambda node, written: True,
 )
 op(aten.clamp_max.Tensor, Rule(Kind.LINEAR, _limited_by(1.0), elementwise_axis, keep_inputs=(0, 1)), kinks=True)
 

@@ -46,7 +46,7 @@ def norm_jet(
     # yᵖ = Σ|x|ᵖ: with n = x/y, ẏ = Σ w ẋ for w = sign(x)|n|^(p−1), and ÿ = Σ w ẍ + (p−1)(Σ|n|^(p−2) ẋ² − ẏ²)/y
     origin = y == 0
     safe = torch.where(origin, 1.0, y)
-    n = x / safe
+    n = torch.where(origin, 0.0, x / safe)
     if order == 2:
         weight, square = n, None if dx is None else dx * dx
     else:
@@ -123,7 +123,7 @@ def _pairwise(s: Site, p: float) -> Jet:
         x = gap(a, b, start, size)
         assert x is not None
         dx, ddx = gap(s.d(0), s.d(1), start, size), gap(s.dd(0), s.dd(1), start, size)
-        _, dy, ddy = norm_jet(x, p, [x.dim() - 1], dx, ddx)
+        _, dy, ddy = norm_jet(x, p, [-1], dx, ddx)
         firsts.append(None if dy is None else dy.squeeze(-1))
         seconds.append(None if ddy is None else ddy.squeeze(-1))
 

@@ -6,6 +6,7 @@ Each rule differentiates the defining equation twice and solves it for the secon
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -119,9 +120,41 @@ def _log_rates(s: Site) -> tuple[Tensor | None, Tensor | None]:
     return _trace(m), add(_trace(mm), _minus(_trace(matmul(m, m))))
 
 
+def _but(values: Tensor, left_out: int) -> Tensor:
+    """The products of all values but one, or but two, along the last axis: shape (…, n) or (…, n, n)."""
+    kept = 1 - torch.eye(values.shape[-1], dtype=values.dtype, device=values.device)
+    kept = kept if left_out == 1 else kept.unsqueeze(1) * kept
+    return torch.where(kept == 0, 1.0, values.reshape(*values.shape[:-1], *[1] * left_out, -1)).prod(-1)
+
+
+def _singular_determinant(s: Site) -> list[Jet]:
+    """det A = det U Π σ det Vᴴ, whose derivatives are sums of products of σ without one or two of them."""
+    u, sigma, vh = torch.linalg.svd(s.x(0))
+    turn = torch.linalg.det(u) * torch.linalg.det(vh)
+
+    def turned(t: Tensor | None) -> Tensor | None:
+        return None if t is None else u.mH @ t @ vh.mH
+
+    b, c = turned(s.d(0)), turned(s.dd(0))
+
+    def rate(t: Tensor | None) -> Tensor | None:
+        return None if t is None else turn * (t.diagonal(dim1=-2, dim2=-1) * _but(sigma, 1)).sum(-1)
+
+    second = rate(c)
+    if b is not None:
+        own = b.diagonal(dim1=-2, dim2=-1)
+        minors = (own.unsqueeze(-1) * own.unsqueeze(-2) - b * b.mT) * _but(sigma, 2)
+        second = add(turn * minors.sum((-2, -1)), second)
+    return and_nothing(s, (rate(b), second))
+
+
 def _determinant(s: Site) -> list[Jet]:
-    rate, bend = _log_rates(s)
     y = s.y()
+    if s.on_host and not s.watched:
+        largest = torch.linalg.vector_norm(s.x(0), dim=-1).prod(-1)  # Hadamard's bound of |det A|
+        if bool((y.abs() <= math.sqrt(torch.finfo(y.dtype).eps) * largest).any()):
+            return _singular_determinant(s)
+    rate, bend = _log_rates(s)
     return and_nothing(s, (mul(y, rate), mul(y, add(bend, mul(rate, rate)))))
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from curvestep.engine.data.rule import Kind, Product, Rule
+from curvestep._errors import MissingRuleError
+from curvestep.engine.data.rule import Cut, Kind, NotCut, Product, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.data.value import Value
+from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.axes import BATCHED
 from curvestep.engine.rules.bilinear import Bilinear, Tangents, bilinear_jet, worth_it
+from curvestep.engine.rules.forms import jointly_linear
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
@@ -151,4 +154,31 @@ op(
     Rule(Kind.MULTILINEAR, _linear_jet, _linear_axis, factors=(0, 1), may_read=both_live(0, 1)),
     dtype="product",
     product=Product((0, 1), polarises=True),
+)
+
+
+# -- a sparse factor, which is a constant -----------------------------------------------------------------------------
+
+_SPARSE = jointly_linear((0, 2), lambda s: matrix_axis(s, 1, 2))
+
+
+def _sparse_product(s: Site) -> Any:
+    """y = β·bias + α·(sparse matrix · dense one)."""
+    if s.live(1):
+        raise MissingRuleError(
+            f"{s.node.name} has no rule for a sparse matrix that carries a gradient; detach it, or multiply by a dense "
+            "one."
+        )
+    assert _SPARSE.propagate is not None
+    return _SPARSE.propagate(s)
+
+
+def _uncut(node: Node, out: SampleAxis, result: Value) -> None:
+    raise NotCut(f"{node.name} reads a sparse matrix, of which no part can be taken")
+
+
+op(
+    aten._sparse_addmm.default,
+    replace(_SPARSE, propagate=_sparse_product),
+    cut=Cut(aligned=_uncut),
 )

@@ -142,9 +142,15 @@ def _weighted(s: Site, index: int, bends: Bends) -> Bends:
     return w * slope, None if bend is None else w * bend
 
 
+_LEAST_SPREAD = 1e-12  # below this x (1 − x) torch's gradient divides by it, so that it stays finite at 0 and 1
+
+
 def _bce(s: Site) -> Bends:
     x, t = s.x(0), s.x(1)
-    return _weighted(s, 2, ((1 - t) / (1 - x) - t / x, t / (x * x) + (1 - t) / (1 - x) ** 2))
+    spread = x * (1 - x)
+    inside = t / (x * x) + (1 - t) / (1 - x) ** 2
+    bend = torch.where(spread > _LEAST_SPREAD, inside, 1 / _LEAST_SPREAD)
+    return _weighted(s, 2, ((x - t) / spread.clamp(min=_LEAST_SPREAD), bend))
 
 
 def _bce_logits(s: Site) -> Bends:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
+from curvestep.engine.data.value import Node
 from curvestep.engine.rules.axes import elementwise_axis
 from curvestep.engine.rules.operators import aten
-from curvestep.engine.rules.site import Jet, Site
+from curvestep.engine.rules.site import Arguments, Jet, Site
 from curvestep.engine.rules.table import op
 from curvestep.engine.rules.tangents import mul
 
@@ -298,10 +299,24 @@ op(
     dtype="arriving",
     kinks=True,
 )
+
+
+def _was_inside(node: Node, written: Tensor) -> bool:
+    """Whether a clamp changed nothing, as where `gaussian_nll_loss` keeps variances off zero without gradients."""
+    if type(written) is not Tensor:  # a tracer's, without numbers
+        return False
+    s = Arguments(node)
+    low, high = s.option(1, "min"), s.option(2, "max")
+    inside = torch.ones((), dtype=torch.bool, device=written.device)
+    inside = inside if low is None else (written > low).all()
+    return bool(inside if high is None else inside & (written < high).all())
+
+
 op(
     aten.clamp.default,
     unary(lambda s: (_between(s, s.option(1, "min"), s.option(2, "max")), None), keep="x", curved=False),
     kinks=True,
+    guards=_was_inside,
 )
 op(aten.clamp_min.default, unary(lambda s: (_between(s, s.arg(1), None), None), keep="x", curved=False), kinks=True)
 op(aten.clamp_max.default, unary(lambda s: (_between(s, None, s.arg(1)), None), keep="x", curved=False), kinks=True)

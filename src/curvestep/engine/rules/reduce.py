@@ -100,9 +100,12 @@ def _variance(s: Site, root: bool) -> Jet:
     dv = mul(2.0, total(mul(u, du)))
     ddv = add(mul(2.0, total(mul(du, du))), mul(2.0, total(mul(u, ddu))))
     if root:
-        y = (scale * (u * u).sum(axes, keepdim=True)).sqrt()
+        v = scale * (u * u).sum(axes, keepdim=True)
+        still = v == 0  # a kink, at which autograd's derivative is 0
+        y = torch.where(still, 1.0, v).sqrt()
         dv = None if dv is None else dv / (2 * y)
         ddv = add(None if ddv is None else ddv / (2 * y), None if dv is None else -dv * dv / y)
+        ddv = None if ddv is None else torch.where(still, 0.0, ddv)
 
     def shaped(t: Tensor | None) -> Tensor | None:
         return t if t is None or keep else t.squeeze(axes)

@@ -127,7 +127,7 @@ class Site(Arguments):
         tensor = value.data
         if tensor is None:
             raise RecordingError(f"The value of an input of {self.node.name} was needed, but the tape did not keep it.")
-        if value.version >= 0 and tensor._version != value.version:
+        if value.overwritten:
             raise RecordingError(
                 f"The input of {self.node.name} as it was in the forward was needed, but the tensor of shape "
                 f"{tuple(tensor.shape)} was overwritten in place since. Write to a copy, or call step() first."
@@ -143,7 +143,7 @@ class Site(Arguments):
         if self._present is not None and value in self._present:
             return self._present[value]
         tensor = value.data
-        if tensor is None or (value.version >= 0 and tensor._version != value.version):
+        if tensor is None or value.overwritten:
             return None
         return tensor.detach() if tensor.requires_grad else tensor
 

@@ -25,7 +25,7 @@ def op(
     cut: Cut | None = None,
     draws: bool = False,
     reads_values: Callable[[Any], Any] | None = None,
-    guards: bool = False,
+    guards: Callable[[Any, Any], bool] | None = None,
     writes_out: bool = False,
     detaches: bool = False,
 ) -> None:

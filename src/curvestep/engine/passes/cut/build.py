@@ -151,7 +151,7 @@ class Builder:
         twin = Value(cut_shape(value.shape, axis, self.count), value.dtype, None, value.index)
         twin.needs_grad = value.needs_grad
         if value.data is not None:
-            if value.version >= 0 and value.data._version != value.version:
+            if value.overwritten:
                 twin.data, twin.version = value.data, value.version  # overwritten since: refused where it is read
             else:
                 twin.data = self.narrow(value.data, axis)
