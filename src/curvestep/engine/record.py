@@ -79,8 +79,9 @@ def record(
     recording = Recording(batch_size, share, _PRODUCTS[products])
     recording.replays = memory == "split"
     recorder = Recorder(recording)
+    torch.clear_autocast_cache()  # a weight that was cast before would come in with a gradient graph of its own
     try:
-        with _uncompiled(), backward_unobserved(Recorder), recorder:
+        with _uncompiled(), backward_unobserved(recorder), recorder:
             yield Tape(recording)
     finally:
         recorder.finish()

@@ -66,7 +66,7 @@ def a_loss_of_the_forward_mode_derivative_alone() -> Iterator[Claim]:
 @FINDINGS.row("loops F10")
 def two_losses_in_one_backward_of_alig() -> Iterator[Claim]:
     a = torch.tensor([3.0], requires_grad=True)
-    optimizer = curvestep.ALIG([a], lr=None)
+    optimizer = curvestep.ALIG([a])
     with optimizer.record():
         torch.autograd.backward([(a**2).sum(), (2 * a**2).sum()])
     optimizer.step()

@@ -15,7 +15,10 @@ from curvestep.engine.data.slot import Slot
 class Value:
     """One version of one tensor: an in-place write makes a new value."""
 
-    __slots__ = ("__weakref__", "data", "dtype", "epoch", "index", "needs_grad", "origin", "shape", "slot", "version")
+    __slots__ = (
+        "__weakref__", "data", "dtype", "epoch", "index", "needs_grad", "origin", "place", "shape", "slot",
+        "version",
+    )  # fmt: skip
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, origin: Node | None, index: int) -> None:
         self.shape = shape
@@ -25,6 +28,7 @@ class Value:
         self.needs_grad = False
         self.data: Tensor | None = None  # held only where a rule asks for it
         self.version = -1
+        self.place = 0  # the address of a leaf's data; 0: not looked at
         self.epoch = 0  # how many in-place writes to its storage it has seen
         self.slot: Slot | None = None
 

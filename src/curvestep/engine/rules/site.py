@@ -127,11 +127,15 @@ class Site(Arguments):
         tensor = value.data
         if tensor is None:
             raise RecordingError(f"The value of an input of {self.node.name} was needed, but the tape did not keep it.")
-        if value.version >= 0 and tensor._version != value.version:
-            raise RecordingError(
-                f"The input of {self.node.name} as it was in the forward was needed, but the tensor of shape "
-                f"{tuple(tensor.shape)} was overwritten in place since. Write to a copy, or call step() first."
-            )
+        if value.version >= 0:
+            how = "overwritten in place" if tensor._version != value.version else ""
+            if value.place and tensor.data_ptr() != value.place:
+                how = "given other data"
+            if how:
+                raise RecordingError(
+                    f"The input of {self.node.name} as it was in the forward was needed, but the tensor of shape "
+                    f"{tuple(tensor.shape)} was {how} since. Write to a copy, or call step() first."
+                )
         return tensor.detach() if tensor.requires_grad else tensor
 
     def has(self, value: Value) -> bool:
