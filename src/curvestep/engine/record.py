@@ -12,6 +12,7 @@ import torch
 from curvestep._errors import RecordingError
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.recording.recorder import Recorder, open_recorder
+from curvestep.engine.recording.steps import watch_steps
 from curvestep.engine.recording.unobserved import backward_unobserved
 from curvestep.engine.tape import Tape
 
@@ -85,6 +86,7 @@ def record(
             yield Tape(recording)
     finally:
         recorder.finish()
+        watch_steps(recording)
 
 
 def _uncompiled() -> AbstractContextManager[object]:

@@ -14,6 +14,7 @@ from curvestep.engine.passes import along
 from curvestep.engine.passes.analysis import Plan, analyse
 from curvestep.engine.passes.sweep import check_direction, curvature_sweep
 from curvestep.engine.recording.opaque import refuse_opaque
+from curvestep.engine.recording.steps import age_stepped
 
 
 @final
@@ -64,8 +65,9 @@ class Tape:
         self.recording.require_backward()
 
     def _require_visible(self) -> None:
-        """Refuse a loss that depends on what the recording cannot see into."""
+        """Refuse a loss that depends on what the recording cannot see into; notice steps taken since."""
         root = self.recording.root
+        age_stepped(self.recording)
         if not self._visible:
             refuse_opaque(self.recording, root)
             self._visible = True

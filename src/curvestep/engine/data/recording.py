@@ -55,6 +55,7 @@ class Recording:
         products: how many products a pass takes.
         replays: whether values between the leaves and the loss are not held but computed again by a pass.
         stated_batch_size: the number of samples, where the user stated it.
+        stepped: ids of parameters that an optimizer has stepped since.
         released: whether everything was dropped.
     """
 
@@ -65,6 +66,7 @@ class Recording:
         self.leaves: dict[int, tuple[Tensor, Value]] = {}
         self.log = BackwardLog(share)
         self.opaque: list[Opaque] = []
+        self.stepped: set[int] = set()
         self.products = products
         self.replays = False
         self.stated_batch_size = batch_size

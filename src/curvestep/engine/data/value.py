@@ -11,6 +11,9 @@ from torch import Tensor
 from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.slot import Slot
 
+#: The version of a value whose tensor was written to without its version counter rising: no tensor has it.
+STALE = 2**62
+
 
 class Value:
     """One version of one tensor: an in-place write makes a new value."""

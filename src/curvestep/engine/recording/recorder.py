@@ -14,7 +14,7 @@ from curvestep.engine.data.geometry import Geometry, geometry_of
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.slot import Slot
-from curvestep.engine.data.value import Node, Value
+from curvestep.engine.data.value import STALE, Node, Value
 from curvestep.engine.recording import leaves
 from curvestep.engine.recording.facts import OpFacts, facts
 from curvestep.engine.recording.opaque import opaque
@@ -357,7 +357,7 @@ class Recorder(TorchDispatchMode):
         """Have passes refuse the leaves that were written to since they were read, past their version counter too."""
         for tensor, value in self.recording.leaves.values():
             if value.data is tensor and len(self._writes.get(_storage(tensor), ())) > value.epoch:
-                value.version = tensor._version + 1
+                value.version = STALE
 
     def begin_backward(self, roots: Sequence[Any]) -> None:
         """A backward starts at these tensors: read off what autograd has added to those that are of this forward."""

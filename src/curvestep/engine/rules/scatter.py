@@ -40,6 +40,12 @@ def _zero_value(op: Any) -> Any:
     return lambda t, dim, index, value, **options: op(t, dim, index, 0, **options)
 
 
+def _into_own(op: Any) -> Any:
+    """The operation, which keeps the strides of what it writes into, on a tensor whose elements lie apart."""
+    # A tangent may be a view of overlapping windows where the value is a copy of them.
+    return lambda t, *rest, **options: op(t.contiguous(), *rest, **options)
+
+
 op(aten.index_add.default, jointly_linear((0, 3), _beside(0, 3)))
 op(aten.index_copy.default, jointly_linear((0, 3), _beside(0, 3)))
 op(aten.scatter.src, jointly_linear((0, 3), _beside(0, 3)))
@@ -47,9 +53,12 @@ op(aten.scatter.value, jointly_linear((0,), _beside(0), _zero_value(aten.scatter
 op(aten.scatter_add.default, jointly_linear((0, 3), _beside(0, 3)))
 op(aten.index_fill.int_Scalar, jointly_linear((0,), _beside(0), _zero_value(aten.index_fill.int_Scalar)))
 op(aten.index_fill.int_Tensor, jointly_linear((0, 3), _beside(0)))
-op(aten.select_scatter.default, jointly_linear((0, 1), lambda s: _cut_in_axis(s, 2)))
-op(aten.slice_scatter.default, jointly_linear((0, 1), lambda s: _cut_in_axis(s, 2)))
-op(aten.diagonal_scatter.default, jointly_linear((0, 1), unnamed))
+for _op, _axis in (
+    (aten.select_scatter.default, lambda s: _cut_in_axis(s, 2)),
+    (aten.slice_scatter.default, lambda s: _cut_in_axis(s, 2)),
+    (aten.diagonal_scatter.default, unnamed),
+):
+    op(_op, jointly_linear((0, 1), _axis, _into_own(_op)))
 op(aten.masked_scatter.default, jointly_linear((0, 2), lambda s: s.at(0) if s.at(2) is Marker.SHARED else Marker.LOST))
 op(aten.masked_select.default, jointly_linear((0,), unnamed))
 op(aten.take.default, jointly_linear((0,), lambda s: s.at(1) if s.at(0) is Marker.SHARED else Marker.LOST))
