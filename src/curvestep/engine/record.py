@@ -11,6 +11,8 @@ import torch
 
 from curvestep._errors import RecordingError
 from curvestep.engine.data.recording import Products, Recording
+from curvestep.engine.data.slot import BackwardLog
+from curvestep.engine.recording.hooks import wrap_hooks
 from curvestep.engine.recording.recorder import Recorder, open_recorder
 from curvestep.engine.recording.steps import watch_steps
 from curvestep.engine.recording.unobserved import backward_unobserved
@@ -77,6 +79,7 @@ def record(
             "One recording at a time was needed, but another one is still open. Leave the outer `with record():` "
             "block before starting a new one."
         )
+    wrap_hooks(_open_log)
     recording = Recording(batch_size, share, _PRODUCTS[products])
     recording.replays = memory == "split"
     recorder = Recorder(recording)
@@ -87,6 +90,11 @@ def record(
     finally:
         recorder.finish()
         watch_steps(recording)
+
+
+def _open_log() -> BackwardLog | None:
+    recorder = open_recorder()
+    return None if recorder is None else recorder.recording.log
 
 
 def _uncompiled() -> AbstractContextManager[object]:

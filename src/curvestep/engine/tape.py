@@ -7,6 +7,7 @@ from typing import final, get_args
 
 from torch import Tensor
 
+from curvestep._errors import RecordingError
 from curvestep.engine.data.curvature import Curvature, Form, Order, Precision
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.value import Node
@@ -68,6 +69,13 @@ class Tape:
         """Refuse a loss that depends on what the recording cannot see into; notice steps taken since."""
         root = self.recording.root
         age_stepped(self.recording)
+        changed = self.recording.log.changed
+        if changed:
+            raise RecordingError(
+                f"The gradient of the recorded loss was needed, but {changed[0]} handed on another gradient than it "
+                "was given, so that p.grad is the gradient of another function. Do without the hook, or return the "
+                "gradient itself; a hook on a parameter may change its gradient."
+            )
         if not self._visible:
             refuse_opaque(self.recording, root)
             self._visible = True

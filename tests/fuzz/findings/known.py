@@ -2,15 +2,9 @@
 
 KNOWN: frozenset[str] = frozenset(
     {
-        "attack 4: gradient clipped after the block",
-        "attack 4: gradient zeroed after the block",
-        "attack 4: gradient accumulated after the block",
         "attack 10: curvature after a write to the data of a parameter",
         "attack 10: curvature after a write to the data of the batch",
         "attack 10: curvature after a write through numpy",
-        "attack 9: tensor hook scales the gradient",
-        "attack 9: tensor hook reverses the gradient",
-        "attack 9: module hook changes the gradient",
         "attack 11: detached rounding",
         "attack 11: a condition",
         "attack 11: a mask as a factor",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
+from curvestep.engine.data.geometry import storage_of
 from curvestep.engine.data.recording import Opaque, Recording
 from curvestep.engine.data.value import Value
 
@@ -27,6 +30,18 @@ def enter_leaf(recording: Recording, tensor: Tensor, value: Value) -> None:
     if former is not None:
         leaves[id(former[1])] = former
     leaves[id(tensor)] = (tensor, value)
+
+
+def part_from_gradients(recording: Recording, returned: Sequence[Tensor | None]) -> None:
+    """Copy the cotangents that share memory with a gradient: who clips, zeroes or adds to that would change them.
+
+    It is so where a parameter enters through a view, without broadcasting.
+    """
+    found = [t.grad for t, v in recording.leaves.values() if v.place]
+    held = {storage_of(g) for g in (*found, *returned) if g is not None} - {0}
+    for slot in recording.log.slots:
+        if slot.cotangent is not None and storage_of(slot.cotangent) in held:
+            slot.cotangent = slot.cotangent.clone()
 
 
 def unpacked(tensor: Tensor, value: Value) -> Value | None:

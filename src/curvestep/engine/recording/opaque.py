@@ -62,6 +62,12 @@ def opaque(tensor: Tensor, value: Value) -> Opaque | None:
     return Opaque(value, name, _first_leaf(made_by), why)
 
 
+def is_transparent(tensor: Tensor) -> bool:
+    """Whether it was handed on unchanged by a function that waits for backward to arrive."""
+    made_by = tensor.grad_fn
+    return isinstance(made_by, BackwardCFunction) and type(made_by).__name__.removesuffix("Backward") in _TRANSPARENT
+
+
 def _first_leaf(function: Any) -> Tensor | None:
     """Some leaf tensor that lies behind a node of autograd's graph."""
     waiting, seen = [function], {function}

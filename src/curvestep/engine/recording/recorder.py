@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
-from curvestep.engine.data.geometry import Geometry, geometry_of
+from curvestep.engine.data.geometry import Geometry, geometry_of, is_lazy, storage_of
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.slot import Slot
 from curvestep.engine.data.value import STALE, Node, Value
 from curvestep.engine.recording import leaves
 from curvestep.engine.recording.facts import OpFacts, facts
-from curvestep.engine.recording.opaque import opaque
+from curvestep.engine.recording.hooks import Gate, gate_of, set_hook
+from curvestep.engine.recording.opaque import is_transparent, opaque
 from curvestep.engine.rules.alias import ALIAS_UPDATE
 from curvestep.engine.rules.table import RULES
 
@@ -49,6 +50,7 @@ class Recorder(TorchDispatchMode):
         # Values kept for speed alone, with their storage: some views share no version counter (`unsafe_chunk`), so a
         # write through one of them is noticed here or never.
         self._optional: dict[Value, int] = {}
+        self._gates: dict[Any, Gate] = {}
         # storage → values written into it. An address may come back after its storage was freed: a value made later
         # counts the writes that it finds there as its past.
         self._writes: dict[int, list[tuple[Value, Geometry, bool]]] = {}
@@ -156,7 +158,7 @@ class Recorder(TorchDispatchMode):
         value.needs_grad = tensor.requires_grad
         value.data = tensor
         value.version = tensor._version
-        value.epoch = len(self._writes.get(_storage(tensor), ())) if self._writes else 0
+        value.epoch = len(self._writes.get(storage_of(tensor), ())) if self._writes else 0
         if value.needs_grad and tensor.is_leaf:
             value.place = leaves.place_of(tensor)
         self._known[id(tensor)] = (lambda: tensor, value)  # strong: its id stays its own
@@ -196,7 +198,7 @@ class Recorder(TorchDispatchMode):
             return None
         value = Value(tuple(tensor.shape), tensor.dtype, node, index)
         if self._writes:
-            value.epoch = len(self._writes.get(_storage(tensor), ()))
+            value.epoch = len(self._writes.get(storage_of(tensor), ()))
         self._known[id(tensor)] = (_reference(tensor), value)
         # What is made without gradients carries none, unless it is in the forward of a torch.autograd.Function.
         blind = not torch.is_grad_enabled()
@@ -207,7 +209,7 @@ class Recorder(TorchDispatchMode):
             if keep or scalar:
                 value.data = tensor
                 if rule is not None and not scalar and index not in rule.keep_outputs:
-                    self._optional[value] = _storage(tensor)
+                    self._optional[value] = storage_of(tensor)
                 self.recording.log.held += tensor.nbytes
             self._pending.append((tensor, value, curved or scalar, mutates, blind))
         return value
@@ -246,6 +248,8 @@ class Recorder(TorchDispatchMode):
     def _note_opaque(self, tensor: Tensor, value: Value) -> None:
         """Remember an output whose derivative does not come from recorded operations."""
         found = opaque(tensor, value)
+        if found is None and is_transparent(tensor):
+            gate_of(tensor, self._gates, self.recording.log).watch(tensor)
         if found is not None:
             value.needs_grad = True
             self.recording.opaque.append(found)
@@ -255,13 +259,13 @@ class Recorder(TorchDispatchMode):
         base = tensor._base if mutated else None
         if base is None or not base.requires_grad:
             slot = Slot(self.recording.log, tensor)
-            tensor.register_hook(slot)
+            set_hook(tensor, slot)
             return slot
-        if base.dtype != tensor.dtype or _is_lazy(base) != _is_lazy(tensor):
+        if base.dtype != tensor.dtype or is_lazy(base) != is_lazy(tensor):
             return None  # the view's elements are not those of the base, so its terms are carried on
         # A view written in place gets its gradient through its base, which may be read by other views too.
         slot = Slot(self.recording.log, tensor, (geometry_of(base), geometry_of(tensor)))
-        base.register_hook(slot)
+        set_hook(base, slot)
         return slot
 
     def _keep(self, known: OpFacts, values: tuple[Any, ...], inputs: list[Value], tensors: list[Tensor]) -> None:
@@ -300,26 +304,26 @@ class Recorder(TorchDispatchMode):
             tensor = args[i]
             if not isinstance(tensor, Tensor):
                 continue
-            for value in [v for v, storage in self._optional.items() if storage == _storage(tensor)]:
+            for value in [v for v, storage in self._optional.items() if storage == storage_of(tensor)]:
                 value.data = None
                 del self._optional[value]
             output = node.outputs[position] if position < len(node.outputs) else None
             if output is None:
                 continue
-            log = self._writes.setdefault(_storage(tensor), [])
-            log.append((output, geometry_of(tensor), _is_lazy(tensor)))
+            log = self._writes.setdefault(storage_of(tensor), [])
+            log.append((output, geometry_of(tensor), is_lazy(tensor)))
             output.epoch = len(log)
 
     def _refresh(self, tensor: Tensor, value: Value) -> Value:
         """The value of a tensor after writes through other views of its storage."""
-        log = self._writes.get(_storage(tensor))
+        log = self._writes.get(storage_of(tensor))
         if not log:
             return value
         past = log[value.epoch :]
         if past and tensor.requires_grad and tensor.is_leaf:
             return self._start_again(tensor)
         for written, geometry, lazy in past:
-            if written.dtype != value.dtype or lazy != _is_lazy(tensor):
+            if written.dtype != value.dtype or lazy != is_lazy(tensor):
                 value = self._leaf(tensor)
                 if value.needs_grad:
                     self.recording.opaque.append(leaves.through_other_numbers(value))
@@ -352,23 +356,29 @@ class Recorder(TorchDispatchMode):
         self._written_out.clear()
         self._writes.clear()
         self._optional.clear()
+        self._gates.clear()
 
     def _age(self) -> None:
         """Have passes refuse the leaves that were written to since they were read, past their version counter too."""
         for tensor, value in self.recording.leaves.values():
-            if value.data is tensor and len(self._writes.get(_storage(tensor), ())) > value.epoch:
+            if value.data is tensor and len(self._writes.get(storage_of(tensor), ())) > value.epoch:
                 value.version = STALE
 
-    def begin_backward(self, roots: Sequence[Any]) -> None:
-        """A backward starts at these tensors: read off what autograd has added to those that are of this forward."""
+    def begin_backward(self, roots: Sequence[Any]) -> bool:
+        """Read off what autograd has added to the tensors at which a backward starts; False: they are not of here."""
         known = [t for t in roots if isinstance(t, Tensor) and self._is_known(t)]
         if not known:
-            return
+            return False
         if self._pending:
             self._settle()
         for tensor in known:
             self._value(tensor)
         self.recording.log.roots = len(roots)
+        return True
+
+    def end_backward(self, returned: Any) -> None:
+        """A backward has ended and given these gradients: let none of them share memory with what is kept."""
+        leaves.part_from_gradients(self.recording, returned or ())
 
     def _is_known(self, tensor: Tensor) -> bool:
         entry = self._known.get(id(tensor))
@@ -383,12 +393,3 @@ def open_recorder() -> Recorder | None:
 def _reference(tensor: Tensor) -> Callable[[], Tensor | None]:
     """A weak reference to a tensor."""
     return weakref.ref(tensor)
-
-
-def _is_lazy(tensor: Tensor) -> bool:
-    """Whether its elements are the conjugates or negatives of what lies in its storage."""
-    return tensor.is_neg() or (tensor.is_complex() and tensor.is_conj())
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from curvestep.engine.data.geometry import storage_of
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.value import STALE
 
@@ -40,11 +41,11 @@ def age_stepped(recording: Recording) -> None:
     """Have passes refuse every value that lies in the storage of a stepped parameter."""
     if not recording.stepped:
         return
-    storages = {recording.leaves[key][0].untyped_storage()._cdata for key in recording.stepped}
+    storages = {storage_of(recording.leaves[key][0]) for key in recording.stepped}
     recording.stepped.clear()
     values = [value for _, value in recording.leaves.values()]
     values += [value for node in recording.nodes for value in node.outputs if value is not None]
     for value in values:
         tensor = value.data
-        if tensor is not None and value.version >= 0 and tensor.untyped_storage()._cdata in storages:
+        if tensor is not None and value.version >= 0 and storage_of(tensor) in storages:
             value.version = STALE

@@ -23,8 +23,12 @@ _ENTRY = "_engine_run_backward"  # of torch.autograd; where a version has none, 
 class Watcher(Protocol):
     """A mode that wants to be told of backwards."""
 
-    def begin_backward(self, roots: Sequence[Any]) -> None:
-        """A backward starts at these tensors."""
+    def begin_backward(self, roots: Sequence[Any]) -> bool:
+        """A backward starts at these tensors; False: none of them is of this mode."""
+        ...
+
+    def end_backward(self, returned: Any) -> None:
+        """The backward has ended and given these gradients, None where it left them in `.grad`."""
 
 
 _lock = threading.Lock()
@@ -65,15 +69,17 @@ def _aside(run: Callable[..., Any], kind: type) -> Callable[..., Any]:
         arguments = (roots, gradients, keep_graph, create_graph, *rest)
         if create_graph:
             return run(*arguments, **options)
+        told: list[Watcher] = []
         if torch._C._current_graph_task_id() == -1:  # else checkpointing runs a part of a backward again
-            for watcher in tuple(_open):
-                watcher.begin_backward(roots)
-        if not isinstance(_get_current_dispatch_mode(), kind):
-            return run(*arguments, **options)
-        mode: Any = _pop_mode()
+            told = [watcher for watcher in tuple(_open) if watcher.begin_backward(roots)]
+        mode: Any = _pop_mode() if isinstance(_get_current_dispatch_mode(), kind) else None
         try:
-            return run(*arguments, **options)
+            found = run(*arguments, **options)
+            for watcher in told:
+                watcher.end_backward(found)
+            return found
         finally:
-            _push_mode(mode)
+            if mode is not None:
+                _push_mode(mode)
 
     return entry
