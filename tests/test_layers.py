@@ -30,8 +30,8 @@ LAYERS = {
     "steprules": 2,
     "optim": 3,
     "diagnostics": 4,
-    "nn": 4,
     "integrations": 4,
+    "nn": 4,
     "testing": 4,
     "__init__": 4.5,  # the public names: everything below is collected here, everything above uses it as a user does
     "bench": 5,

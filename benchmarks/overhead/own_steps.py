@@ -14,7 +14,7 @@ from benchmarks.overhead.cases import Case
 from benchmarks.overhead.prepared import Measured, Prepared
 from curvestep.engine.data.recording import Products
 from curvestep.optim._commit import RULE_STATE
-from curvestep.optim._options import EVERY
+from curvestep.optim._options import EVERY, MEASUREMENTS
 from curvestep.steprules.lazy import LAZY_COUNT, LAZY_LAST
 
 ProductsName = Literal["auto", "naive", "polarised"]
@@ -102,6 +102,7 @@ def now_and_then(
     def after(steps: int) -> Callable[[], None]:
         def run() -> None:
             for group in optimizer.param_groups:
+                group[MEASUREMENTS] = _LATE  # no power of two is near: no look at the whole batch's slope
                 if group[RULE_STATE]:
                     group[RULE_STATE] = {**group[RULE_STATE], LAZY_COUNT: _LATE, LAZY_LAST: _LATE - steps}
             step()

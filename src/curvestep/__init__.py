@@ -9,8 +9,11 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from curvestep import directions as directions
     from curvestep import nn as nn
     from curvestep import schedules as schedules
+    from curvestep import steprules as steprules
+    from curvestep import testing as testing
     from curvestep._errors import CurvestepError as CurvestepError
     from curvestep._errors import DirectionError as DirectionError
     from curvestep._errors import MissingRuleError as MissingRuleError
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from curvestep.engine import Tape as Tape
     from curvestep.engine import record as record
     from curvestep.engine import register_rule as register_rule
+    from curvestep.integrations import attach as attach
     from curvestep.optim import ALIG as ALIG
     from curvestep.optim import EGDD as EGDD
     from curvestep.optim import LQA as LQA
@@ -53,6 +57,8 @@ __all__ = [
     "schedules",
     "StepRecord",
     "StepTunedSGD",
+    # recordings without a line in the loop
+    "attach",
     # modules that models are made with
     "nn",
     # the curvature engine
@@ -60,6 +66,10 @@ __all__ = [
     "record",
     "register_rule",
     "Tape",
+    # what a new optimizer is made of, and checks of a new derivative rule
+    "directions",
+    "steprules",
+    "testing",
     # looking at a model before it is trained, and layer by layer
     "Diagnosis",
     "doctor",
@@ -75,7 +85,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_NAMESPACES = frozenset({"nn", "schedules"})
+_NAMESPACES = frozenset({"directions", "nn", "schedules", "steprules", "testing"})
 _HOMES = {
     "Outcome": "curvestep._records",
     "StepRecord": "curvestep._records",
@@ -89,6 +99,7 @@ _HOMES = {
     "RescaledRMSprop": "curvestep.optim",
     "RescaledSGD": "curvestep.optim",
     "StepTunedSGD": "curvestep.optim",
+    "attach": "curvestep.integrations",
     "Diagnosis": "curvestep.diagnostics",
     "doctor": "curvestep.diagnostics",
     "layer_curvature": "curvestep.diagnostics",

@@ -11,15 +11,14 @@ class Outcome(enum.Enum):
 
     TAKEN = "The step that the rule asked for was taken."
     ABSOLUTE_SLOPE = (
-        "The direction was one of ascent for this batch, and the step of the opposite direction's length was taken "
-        "along it (absolute slope)."
+        "The direction was one of ascent for this batch, and the step of the absolute slope was taken along it."
     )
     CLAMPED = "The step was longer than max_relative_step allows and was shortened to that length."
     KEPT = "The step size of the last measurement was kept: none was due, or it found no minimum ahead."
     LIMITED = "The minimum of the parabola lay outside what one measurement may change, and the nearest step was taken."
     OPENS_DOWN = (
-        "The parabola through the losses opens downwards or is too flat to be told from a line, and the step that is "
-        "foreseen for this was taken."
+        "The parabola through the losses opens downwards or cannot be told from a line, and the step for this case was "
+        "taken."
     )
     UNDER_CEILING = "The step was above the ceiling of this step's number and was lowered to it."
     CURVATURE_HELD = "The step was taken from the slope of this batch and the curvature that was measured last."
@@ -28,7 +27,7 @@ class Outcome(enum.Enum):
         "The loss at the end of the step was above the bound that the measured curvature promises, and the step was "
         "shortened until it was not."
     )
-    CAPPED = "The step size was larger than lr, its upper limit, and was lowered to it."
+    CAPPED = "The step size was larger than its cap and was lowered to it."
     AT_LOWER_BOUND = (
         "The loss is at or below its lower bound: the step size is 0, and only momentum moved the parameters."
     )
@@ -91,7 +90,7 @@ _MOVED = frozenset(
 
 @dataclass(frozen=True)
 class StepRecord:
-    """The numbers of one call of ``step``; None stands for what was not measured because the step ended before.
+    """The numbers of one call of ``step``; None where the step ended before a measurement.
 
     Attributes:
         loss: J(θ) before the step, the L2 term included; of the recorded batch.
@@ -118,8 +117,3 @@ class StepRecord:
     direction_norm: float | None
     outcome: Outcome
     step: int
-
-    @classmethod
-    def stopped(cls, outcome: Outcome, ell: float, step: int, loss: float | None) -> StepRecord:
-        """Return the record of a step that ended before anything was measured along a direction."""
-        return cls(loss, None, None, None, None, None, ell, 0.0, None, outcome, step)

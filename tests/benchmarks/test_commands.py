@@ -106,7 +106,7 @@ def test_regimes_runs_what_is_missing_and_writes_the_page(
     monkeypatch.setitem(CASES, "overshoot", (OvershootCase("root", 1),))
     where = ("--out", "kept", "--page", "docs/regimes.md")
     run("regimes", "--only", "overshoot", *where)
-    assert "overshoot root 1: converged after 6 steps" in capsys.readouterr().err
+    assert "overshoot root 1: converged after 4 steps" in capsys.readouterr().err
     assert len(rows(Path("kept"), RegimeRow).read()) == 1
     run("regimes", "--only", "overshoot", *where)
     assert "0 of 1 runs to make" in capsys.readouterr().err

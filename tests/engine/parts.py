@@ -16,7 +16,7 @@ RELATIVE = 1e-12
 
 
 def check_parts(tape: curvestep.Tape, problem: Problem, whole: str) -> None:
-    """Each count of samples gives the first entries of the whole split, exactly as many, without a warning."""
+    """Each count of samples, spread and the first ones, gives entries of the whole split, exactly as many, silently."""
     full = tape.curvature(problem.params, problem.direction)
     assert full.per_sample is not None and tape.batch_size is not None
     if whole:
@@ -27,8 +27,11 @@ def check_parts(tape: curvestep.Tape, problem: Problem, whole: str) -> None:
     for count in range(1, tape.batch_size):
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
-            q = tape.curvature(problem.params, problem.direction, samples=count)
+            q = tape.curvature(problem.params, problem.direction, samples=count, part=count % 3)
+            p = tape.curvature(problem.params, problem.direction, samples=range(count))
         check_part(q, full, count)
+        check_part(p, full, count)
+        assert p.indices == tuple(range(count))
 
 
 def check_part(q: Curvature, full: Curvature, count: int) -> None:
@@ -37,6 +40,7 @@ def check_part(q: Curvature, full: Curvature, count: int) -> None:
     assert q.samples == count and q.per_sample.shape == (count,)
     assert q.per_sample_exact
     scale = max(float(full.per_sample.abs().max()), 1e-300)
-    part = full.per_sample[:count]
+    assert q.indices is not None and len(set(q.indices)) == count
+    part = full.per_sample[list(q.indices)]
     assert (q.per_sample - part).abs().max() <= RELATIVE * scale, f"{q.per_sample} is not {part} for {count} samples"
     assert (q.total - part.mean()).abs() <= RELATIVE * scale, f"{q.total} is not {part.mean()} for {count} samples"

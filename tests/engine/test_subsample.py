@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import curvestep
+from curvestep.engine.data.part import Part, spread
 from curvestep.engine.passes.cut import find
 from curvestep.testing import Problem
 from tests.engine.graphs import GRAPHS, TASK_GRAPHS, Graph
@@ -60,8 +62,10 @@ def test_a_part_is_that_part_of_the_whole(net: Net, seed: int, count: int, form:
     full = tape.curvature(params, d)
     q = tape.curvature(params, d, samples=count, form=form, per_sample=split)
     assert q.samples == count
-    close(q.total, rows(full)[:count].mean(), rows(full))
-    alone = tape_of(net, x[:count], y[:count]).curvature(params, d)
+    assert q.indices is not None
+    own = list(q.indices)
+    close(q.total, rows(full)[own].mean(), rows(full))
+    alone = tape_of(net, x[own], y[own]).curvature(params, d)
     close(q.total, alone.total, rows(full))
     close(q.slope, alone.slope, alone.slope)
     if split:
@@ -131,7 +135,8 @@ def test_reduction(name: str, form: Any) -> None:
         q = tape.curvature(params, d, samples=count, form=form)
         if splits:
             check_part(q, full, count)
-        close(q.total, rows(full)[:count].mean(), rows(full))
+        assert q.indices is not None
+        close(q.total, rows(full)[list(q.indices)].mean(), rows(full))
 
 
 # -- sizes that happen to be the batch --------------------------------------------------------------------------------
@@ -188,7 +193,7 @@ def test_samples_that_are_not_first() -> None:
 # -- what is asked ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("samples", [0, -1, 0.0, 1.5, True, "3", float("nan")])
+@pytest.mark.parametrize("samples", [0, -1, 0.0, 1.5, True, "3", float("nan"), (), (1, 1), (0.5,), torch.ones(2)])
 def test_anything_but_a_count_or_a_fraction_is_refused(samples: Any) -> None:
     w = torch.tensor([2.0], requires_grad=True)
     with curvestep.record() as tape:
@@ -238,3 +243,146 @@ def test_what_depends_on_values_is_looked_at_every_time() -> None:
     shuffled = picked(torch.tensor([1, 0, 3, 2, 4]))  # the same shapes, but sample 0 now meets the target of sample 1
     with pytest.warns(UserWarning, match="whole batch is measured"):
         assert shuffled.curvature(params, d, samples=2).samples == 5
+
+
+@pytest.mark.parametrize("memory", ["keep", "split"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_index_that_numbers_the_samples_numbers_those_of_the_part(inside: bool, memory: Any) -> None:
+    net = nn.Linear(4, 3).double()
+    params, x, y = list(net.parameters()), torch.randn(6, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1, 1])
+    d, outside = [torch.randn_like(p) for p in params], torch.arange(6)
+    with curvestep.record(memory=memory) as tape:
+        number = torch.arange(6) if inside else outside
+        (-torch.log_softmax(net(x), 1)[number, y]).mean().backward()
+    check_parts(tape, Problem(params, d, lambda: net(x).sum(), lambda: net(x).sum()), "")
+
+
+def test_a_batch_drawn_by_an_index_is_cut_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net([4], "tanh", "none", True)
+    params, x, y, draw = drawn(net, 0, batch=8)
+    d = draw()
+    for seed in (0, 1):
+        order = torch.randperm(8, generator=torch.Generator().manual_seed(seed))[:4]
+        with curvestep.record() as tape:
+            F.cross_entropy(net(x[order]), y[order]).backward()
+        check_part(tape.curvature(params, d, samples=2), tape.curvature(params, d), 2)
+        monkeypatch.setattr(find, "derive", lambda *_: pytest.fail("the cut was derived again"))
+
+
+def test_known_cuts_are_kept_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net([4], "tanh", "none", True)
+
+    def measured(batch: int) -> None:
+        params, x, y, draw = drawn(net, 0, batch=batch)
+        tape_of(net, x, y).curvature(params, draw(), samples=1)
+
+    monkeypatch.setattr(find, "_CUTS", find.OrderedDict())
+    measured(2)
+    (first,) = find._CUTS
+    monkeypatch.setattr(find, "_MOST_ENTRIES", 3 * len(first))
+    for batch in (3, 4, 2, 5):  # 2 is looked up again, so that 3 is the oldest when there is no room for 5
+        measured(batch)
+    assert len(find._CUTS) == 3 and first in find._CUTS
+
+
+# -- which samples ----------------------------------------------------------------------------------------------------
+
+
+def by_definition(batch: int, count: int, part: int) -> tuple[int, ...]:
+    return tuple(s for s in range(batch) if (s + 1 + part) * count // batch > (s + part) * count // batch)
+
+
+@given(st.integers(1, 40), st.data())
+def test_a_part_is_that_of_the_definition(batch: int, data: st.DataObject) -> None:
+    count, part = data.draw(st.integers(1, batch)), data.draw(st.integers(0, 100))
+    assert tuple(spread(batch, count, part)) == by_definition(batch, count, part)
+    traced = Part.traced(batch, count, torch.tensor(float(part)))
+    assert traced.index is not None and tuple(traced.index.tolist()) == by_definition(batch, count, part)
+
+
+@given(st.integers(1, 40), st.data())
+def test_parts_in_a_row_measure_every_sample(batch: int, data: st.DataObject) -> None:
+    count, first = data.draw(st.integers(1, batch)), data.draw(st.integers(0, 100))
+    row = [s for part in range(first, first - (-batch // count)) for s in spread(batch, count, part)]
+    assert set(row) == set(range(batch))
+    each = [s for part in range(first, first + batch) for s in spread(batch, count, part)]
+    assert all(each.count(s) == count for s in range(batch))
+
+
+LAYOUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "samples first": lambda x, w: torch.tanh(x @ w).pow(2).sum((1, 2)).mean(),
+    "samples second": lambda x, w: torch.tanh(x.transpose(0, 1).contiguous() @ w).pow(2).sum((0, 2)).mean(),
+    "samples around tokens": lambda x, w: torch.tanh(x.reshape(-1, 4) @ w).pow(2).sum() / len(x),
+    "tokens around samples": lambda x, w: torch.tanh(x.transpose(0, 1).reshape(-1, 4) @ w).pow(2).sum() / len(x),
+    "repeated behind one another": lambda x, w: torch.tanh(torch.cat([x, x.flip(1)]) @ w).pow(2).sum() / len(x),
+    "layer norm, samples second": lambda x, w: (
+        F.layer_norm(torch.tanh(x.transpose(0, 1) @ w), (4,)).pow(4).sum((0, 2)).mean()
+    ),
+}
+
+
+@pytest.mark.parametrize("memory", ["keep", "split", 0.3])
+@pytest.mark.parametrize("batch", [6, 7])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layout(name: str, batch: int, memory: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, w, d = (torch.randn(n, generator=generator, dtype=torch.float64) for n in ((batch, 3, 4), (4, 4), (4, 4)))
+    w.requires_grad_()
+
+    def loss() -> Tensor:
+        return LAYOUTS[name](x, w)
+
+    with curvestep.record(batch_size=batch, memory=memory) as tape:
+        loss().backward()
+    check_parts(tape, Problem([w], [d], loss, loss, batch), "")
+
+
+@pytest.mark.parametrize("order", [(4, 0, 2), [1], (1, 4), range(1, 5, 3), torch.tensor([3, 1, 0])])
+def test_given_samples_are_measured_in_their_order(order: Any) -> None:
+    net = Net([4], "gelu", "layer", True)
+    params, x, y, draw = drawn(net, 0)
+    d = draw()
+    tape = tape_of(net, x, y)
+    q = tape.curvature(params, d, samples=order)
+    assert q.indices == tuple(int(s) for s in order)
+    check_part(q, tape.curvature(params, d), len(order))
+
+
+@pytest.mark.parametrize("order", [(0, 5), (-1,), (7, 2)])
+def test_samples_that_the_batch_has_not_are_refused(order: Any) -> None:
+    net = Net([4], "gelu", "none", True)
+    params, x, y, draw = drawn(net, 0)
+    with pytest.raises(ValueError, match="indices of the 5 samples of the batch, each from 0 to 4"):
+        tape_of(net, x, y).curvature(params, draw(), samples=order)
+
+
+@pytest.mark.parametrize("part", [-1, True, 0.5, "0"])
+def test_a_part_that_is_no_number_is_refused(part: Any) -> None:
+    w = torch.tensor([2.0], requires_grad=True)
+    with curvestep.record() as tape:
+        (w**2).sum().backward()
+    with pytest.raises(ValueError, match="part must be a whole number of at least 0"):
+        tape.curvature([w], [torch.ones(1)], samples=1, part=part)
+
+
+def test_a_sorted_batch_is_measured_without_bias() -> None:
+    w, scale = torch.ones(1, requires_grad=True), torch.arange(1.0, 17.0)
+    with curvestep.record() as tape:
+        (0.5 * scale[:, None] * w.expand(16, 1).pow(2)).sum(1).mean().backward()
+    totals = [tape.curvature([w], [torch.ones(1)], samples=4, part=part).total.item() for part in range(4)]
+    assert totals == [10.0, 9.0, 8.0, 7.0]  # (4 + 8 + 12 + 16)/4 and so on; the first four have the mean 2.5
+
+
+def test_standard_error_is_that_of_samples_drawn_without_replacement() -> None:
+    """Over all parts of two samples of five the squares of the standard error have the variance of the mean as mean."""
+    net = Net([4], "tanh", "none", True)
+    params, x, y, draw = drawn(net, 0)
+    d = draw()
+    tape = tape_of(net, x, y)
+    found = [tape.curvature(params, d, samples=pair) for pair in itertools.combinations(range(5), 2)]
+    errors = [q.standard_error for q in found]
+    means = torch.stack([q.total for q in found])
+    close(torch.stack([e.square() for e in errors if e is not None]).mean(), means.var(correction=0), means.square())
+    assert tape.curvature(params, d).standard_error == 0.0
+    assert tape.curvature(params, d, samples=1).standard_error is None
+    assert tape.curvature(params, d, samples=2, per_sample=False).standard_error is None

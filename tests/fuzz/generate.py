@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tests.fuzz.operations import LOSSES, TABLE
 from tests.fuzz.operations.operation import Fields, Operation
-from tests.fuzz.programs import Kind, Leaf, Mode, Program, Step, operation
+from tests.fuzz.programs import Backward, Kind, Leaf, Mode, Program, Step, operation
 from tests.fuzz.trace import MIXED, SHARED, Samples, Where, where, with_sample_changed
 
 LARGEST_VALUE = 30.0  # beyond it exponentials and powers leave the range in which differences have digits
@@ -160,13 +160,15 @@ def first_value(b: Builder, *, rank: int | None = None, axis: int | None = None,
     sizes = [b.rng.choice([*usual, b.batch] if d > axis else usual) for d in range(rank)]
     shape = [b.batch if d == axis else n + (n == b.batch and d < axis) for d, n in enumerate(sizes)]
     if late:
-        a, row, fields = b.param(*shape), operation("start from a parameter"), {}
+        a, row = b.param(*shape), operation("start from a parameter")
+        fields: Fields = {}
     else:
         a = b.data(shape, axis)
         linear = axis != rank - 1 and b.rng.random() < 0.5
         width = b.rng.choice([2, 3, 4, b.batch])
         w = b.param(width, shape[-1]) if linear else b.param(*shape[axis + 1 :])
-        row, fields = operation("linear layer" if linear else "meets a parameter"), {"w": w}
+        row = operation("linear layer" if linear else "meets a parameter")
+        fields = {"w": w}
     b.start(a)
     out = b.add(row, a, fields)
     assert out is not None, "a first value of usable size always runs"
@@ -179,13 +181,14 @@ def random_mode(rng: Random, stated: bool, batch: int) -> Mode:
     def usually(plain: Any, *others: Any) -> Any:
         return plain if rng.random() < 0.5 else rng.choice(others)
 
+    ways: list[Backward] = ["plain", "retained", "prebuilt", "grad"]
     return Mode(
         stated,
         usually("keep", "split", 0, 0.5),
         usually("auto", "naive", "polarised"),
         usually("auto", "tangent", "taylor"),
         usually(None, 2, 0.5) if batch > 2 else None,
-        rng.choices(["plain", "retained", "prebuilt", "grad"], [85, 10, 2, 3])[0],
+        rng.choices(ways, [85, 10, 2, 3])[0],
         rng.random() < 0.15,
     )
 

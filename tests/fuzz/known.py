@@ -20,9 +20,7 @@ class Known:
 
 KNOWN: tuple[Known, ...] = (
     Known(r"loss_along|gradient_along", r"detach|[<>]|argsort", "attack 11"),
-    Known(r"part raises RuntimeError: Expected index", r"scatter|gather", "attack 16"),
     Known(r"raises", r"cdist", "attack 17"),
-    Known(r"part", r"layer_norm", "attack 2"),
     Known(r"rows", r"pool|group_norm|F\.pad", "attack 14"),
     Known(r"total|slope|loss_along|hvp", r"loss\.backward\(one\)", "attack 7"),
     Known(r"rows", r"attention|baddbmm|batch_norm|binary_cross_entropy", "attack 12"),
@@ -32,7 +30,6 @@ KNOWN: tuple[Known, ...] = (
     Known(r"rows", r"_loss\(p\d+, [xi]|cross_entropy\(p\d+", "fuzz 1"),
     Known(r"rows", r"addmm", "fuzz 2"),
     Known(r"rows", r"c\d+ = normal", "fuzz 3"),
-    Known(r"part raises RuntimeError", r"index_add|select_scatter|slice_scatter|copy_", "fuzz 4"),
     Known(r"slope|total|rows", r"std_mean|\.std\(", "attack 30"),
 )
 

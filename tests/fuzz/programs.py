@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from tests.fuzz.operations import BY_NAME
 from tests.fuzz.operations.operation import Operation
 
+#: How the gradient is asked for.
+Backward = Literal["plain", "prebuilt", "grad", "retained"]
 Kind = Literal["param", "data", "const", "index", "classes"]
 
 
@@ -72,7 +74,7 @@ class Mode:
     products: str = "auto"
     form: str = "auto"
     samples: float | None = None
-    backward: Literal["plain", "prebuilt", "grad", "retained"] = "plain"
+    backward: Backward = "plain"
     hook: bool = False
 
 

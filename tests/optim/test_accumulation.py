@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curvestep._errors import RecordingError
+from curvestep.engine import Tape
 from curvestep.optim import AbstractRecordedOptimizer, RescaledAdam, RescaledSGD
 from tests.methods import CASE_IDS, CASES, Method, Options
 
@@ -170,3 +171,32 @@ def test_several_backwards_in_one_recording_are_refused_with_the_loop_to_write(
             (loss_of(net, batch) / 2).backward()
     with pytest.raises(RecordingError, match=r"2 ran.*recording of its own.*all recordings since the last step"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_measurements_take_the_parts_of_the_batch_in_turn(every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    measure = Tape.curvature
+
+    def spied(tape: Tape, *args: Any, **options: Any) -> Any:
+        if "part" in options:  # not the look at the whole batch's slope
+            seen.append(options["part"])
+        return measure(tape, *args, **options)
+
+    monkeypatch.setattr(Tape, "curvature", spied)
+    net = make_net()
+    optimizer = RescaledAdam(
+        net.parameters(), lr=0.1, curvature_samples=5, curvature_every=every, max_relative_step=1.0
+    )
+    for step in range(24):
+        if step == 12:  # what is saved and loaded goes on with the part that is due
+            saved = optimizer.state_dict()
+            optimizer = RescaledAdam(
+                net.parameters(), lr=0.1, curvature_samples=5, curvature_every=every, max_relative_step=1.0
+            )
+            optimizer.load_state_dict(saved)
+        optimizer.zero_grad()
+        with optimizer.record():
+            loss_of(net, step % STEPS).backward()
+        optimizer.step()
+    assert seen == list(range(len(seen))) and len(seen) >= 24 // every // 2

@@ -320,6 +320,8 @@ def test_a_parameter_frozen_during_training_stays_although_its_gradient_remains(
     problem = make_problem()
     optimizer = method.make(problem.net.parameters(), **options)
     problem.train(optimizer, range(2))
+    optimizer.zero_grad()
+    problem.layers[0].bias.grad = torch.ones_like(problem.layers[0].bias)
     problem.layers[0].bias.requires_grad_(False)
     kept = problem.layers[0].bias.detach().clone()
     with optimizer.record():

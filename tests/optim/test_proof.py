@@ -85,12 +85,12 @@ def test_a_factor_that_is_taken_out_in_backward_is_named(make: Make) -> None:
         optimizer.step()
 
 
-@pytest.mark.parametrize("make", [MAKES["RescaledSGD"], MAKES["RescaledAdam"], MAKES["quarter"]], ids=str)
-def test_a_factor_that_is_taken_out_by_hand_changes_no_step(make: Make) -> None:
+@pytest.mark.parametrize("name", ["RescaledSGD", "RescaledAdam", "quarter"])
+def test_a_factor_that_is_taken_out_by_hand_changes_no_step(name: str) -> None:
     steps = []
     for factor in (1.0, 4096.0):
         problem = make_problem()
-        optimizer = make(problem.net.parameters())
+        optimizer = MAKES[name](problem.net.parameters())
         recorded(problem, optimizer, factor)
         for parameter in problem.net.parameters():
             assert parameter.grad is not None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import curvestep
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome
 from curvestep.engine import Tape
@@ -168,6 +169,7 @@ def test_a_gradient_that_was_made_shorter_gives_the_same_step(pair: Pair) -> Non
         parameter.grad.mul_(0.5)
     optimizer.step()
     assert optimizer.last_step is not None and whole_optimizer.last_step is not None
+    assert whole_optimizer.last_step.rescaling is not None
     assert optimizer.last_step.rescaling == pytest.approx(2.0 * whole_optimizer.last_step.rescaling, rel=1e-12)
     assert_close(problem.parameters(), whole.parameters(), 1e-12)
 
@@ -301,6 +303,47 @@ def test_gradients_that_were_unscaled_before_are_refused(pair: Pair) -> None:
     with pytest.raises(CurvestepError, match=r"scaler\.unscale_\(optimizer\) has removed it"):
         scaler.step(optimizer)
     assert tape.released
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        curvestep.RescaledSGD,
+        lambda p: RescaledAdam(p, weight_decay=0.01),
+        lambda p: RescaledAdam(p, curvature_samples=0.5, curvature_every=2, max_relative_step=0.1),
+        curvestep.Auto,
+        curvestep.ALIG,
+        curvestep.LQA,
+        lambda p: curvestep.StepTunedSGD(p, 0.1),
+        lambda p: curvestep.EGStepSize(RescaledAdam(p, lr=0.1)),
+    ],
+    ids=["RescaledSGD", "L2", "parts and laziness", "Auto", "ALIG", "LQA", "StepTunedSGD", "EGStepSize"],
+)
+@pytest.mark.parametrize("limit", [0.1, 1e9])
+def test_unscaling_and_clipping_under_a_grad_scaler_are_those_without_it(make: Any, limit: float) -> None:
+    """scale, unscale_, clip, step, update: the factor is a power of two, so that only sums are rounded otherwise."""
+    plain, scaled = make_problem(), make_problem()
+    first, second = make(plain.net.parameters()), make(scaled.net.parameters())
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    for batch in range(6):
+        first.zero_grad()
+        with first.record():
+            plain.loss(batch).backward()
+        nn.utils.clip_grad_norm_(plain.net.parameters(), limit)
+        first.step()
+        second.zero_grad()
+        with second.record(scaler=scaler):
+            scaler.scale(scaled.loss(batch)).backward()
+        scaler.unscale_(second)
+        nn.utils.clip_grad_norm_(scaled.net.parameters(), limit)
+        scaler.step(second)
+        scaler.update()
+        assert_close(scaled.parameters(), plain.parameters(), 1e-9)  # six steps, each measured from rounded sums
+        assert first.last_step is not None and second.last_step is not None
+        assert second.last_step.outcome is first.last_step.outcome
+        assert second.last_step.loss == (
+            first.last_step.loss and pytest.approx(first.last_step.loss, rel=1e-9)
+        )  # as the parameters
 
 
 # --------------------------------------------------------------------------------------- what the rule is given

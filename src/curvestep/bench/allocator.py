@@ -11,14 +11,11 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc's allocator to keep what is freed.
+    """Return whether glibc's allocator keeps what is freed, after asking it to.
 
     torch has no caching allocator on CPUs: by default each tensor above a few hundred kilobytes is mapped, faulted in
     and unmapped again, which for elementwise work costs more than the work. Every method of the benchmark runs under
     this setting; elsewhere than on glibc it does nothing.
-
-    Returns:
-        Whether the allocator took the setting.
     """
     if not sys.platform.startswith("linux"):
         return False

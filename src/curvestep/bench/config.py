@@ -18,38 +18,22 @@ class RunConfig:
 
     Where the data lies and how many threads work on it change the seconds but not the definition of the run, so they
     are not part of it.
-
-    Args:
-        task: name of the task.
-        method: name of the method.
-        scale: ``paper`` or ``small``.
-        seed: decides the initial weights and the order of the batches, equally for every method.
-        epochs: number of passes over the training data (see ``steps``).
-        batch_size: examples in a batch.
-        steps: total number of steps; None means ``epochs`` full epochs, otherwise the run ends there.
-        subset: number of training examples kept; None means all that the scale uses.
-        lr: learning rate of a method that needs one, else None.
-        decay: factor on the learning rate after each epoch, in (0, 1] (schedule ``exponential``).
-        schedule: ``exponential`` or ``cosine``.
-        warmup: number of steps of linear warm-up (schedule ``cosine``).
-        weight_decay: λ of the term λ/2·‖θ‖².
-        device: where torch computes, as in ``cpu``, ``cuda`` or ``cuda:1``.
     """
 
-    task: str
-    method: str
-    scale: str
-    seed: int
-    epochs: int
-    batch_size: int
-    steps: int | None = None
-    subset: int | None = None
-    lr: float | None = None
-    decay: float = 1.0
-    schedule: str = "exponential"
-    warmup: int = 0
-    weight_decay: float = DEFAULT_WEIGHT_DECAY
-    device: str = "cpu"
+    task: str  # name of the task
+    method: str  # name of the method
+    scale: str  # ``paper`` or ``small``
+    seed: int  # decides the initial weights and the order of the batches, equally for every method
+    epochs: int  # number of passes over the training data (see ``steps``)
+    batch_size: int  # examples in a batch
+    steps: int | None = None  # total number of steps; None means ``epochs`` full epochs, otherwise the run ends there
+    subset: int | None = None  # number of training examples kept; None means all that the scale uses
+    lr: float | None = None  # learning rate of a method that needs one, else None
+    decay: float = 1.0  # factor on the learning rate after each epoch, in (0, 1] (schedule ``exponential``)
+    schedule: str = "exponential"  # ``exponential`` or ``cosine``
+    warmup: int = 0  # number of steps of linear warm-up (schedule ``cosine``)
+    weight_decay: float = DEFAULT_WEIGHT_DECAY  # λ of the term λ/2·‖θ‖²
+    device: str = "cpu"  # where torch computes, as in ``cpu``, ``cuda`` or ``cuda:1``
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a JSON object."""
@@ -57,13 +41,7 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunConfig:
-        """The settings read back.
-
-        Args:
-            data: what ``to_json`` gave.
-
-        Returns:
-            The settings.
+        """Return the settings that `to_json` gave.
 
         Raises:
             ValueError: if a field is missing or unknown.

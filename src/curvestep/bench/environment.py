@@ -10,14 +10,7 @@ from typing import Any
 
 
 def environment(device: str) -> dict[str, Any]:
-    """The versions and the processor that a run's seconds depend on.
-
-    Args:
-        device: the run's device, as in ``cpu`` or ``cuda:0``.
-
-    Returns:
-        A JSON object.
-    """
+    """Return the versions and the processor that a run's seconds depend on."""
     import numpy
     import torch
 
@@ -38,11 +31,7 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def revision() -> str | None:
-    """The git revision of the library's source.
-
-    Returns:
-        40 hexadecimal digits, followed by ``+`` if files differ from it; None outside a checkout.
-    """
+    """Return the git revision of the source, with ``+`` if files differ from it; None outside a checkout."""
     folder = Path(__file__).resolve().parent
     try:
         # The library's own files must be tracked: a package installed inside some other checkout has no revision.

@@ -50,17 +50,7 @@ def execute(
     afresh: bool = False,
     weights: Path | None = None,
 ) -> None:
-    """Do what is not in the store yet.
-
-    Args:
-        configs: the runs, in order.
-        store: gets each run when it ends.
-        listener: is told.
-        data_dir: folder of local data sets.
-        threads: threads of torch in each run; None for torch's own choice, or an equal share with several jobs.
-        jobs: runs at a time, each in its own process. Their seconds disturb each other.
-        afresh: do again what is in the store.
-        weights: where the trained weights of a single run go.
+    """Do the runs that the store lacks, ``jobs`` at a time; ``weights`` is the file for the weights of a single run.
 
     Raises:
         SettingError: if a setting does not fit the data or the machine.
@@ -131,7 +121,7 @@ def _side_by_side(
 
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """So many threads of torch; None for its own choice.
+    """Set the number of threads of torch inside the block; None for torch's own choice.
 
     Raises:
         SettingError: if the number is below 1.

@@ -19,15 +19,7 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
-    """Mean cross-entropy over all predictions.
-
-    Args:
-        logits: (B, K) or (B, T, K).
-        classes: (B,) or (B, T).
-
-    Returns:
-        A scalar.
-    """
+    """Return the mean cross-entropy of logits (B, K) or (B, T, K) over all predictions."""
     if logits.dim() == 3:
         logits, classes = logits.flatten(0, 1), classes.flatten()
     return F.cross_entropy(logits, classes)
@@ -37,15 +29,7 @@ LOSSES: dict[LossName, LossFunction] = {"cross_entropy": cross_entropy, "mse": F
 
 
 def l2_term(parameters: Iterable[Tensor], weight_decay: float) -> float:
-    """λ/2·‖θ‖².
-
-    Args:
-        parameters: θ.
-        weight_decay: λ.
-
-    Returns:
-        The term; norms in the parameters' own precision, their squares summed in float64.
-    """
+    """Return λ/2·‖θ‖²; squares in the parameters' precision, their sum in float64."""
     if weight_decay == 0.0:
         return 0.0
     norms = torch._foreach_norm([parameter.detach() for parameter in parameters])
@@ -64,18 +48,7 @@ class Evaluation:
 def evaluate(
     network: nn.Module, batches: Iterator[Batch], loss: LossFunction, *, has_accuracy: bool, l2: float
 ) -> Evaluation:
-    """Measure a network without changing it.
-
-    Args:
-        network: put into eval mode during the measurement and back into train mode after it.
-        batches: the data.
-        loss: mean loss of a batch.
-        has_accuracy: whether predictions can be right.
-        l2: added to the loss.
-
-    Returns:
-        Means over examples.
-    """
+    """Return means over the examples, with ``l2`` added to the loss; the network is in eval mode meanwhile."""
     network.eval()
     total, right, examples, predictions = 0.0, 0, 0, 0
     for batch in batches:
@@ -122,15 +95,10 @@ class StepMeasurement:
 
 @dataclass
 class Thinner:
-    """Keeps every n-th measurement and the last one, at most ``limit`` + 1.
+    """Keeps every n-th measurement and the last one, at most ``limit`` + 1."""
 
-    Args:
-        steps: length of the run.
-        limit: number to keep.
-    """
-
-    steps: int
-    limit: int = 400
+    steps: int  # length of the run
+    limit: int = 400  # number to keep
     _kept: list[StepMeasurement] = field(default_factory=list)
     _last: StepMeasurement | None = None
 

@@ -13,15 +13,7 @@ NameT = TypeVar("NameT", bound=str)
 
 
 def named(kind: str, name: str, table: Mapping[str, T]) -> T:
-    """The entry of a table.
-
-    Args:
-        kind: what the table holds, as in ``task``.
-        name: of an entry.
-        table: the entries.
-
-    Returns:
-        The entry.
+    """Return the entry of a table.
 
     Raises:
         SettingError: if there is none of that name; with names that are spelt alike.
@@ -32,10 +24,7 @@ def named(kind: str, name: str, table: Mapping[str, T]) -> T:
 
 
 def several(kind: str, text: str, names: Iterable[NameT]) -> list[NameT]:
-    """The names in a list separated by commas, in the order of the table.
-
-    Returns:
-        The names; all of them for an empty list.
+    """Return the names of a list separated by commas, in the order of the table; all of them for an empty list.
 
     Raises:
         SettingError: if there is none of one of these names.
@@ -46,10 +35,7 @@ def several(kind: str, text: str, names: Iterable[NameT]) -> list[NameT]:
 
 
 def unknown(kind: str, name: str, names: Iterable[str]) -> str:
-    """A name that does not exist.
-
-    Returns:
-        The sentence.
+    """Return the sentence about a name that does not exist.
 
     Example:
         >>> unknown("method", "sgdd", ["sgd", "adamw"])

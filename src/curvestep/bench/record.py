@@ -22,93 +22,54 @@ class EpochMetrics:
 
     A method that averages its weights is measured with the average, with batch-norm statistics measured anew for it;
     the ``last_`` losses are then those of the weights that training goes on with, and None for every other method.
-
-    Args:
-        epoch: epochs done, counted in steps, so the last one may be a fraction.
-        step: steps done.
-        seconds: seconds spent in steps since the start, evaluation excluded.
-        train_loss: mean of the batch losses over this epoch, each before its step.
-        train_eval_loss: loss on a fixed part of the training data after the epoch.
-        test_loss: loss on the test data after the epoch.
-        test_accuracy: share of right predictions on the test data, None where the task has none.
-        step_size: mean step size τ over this epoch.
-        last_train_eval_loss: ``train_eval_loss`` of the last iterate, where the method averages.
-        last_test_loss: ``test_loss`` of the last iterate, where the method averages.
-        recovery_steps: steps into this epoch after which the loss was back at the task's level of recovery; None where
-            it never was, and in tasks whose data does not shift.
     """
 
-    epoch: float
-    step: int
-    seconds: float
-    train_loss: float | None
-    train_eval_loss: float | None
-    test_loss: float | None
-    test_accuracy: float | None
-    step_size: float | None
-    last_train_eval_loss: float | None = None
-    last_test_loss: float | None = None
+    epoch: float  # epochs done, counted in steps, so the last one may be a fraction
+    step: int  # steps done
+    seconds: float  # seconds spent in steps since the start, evaluation excluded
+    train_loss: float | None  # mean of the batch losses over this epoch, each before its step
+    train_eval_loss: float | None  # loss on a fixed part of the training data after the epoch
+    test_loss: float | None  # loss on the test data after the epoch
+    test_accuracy: float | None  # share of right predictions on the test data, None where the task has none
+    step_size: float | None  # mean step size τ over this epoch
+    last_train_eval_loss: float | None = None  # ``train_eval_loss`` of the last iterate, where the method averages
+    last_test_loss: float | None = None  # ``test_loss`` of the last iterate, where the method averages
+    # steps into this epoch after which the loss was back at the task's level of recovery; None where it never was, and
+    # in tasks whose data does not shift
     recovery_steps: int | None = None
 
 
 @dataclass(frozen=True)
 class StepSamples:
-    """Every n-th step of a run as equally long columns; ``ema`` columns were averaged before the thinning.
+    """Every n-th step of a run as equally long columns; ``ema`` columns were averaged before the thinning."""
 
-    Args:
-        step: 1-based step numbers.
-        epoch: the same in epochs.
-        seconds: seconds spent in steps up to here.
-        loss: loss of the batch before its step.
-        loss_ema: its exponential moving average, started without bias.
-        step_size: step size τ.
-        step_size_ema: its exponential moving average, started without bias.
-        slope: ⟨∇J, d⟩ along the direction, None for methods that do not measure it.
-        curvature: dᵀ∇²J d along the direction, None for methods that do not measure it.
-    """
-
-    step: tuple[int, ...]
-    epoch: tuple[float, ...]
-    seconds: tuple[float, ...]
-    loss: tuple[float | None, ...]
-    loss_ema: tuple[float | None, ...]
-    step_size: tuple[float | None, ...]
-    step_size_ema: tuple[float | None, ...]
-    slope: tuple[float | None, ...]
-    curvature: tuple[float | None, ...]
+    step: tuple[int, ...]  # 1-based step numbers
+    epoch: tuple[float, ...]  # the same in epochs
+    seconds: tuple[float, ...]  # seconds spent in steps up to here
+    loss: tuple[float | None, ...]  # loss of the batch before its step
+    loss_ema: tuple[float | None, ...]  # its exponential moving average, started without bias
+    step_size: tuple[float | None, ...]  # step size τ
+    step_size_ema: tuple[float | None, ...]  # its exponential moving average, started without bias
+    slope: tuple[float | None, ...]  # ⟨∇J, d⟩ along the direction, None for methods that do not measure it
+    curvature: tuple[float | None, ...]  # dᵀ∇²J d along the direction, None for methods that do not measure it
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished or diverged run.
+    """One finished or diverged run."""
 
-    Args:
-        config: the settings.
-        status: ``finished`` or ``diverged`` (the loss of a batch was not finite; the run ended there).
-        diverged_at: the 1-based step of the divergence, else None.
-        smoothing: factor of the moving averages in ``samples``.
-        epochs: measurements, one an epoch.
-        samples: thinned measurements of single steps.
-        outcomes: how often each outcome of a step occurred, empty for methods without outcomes.
-        step_seconds: median seconds of a step, evaluation excluded.
-        parameters: number of trainable numbers of the network.
-        data: fingerprint of the data that was used.
-        revision: git revision of the library, with ``+`` when files were changed, or None outside a checkout.
-        environment: versions and processor, without names of hosts or paths.
-    """
-
-    config: RunConfig
-    status: str
-    diverged_at: int | None
-    smoothing: float
-    epochs: tuple[EpochMetrics, ...]
-    samples: StepSamples
-    outcomes: dict[str, int]
-    step_seconds: float
-    parameters: int
-    data: str
-    revision: str | None
-    environment: dict[str, Any]
+    config: RunConfig  # the settings
+    status: str  # ``finished`` or ``diverged`` (the loss of a batch was not finite; the run ended there)
+    diverged_at: int | None  # the 1-based step of the divergence, else None
+    smoothing: float  # factor of the moving averages in ``samples``
+    epochs: tuple[EpochMetrics, ...]  # measurements, one an epoch
+    samples: StepSamples  # thinned measurements of single steps
+    outcomes: dict[str, int]  # how often each outcome of a step occurred, empty for methods without outcomes
+    step_seconds: float  # median seconds of a step, evaluation excluded
+    parameters: int  # number of trainable numbers of the network
+    data: str  # fingerprint of the data that was used
+    revision: str | None  # git revision of the library, with ``+`` when files were changed, or None outside a checkout
+    environment: dict[str, Any]  # versions and processor, without names of hosts or paths
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object: numbers have 7 digits, and those that are not finite become null."""
@@ -131,13 +92,7 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunRecord:
-        """The record read back.
-
-        Args:
-            data: what ``to_json`` gave, after a round through JSON.
-
-        Returns:
-            The record.
+        """Return the record that `to_json` gave, after a round through JSON.
 
         Raises:
             ValueError: if it has another schema or lacks a field.

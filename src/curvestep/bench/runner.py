@@ -42,27 +42,15 @@ _BATCHES_FOR_STATISTICS = 4
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress bar shows after a step.
+    """What a progress bar shows after a step."""
 
-    Args:
-        steps: length of the run.
-        measurement: of the step.
-        metrics: of the last full epoch, None in the first.
-    """
-
-    steps: int
-    measurement: StepMeasurement
-    metrics: EpochMetrics | None
+    steps: int  # length of the run
+    measurement: StepMeasurement  # of the step
+    metrics: EpochMetrics | None  # of the last full epoch, None in the first
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device with this name.
-
-    Args:
-        name: as in ``cpu``, ``cuda`` or ``cuda:1``.
-
-    Returns:
-        The device.
+    """Return the device with this name.
 
     Raises:
         SettingError: if this machine has none of that name.
@@ -83,19 +71,10 @@ def run(
     on_step: Callable[[Progress], None] | None = None,
     weights: Path | None = None,
 ) -> RunRecord:
-    """Train once.
+    """Return the record of one training run.
 
     The same seed gives every method the same initial weights and the same batches in the same order. A batch loss that
     is not finite ends the run; that is a result and is recorded as one.
-
-    Args:
-        config: the settings.
-        data_dir: folder of local data sets; None for ``CURVESTEP_DATA``, else the hub.
-        on_step: called after each step.
-        weights: where the network's state goes at the end, with the weights that are measured; None for nowhere.
-
-    Returns:
-        The record of the run.
 
     Raises:
         SettingError: if a setting is unknown or does not fit the data or the machine.

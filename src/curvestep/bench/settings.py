@@ -18,46 +18,23 @@ LR_GRID = tuple(mantissa * 10.0**exponent for exponent in range(-5, 2) for manti
 
 @dataclass(frozen=True)
 class Wish:
-    """Settings as given, with None for the task's own.
+    """Settings as given, with None for the task's own."""
 
-    Args:
-        task: name of the task.
-        scale: ``paper`` or ``small``.
-        epochs: length of the runs.
-        steps: length of the runs in steps, instead of ``epochs``.
-        batch_size: examples in a batch.
-        subset: number of training examples; test examples are cut to as many.
-        decay: factor on learning rates after each epoch.
-        schedule: of learning rates.
-        warmup: steps of warm-up of learning rates.
-        weight_decay: λ.
-        device: where torch computes.
-    """
-
-    task: str
-    scale: str = "paper"
-    epochs: int | None = None
-    steps: int | None = None
-    batch_size: int | None = None
-    subset: int | None = None
-    decay: float = 1.0
-    schedule: str = "exponential"
-    warmup: int = 0
-    weight_decay: float = DEFAULT_WEIGHT_DECAY
-    device: str = "cpu"
+    task: str  # name of the task
+    scale: str = "paper"  # ``paper`` or ``small``
+    epochs: int | None = None  # length of the runs
+    steps: int | None = None  # length of the runs in steps, instead of ``epochs``
+    batch_size: int | None = None  # examples in a batch
+    subset: int | None = None  # number of training examples; test examples are cut to as many
+    decay: float = 1.0  # factor on learning rates after each epoch
+    schedule: str = "exponential"  # of learning rates
+    warmup: int = 0  # steps of warm-up of learning rates
+    weight_decay: float = DEFAULT_WEIGHT_DECAY  # λ
+    device: str = "cpu"  # where torch computes
 
 
 def run_config(wish: Wish, method: str, lr: float | None, seed: int) -> RunConfig:
-    """The checked settings of one run.
-
-    Args:
-        wish: what was asked for.
-        method: name of the method.
-        lr: learning rate, for methods that need one or let one be given.
-        seed: of the run.
-
-    Returns:
-        The settings, every number filled in.
+    """Return the checked settings of one run, every number filled in.
 
     Raises:
         SettingError: if something is unknown, out of range, or does not fit.
@@ -130,15 +107,7 @@ def refuse_idle_schedule(wish: Wish, methods: Sequence[str]) -> None:
 
 
 def comparison(wish: Wish, methods: Sequence[tuple[str, float | None]], seeds: int) -> tuple[RunConfig, ...]:
-    """The runs of a comparison, interleaved: all methods with seed 0, then all with seed 1, and so on.
-
-    Args:
-        wish: what was asked for.
-        methods: names with learning rates.
-        seeds: number of seeds.
-
-    Returns:
-        The settings in the order in which to run them.
+    """Return the runs of a comparison: all methods with seed 0, then all with seed 1, and so on.
 
     Raises:
         SettingError: if something is unknown, out of range, or does not fit.
@@ -149,14 +118,7 @@ def comparison(wish: Wish, methods: Sequence[tuple[str, float | None]], seeds: i
 
 
 def with_rates(methods: Sequence[str], lrs: Sequence[float]) -> list[tuple[str, float | None]]:
-    """Each method that needs a learning rate once with each, the others once, at their defaults.
-
-    Args:
-        methods: names.
-        lrs: learning rates.
-
-    Returns:
-        Names with learning rates.
+    """Return each method that needs a learning rate once with each rate, the others once at their defaults.
 
     Raises:
         SettingError: if a method is unknown, or learning rates are missing or given for nothing.

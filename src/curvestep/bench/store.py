@@ -40,13 +40,9 @@ class Line(Protocol):
 
 
 class Row:
-    """Base of frozen dataclasses whose fields are JSON already.
+    """Base of frozen dataclasses whose fields are JSON already."""
 
-    Attributes:
-        DIGITS: significant digits that a float keeps; one that is not finite becomes null.
-    """
-
-    DIGITS: ClassVar[int] = 6
+    DIGITS: ClassVar[int] = 6  # significant digits that a float keeps; one that is not finite becomes null
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
@@ -54,13 +50,7 @@ class Row:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Any:
-        """The row with these fields.
-
-        Args:
-            data: what `to_json` gave.
-
-        Returns:
-            The row.
+        """Return the row with the fields that `to_json` gave.
 
         Raises:
             ValueError: if a field is missing or unknown.
@@ -83,10 +73,6 @@ class Store(Generic[LineT]):
     killed inside that write, a last line without an end. Readers skip such a torn line with a warning; the next
     append removes it.
 
-    Args:
-        path: the file; it and its folder are made by `open` or the first `append`.
-        kind: the class of its lines.
-
     Example:
         >>> import tempfile
         >>> from curvestep.bench.record import RunRecord
@@ -94,18 +80,15 @@ class Store(Generic[LineT]):
         ()
     """
 
-    path: Path
-    kind: type[LineT]
+    path: Path  # the file; it and its folder are made by `open` or the first `append`
+    kind: type[LineT]  # the class of its lines
 
     def open(self) -> None:
         """Make the file, so that a folder that cannot be written is known before the work begins; StoreError if so."""
         self.append()
 
     def append(self, *lines: LineT) -> None:
-        """Add lines, all of them in one write.
-
-        Args:
-            lines: in order.
+        """Add lines in one write.
 
         Raises:
             StoreError: if the file cannot be written.
@@ -131,10 +114,7 @@ class Store(Generic[LineT]):
             ) from error
 
     def read(self) -> tuple[LineT, ...]:
-        """All lines in the order in which their keys first came; of equal keys the newest.
-
-        Returns:
-            The lines; none if the file does not exist.
+        """Return the lines in the order in which their keys first came; of equal keys the newest.
 
         Raises:
             StoreError: if the file exists and cannot be read.

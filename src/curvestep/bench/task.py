@@ -19,15 +19,10 @@ LossName = Literal["cross_entropy", "mse"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples on the device of the run.
+    """Some examples on the device of the run."""
 
-    Args:
-        inputs: what the network is called on, (B, …).
-        targets: what its output is compared with: class numbers (B,) or (B, T), or values like the output.
-    """
-
-    inputs: torch.Tensor
-    targets: torch.Tensor
+    inputs: torch.Tensor  # what the network is called on, (B, …)
+    targets: torch.Tensor  # what its output is compared with: class numbers (B,) or (B, T), or values like the output
 
 
 class Feed(Protocol):
@@ -54,73 +49,42 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """What a task needs to know to make its feed.
+    """What a task needs to know to make its feed."""
 
-    Args:
-        batch_size: examples in a training batch.
-        train_size: number of training examples to keep, None for all.
-        seed: decides the order of the batches.
-        device: where the tensors live.
-        data_dir: folder with local copies of the data sets, None for the hub's.
-        augmented: whether training images are cropped and flipped at random.
-        window: length of a window of text, None where examples are not windows.
-        evaluation_size: at most this many examples of a split are measured after an epoch, None for the feed's own.
-    """
-
-    batch_size: int
-    train_size: int | None
-    seed: int
-    device: torch.device
-    data_dir: Path | None
-    augmented: bool
-    window: int | None
+    batch_size: int  # examples in a training batch
+    train_size: int | None  # number of training examples to keep, None for all
+    seed: int  # decides the order of the batches
+    device: torch.device  # where the tensors live
+    data_dir: Path | None  # folder with local copies of the data sets, None for the hub's
+    augmented: bool  # whether training images are cropped and flipped at random
+    window: int | None  # length of a window of text, None where examples are not windows
+    # at most this many examples of a split are measured after an epoch, None for the feed's own
     evaluation_size: int | None = None
 
 
 @dataclass(frozen=True)
 class Scale:
-    """One size of a task.
+    """One size of a task."""
 
-    Args:
-        network: the network with all its numbers.
-        batch_size: examples in a batch.
-        epochs: length of a run.
-        train_size: number of training examples used, None for all.
-        augmented: whether training images are cropped and flipped at random.
-        window: length of a window of text, None where examples are not windows.
-        evaluation_size: at most this many examples of a split are measured after an epoch, None for the feed's own.
-    """
-
-    network: NetworkSpec
-    batch_size: int
-    epochs: int
-    train_size: int | None = None
-    augmented: bool = False
-    window: int | None = None
+    network: NetworkSpec  # the network with all its numbers
+    batch_size: int  # examples in a batch
+    epochs: int  # length of a run
+    train_size: int | None = None  # number of training examples used, None for all
+    augmented: bool = False  # whether training images are cropped and flipped at random
+    window: int | None = None  # length of a window of text, None where examples are not windows
+    # at most this many examples of a split are measured after an epoch, None for the feed's own
     evaluation_size: int | None = None
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """When a run counts as recovered after a shift of the data.
+    """When a run counts as recovered after a shift of the data."""
 
-    Args:
-        loss: the level.
-        window: the mean of so many last batch losses must be at it or below; they all lie behind the shift.
-    """
-
-    loss: float
-    window: int
+    loss: float  # the level
+    window: int  # the mean of so many last batch losses must be at it or below; they all lie behind the shift
 
     def steps(self, losses: Sequence[float]) -> int | None:
-        """How many steps it took.
-
-        Args:
-            losses: of the batches since the shift.
-
-        Returns:
-            The smallest n ≥ ``window`` such that the mean of losses n-window+1 … n is at most ``loss``, else None.
-        """
+        """Return the smallest n ≥ ``window`` whose last ``window`` losses have a mean of at most ``loss``, or None."""
         for end in range(self.window, len(losses) + 1):
             if statistics.fmean(losses[end - self.window : end]) <= self.loss:
                 return end
@@ -129,24 +93,13 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Task:
-    """A training problem.
+    """A training problem."""
 
-    Args:
-        name: what the command line calls it.
-        description: one line for ``curvestep tasks``.
-        loss: loss per example, averaged over the batch.
-        has_accuracy: whether the share of right predictions is defined.
-        smoothing: factor of the moving average over steps in tables and figures.
-        scales: the sizes by name.
-        load: makes the feed.
-        recovery: what counts as recovered, for tasks whose data shifts at the start of each epoch.
-    """
-
-    name: str
-    description: str
-    loss: LossName
-    has_accuracy: bool
-    smoothing: float
-    scales: Mapping[str, Scale]
-    load: Callable[[LoadRequest], Feed]
-    recovery: Recovery | None = None
+    name: str  # what the command line calls it
+    description: str  # one line for ``curvestep tasks``
+    loss: LossName  # loss per example, averaged over the batch
+    has_accuracy: bool  # whether the share of right predictions is defined
+    smoothing: float  # factor of the moving average over steps in tables and figures
+    scales: Mapping[str, Scale]  # the sizes by name
+    load: Callable[[LoadRequest], Feed]  # makes the feed
+    recovery: Recovery | None = None  # what counts as recovered, for tasks whose data shifts at the start of each epoch

@@ -132,12 +132,7 @@ def _first_line(error: Exception) -> str:
 
 
 def show(found: Diagnosis, console: Console) -> None:
-    """Print a diagnosis.
-
-    Args:
-        found: the diagnosis.
-        console: where to; long sentences are wrapped to its width.
-    """
+    """Print a diagnosis."""
     from curvestep.diagnostics import diagnosis as page
 
     style = "bold green" if found.covered else "bold red"

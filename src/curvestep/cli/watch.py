@@ -133,10 +133,7 @@ def _name(config: RunConfig) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time.
-
-    Returns:
-        As a person reads it.
+    """Return a time as a person reads it.
 
     Example:
         >>> [duration(seconds) for seconds in (0.4, 42.0, 150.0, 9000.0)]

@@ -1,4 +1,4 @@
-"""Directions: what way the parameters move. Each is a frozen dataclass of one method."""
+"""Directions: which way the parameters move. Each is a frozen dataclass of one method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of a direction: what way the parameters are to move, before anyone asks how far."""
+"""The contract of a direction: which way the parameters move, before a step rule says how far."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECOND_MOMENT = "exp_avg_sq"
 #: The state of one parameter, as it lies in ``optimizer.state[p]``.
 State = dict[str, Any]
 
-#: What of a parameter's direction depends on the number of its gradients alone: the bias corrections, as floats or as
+#: The bias corrections of a parameter's direction, which depend on the number of its gradients alone: floats, or
 #: tensors of shape (). Each direction says which they are.
 Corrections = Sequence[float | Tensor]
 
@@ -31,8 +31,8 @@ class Proposal:
 
     Attributes:
         direction: d, a tensor for each gradient.
-        following: For each gradient what its state will be once the step is carried out, in new tensors; under the
-            names of the direction's own state and no others.
+        following: For each gradient its state after the step, in new tensors, under the names of the direction's state
+            only.
     """
 
     direction: list[Tensor]
@@ -42,18 +42,25 @@ class Proposal:
 class Direction(Protocol):
     """Gives d for the update θ ← θ − τ d from the gradients g and a state per parameter, in one of two forms.
 
-    ``propose`` is pure and hands back the states that belong to d: where the curvature along d is not finite the step
-    is skipped, and the states must be what they were. ``absorb`` writes the states in place, for steps that cannot be
-    refused any more. Both give the same d and the same states bit for bit. Gradients arrive in float32 or wider, and
-    are never written to.
+    ``propose`` is pure and returns the states that belong to d: if the curvature along d is not finite, the step is
+    skipped and the former states stay. ``absorb`` writes the states in place, for steps that cannot be refused. Both
+    give the same d and the same states bit for bit. Gradients arrive in float32 or wider, and are never written to.
     """
 
     def init(self, parameter: Tensor) -> State:
-        """Return the state of a parameter that has seen no gradient."""
+        """Return the state of a parameter before its first gradient.
+
+        Args:
+            parameter: The parameter, of which shape, dtype and device are read.
+        """
         ...
 
     def corrections(self, step: int) -> tuple[float, ...]:
-        """Return the bias corrections of a parameter's k-th gradient, k = ``step`` counted from 1."""
+        """Return the bias corrections of a parameter's k-th gradient.
+
+        Args:
+            step: k, counted from 1.
+        """
         ...
 
     def propose(
@@ -64,9 +71,9 @@ class Direction(Protocol):
         Args:
             gradients: g, a tensor for each parameter.
             states: Their states.
-            corrections: For each parameter what `corrections` returns, where it is to come from outside: a graph that
-                is traced once and run at every step takes them as tensors of shape (). The operations are then plain
-                ones without effect on their inputs, and d may differ in the last bits. None to count by the states.
+            corrections: For each parameter what `corrections` returns, given by a graph that is traced once and run at
+                every step, as tensors of shape (). The operations are then out of place, and d may differ in the last
+                bits. None to count by the states.
 
         Returns:
             The direction, and the states after the step.
@@ -74,5 +81,10 @@ class Direction(Protocol):
         ...
 
     def absorb(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
-        """Return d and write the states that follow into the given ones, in place."""
+        """Return d and write the states that follow into the given ones, in place.
+
+        Args:
+            gradients: g, a tensor for each parameter.
+            states: Their states.
+        """
         ...

@@ -17,7 +17,7 @@ class Gradient:
     """d = g, with no state.
 
     Cost:
-        None: the gradients are handed on, not copied.
+        None: the gradients are returned, not copied.
 
     Example:
         >>> import torch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final, get_args
 
+import torch
 from torch import Tensor
 
 from curvestep._errors import RecordingError
@@ -89,7 +90,8 @@ class Tape:
         *,
         per_sample: bool = True,
         form: Form = "auto",
-        samples: float | None = None,
+        samples: float | Sequence[int] | Tensor | None = None,
+        part: int | Tensor = 0,
         kind: Order = "exact",
         precision: Precision = "recorded",
     ) -> Curvature:
@@ -121,12 +123,17 @@ class Tape:
             form: "tangent" pairs second-order terms with cotangents where they arise (Algorithm 2); "taylor" carries
                 them to the loss (equation 21), which splits exactly under batch normalisation too, for one product
                 more; "auto" carries them only where samples interact.
-            samples: measure the first so many samples of the batch (an int, at least 1) or this fraction of it (a
-                float in (0, 1], rounded up) instead of all. J is then the mean over these samples, penalties on
-                weights whole: `total` is an unbiased estimate of the batch's curvature, as the samples of a batch come
-                in random order, `per_sample` has one exact entry for each of them, and `slope` is that of the part,
-                not of the batch. Where samples mix (batch normalisation in training, contrastive losses) or their
+            samples: measure so many samples of the batch (an int, at least 1) or this fraction of it (a float in
+                (0, 1], rounded up) instead of all, spread evenly over it; or the samples with these indices (distinct
+                whole numbers, or a tensor of them, which is read on the host). J is then the mean over these samples,
+                penalties on weights whole: `per_sample` has one exact entry for each of them, in the order of
+                `Curvature.indices`, and `slope` is that of the part, not of the batch. Where the samples come in random
+                order, `total` is an unbiased estimate of the batch's curvature, and `Curvature.standard_error` says how
+                far off it may be. Where samples mix (batch normalisation in training, contrastive losses) or their
                 axis is lost the whole batch is measured, with a warning; `Curvature.samples` says how many were.
+            part: o, at least 0: which of the parts with `samples` = k as a number or a fraction. Sample s belongs to
+                it iff ⌊(s + 1 + o) k/B⌋ > ⌊(s + o) k/B⌋, so that ⌈B/k⌉ of them in a row measure each sample, and B of
+                them each equally often. An integer tensor of shape () serves a graph that is traced once for all parts.
             kind: "exact", or "ggn" for the generalised Gauss-Newton form. An activation behind the last weight belongs
                 to ℓ. A penalty in the loss counts in as far as it bends what was computed from a parameter without
                 reading one: of (w − w₀)², written so, the square counts; of w², written so, nothing does.
@@ -146,7 +153,8 @@ class Tape:
             MissingRuleError: an operation between a parameter and the loss has no rule.
             DirectionError: params and direction do not match.
             SampleAxisError: no tensor has an axis of the stated `batch_size`.
-            ValueError: `form`, `kind` or `precision` is none of those named, or `samples` is no count and no fraction.
+            ValueError: `form`, `kind` or `precision` is none of those named, `samples` is no count, no fraction and no
+                set of samples, or `part` is no whole number of at least 0.
 
         Cost:
             One tangent pass: two or three products for every product of the forward (see `products` of `record`; one in
@@ -183,8 +191,9 @@ class Tape:
             raise ValueError(
                 f"precision must be one of {', '.join(get_args(Precision))}, but precision={precision!r} was given."
             )
-        if samples is not None:
-            _check_samples(samples)
+        if not isinstance(part, Tensor) and (isinstance(part, bool) or not isinstance(part, int) or part < 0):
+            raise ValueError(f"part must be a whole number of at least 0, but part={part!r} was given.")
+        asked = None if samples is None else _checked(samples)
         self._require_visible()
         return curvature_sweep(
             self.recording,
@@ -192,7 +201,8 @@ class Tape:
             direction,
             per_sample=per_sample,
             form=form,
-            samples=samples,
+            samples=asked,
+            part=part,
             kind=kind,
             precision=precision,
         )
@@ -336,11 +346,21 @@ class Tape:
         return self.recording.released
 
 
-def _check_samples(samples: float) -> None:
-    """Refuse what is neither a count nor a fraction."""
-    count = isinstance(samples, int) and not isinstance(samples, bool) and samples >= 1
-    if not count and not (isinstance(samples, float) and 0 < samples <= 1):
-        raise ValueError(
-            "samples must be a whole number of at least 1, or a fraction above 0 and at most 1 as a float, but "
-            f"samples={samples!r} was given. Leave it out to measure the whole batch."
-        )
+def _checked(samples: float | Sequence[int] | Tensor) -> float | Sequence[int]:
+    """Return a count, a fraction or indices; refuse what is none of them."""
+    if isinstance(samples, Tensor) and samples.dim() == 1 and samples.dtype in (torch.int32, torch.int64):
+        samples = samples.tolist()
+    if isinstance(samples, (tuple, list, range)):
+        whole = all(isinstance(s, int) and not isinstance(s, bool) for s in samples)
+        if whole and samples and len(set(samples)) == len(samples):
+            return samples
+    elif isinstance(samples, int) and not isinstance(samples, bool):
+        if samples >= 1:
+            return samples
+    elif isinstance(samples, float) and 0 < samples <= 1:
+        return samples
+    raise ValueError(
+        "samples must be a whole number of at least 1, or a fraction above 0 and at most 1 as a float, or at least one "
+        f"index of a sample, none of them twice, but samples={samples!r} was given. Leave it out to measure the whole "
+        "batch."
+    )

@@ -1,4 +1,4 @@
-"""What models need so that steps can be measured well: a memory for small batches, statistics for averaged weights."""
+"""Modules for models whose steps are measured: a memory for small batches, statistics for averaged weights."""
 
 from __future__ import annotations
 

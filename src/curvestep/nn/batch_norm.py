@@ -1,4 +1,4 @@
-"""Running statistics of batch normalisation for weights that were never trained with, such as averaged ones."""
+"""Running statistics of batch normalisation for weights other than those of the training, such as averaged ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def refresh_batch_norm(model: nn.Module, batches: Iterable[Tensor | tuple[Any, ...]]) -> None:
-    """Measure the running statistics of every batch normalisation anew, at the weights that the model has now.
+    """Measure the running statistics of every batch normalisation again, at the present weights.
 
     With batches 1 … n, μ_i and σ²_i the mean and the unbiased variance of what reaches a layer in batch i::
 
@@ -30,7 +30,7 @@ def refresh_batch_norm(model: nn.Module, batches: Iterable[Tensor | tuple[Any, .
             alike, so give batches of one size; from a loader of pairs, ``(inputs for inputs, _ in loader)``.
 
     Raises:
-        ValueError: There was no batch; the statistics are then what they were, as after any other exception.
+        ValueError: There was no batch. The statistics are then unchanged, as after any other exception.
 
     Cost:
         One forward pass a batch.
@@ -83,7 +83,7 @@ def refresh_batch_norm(model: nn.Module, batches: Iterable[Tensor | tuple[Any, .
 
 @contextmanager
 def keep_batch_norm(model: nn.Module) -> Iterator[None]:
-    """Put the running statistics of every batch normalisation back at the end of the ``with`` block.
+    """Restore the running statistics of every batch normalisation at the end of the ``with`` block.
 
     For an evaluation at other weights in the middle of training::
 
@@ -121,7 +121,7 @@ def _layers(model: nn.Module) -> list[_BatchNorm]:
 
 
 def _statistics(layers: Iterable[_BatchNorm]) -> list[tuple[Tensor, Tensor]]:
-    """Return each buffer with a copy of what it holds."""
+    """Return each buffer with a copy of it."""
     buffers = [getattr(layer, name) for layer in layers for name in _STATISTICS]
     return [(buffer, buffer.clone()) for buffer in buffers if buffer is not None]
 

@@ -15,8 +15,8 @@ _TARGETS = "target_values"
 class FeatureMemory(nn.Module):
     """Replay the features of earlier samples to the classifier, with their targets.
 
-    A batch smaller than the number of classes lacks some of them; the last layer then gets a gradient that knows
-    nothing of those classes, and a curvature that is too small. Set between the feature extractor φ and the classifier
+    A batch smaller than the number of classes lacks some of them; the gradient of the last layer then does not contain
+    these classes, and the curvature is too small. Set between the feature extractor φ and the classifier
     h, this layer appends to the B features of the batch the (k-1)·B newest ones of earlier batches, without their
     graph. With targets t and the mean-reduced loss ℓ, the loss that is trained becomes::
 
@@ -28,7 +28,7 @@ class FeatureMemory(nn.Module):
     batch before its remembered ones; so the split of J over samples, which the engine measures, stays exact, with as
     many samples as the batch has.
 
-    It goes into any classifier without a change of its ``forward``, and the targets pass through ``targets``::
+    It fits into any classifier without a change of ``forward``; the targets pass through ``targets``::
 
         memory = FeatureMemory(256)
         model.fc = nn.Sequential(memory, model.fc)
@@ -54,10 +54,11 @@ class FeatureMemory(nn.Module):
         size: Rows that the classifier sees, a whole number ≥ 1; batches of more than half of it pass unchanged.
 
     Raises:
-        ValueError: ``size`` is no whole number ≥ 1.
+        ValueError: ``size`` is not a whole number ≥ 1.
 
     Cost:
-        ``size`` feature vectors and targets; the classifier works on k times as many rows, the extractor on none more.
+        ``size`` feature vectors and targets; the classifier works on k times as many rows, the extractor on as many as
+        before.
 
     Example:
         >>> import torch
@@ -73,9 +74,9 @@ class FeatureMemory(nn.Module):
 
     Deviations:
         Only ⌊size/B⌋·B rows are shown, a multiple of the batch, which the exact split needs; the paper does not say
-        how samples are counted. As the mean is over all rows, as the paper's text has it, the gradient of the extractor
-        is k times smaller than without memory, that of the classifier is not: directions that are scaled coordinate by
-        coordinate (RMSprop, Adam) do not notice, the plain gradient does.
+        how samples are counted. The mean is over all rows, as in the paper's text, so the gradient of the extractor is
+        k times smaller than without memory, and that of the classifier is not: this changes the plain gradient, but not
+        directions that are scaled coordinate by coordinate (RMSprop, Adam).
     """
 
     features: Tensor
@@ -172,7 +173,7 @@ class FeatureMemory(nn.Module):
 
 
 def _take_shapes(memory: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Before loading: take the shapes from the state, which may hold more or fewer rows than the memory does now."""
+    """Take the shapes from a state before it is loaded; it may hold another number of rows."""
     assert isinstance(memory, FeatureMemory)
     for name in (_FEATURES, _TARGETS):
         stored = state_dict.get(prefix + name)
@@ -182,7 +183,7 @@ def _take_shapes(memory: nn.Module, state_dict: dict[str, Any], prefix: str, *_:
 
 
 def _interleaved(batch: Tensor, remembered: Tensor, repeats: int) -> Tensor:
-    """Return each row of the batch followed by repeats-1 remembered ones of its own."""
+    """Return each row of the batch followed by repeats-1 remembered ones, different for each row."""
     if repeats == 1:
         return batch
     shape = (len(batch), repeats - 1, *batch.shape[1:])

@@ -34,7 +34,7 @@ def weight(step: int, gamma: float) -> float:
 
 
 def check_gamma(gamma: Any) -> None:
-    """Refuse a γ that is no finite number of at least 0."""
+    """Refuse a γ that is not a finite number of at least 0."""
     number = isinstance(gamma, (int, float)) and not isinstance(gamma, bool)
     if not (number and math.isfinite(gamma) and gamma >= 0.0):
         msg = (

@@ -13,6 +13,7 @@ from curvestep._numerics import as_dtype, working_dtype
 from curvestep.directions import State
 from curvestep.optim._average import AVERAGING, absorb, starts
 from curvestep.optim._gather import LAST_STEP, Part
+from curvestep.optim._options import MEASUREMENTS
 from curvestep.steprules import RuleState
 
 #: Name in every parameter group of τ_i, the learning rate that the last step amounted to there.
@@ -26,19 +27,12 @@ RULE_STATE = "rule_state"
 @final
 @dataclass(frozen=True)
 class Move:
-    """θ ← kept θ − size · displacement for the parameters of a group.
+    """θ ← kept θ − size · displacement for the parameters of a group."""
 
-    Attributes:
-        parameters: θ.
-        displacement: a tensor for each of them.
-        size: the factor of the displacement.
-        kept: what a decoupled weight decay leaves of θ, in [0, 1].
-    """
-
-    parameters: Sequence[Tensor]
-    displacement: Sequence[Tensor]
-    size: float
-    kept: float = 1.0
+    parameters: Sequence[Tensor]  # θ
+    displacement: Sequence[Tensor]  # a tensor for each of them
+    size: float  # the factor of the displacement
+    kept: float = 1.0  # what a decoupled weight decay leaves of θ, in [0, 1]
 
 
 def kept_by_decay(decay: float, step_size: float) -> float:
@@ -58,8 +52,17 @@ def advance(
     groups: Sequence[dict[str, Any]],
     following: Sequence[tuple[Tensor, State]],
     rule_state: RuleState,
+    *,
+    measured: bool = False,
 ) -> int:
     """Make the states that follow those of the parameters, keep the rule's state in every group, and count the step.
+
+    Args:
+        states: the optimizer's.
+        groups: the optimizer's.
+        following: the states that come next.
+        rule_state: that of the rule.
+        measured: whether the step measured a curvature; the next measurement then takes the next part of its batch.
 
     Returns:
         How many times the state was advanced, this one included.
@@ -70,6 +73,8 @@ def advance(
     for group in groups:
         group[RULE_STATE] = dict(rule_state)
         group[STEPS] = steps
+        if measured:
+            group[MEASUREMENTS] += 1
     return steps
 
 

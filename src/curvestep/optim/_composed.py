@@ -16,7 +16,8 @@ from curvestep.optim._commit import Move, advance, keep_last_steps, kept_by_deca
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
 from curvestep.optim._gather import Gathered, Part, gather, scaled
 from curvestep.optim._measure import ON_TAPE, look, read, resolution, settle_slope, sums_along
-from curvestep.optim._options import Measure, check_number
+from curvestep.optim._options import MEASUREMENTS, Measure, check_number
+from curvestep.optim._processes import is_shared
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules import LineRequest, StepChoice, StepRule
@@ -29,16 +30,16 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
     """Base class of the named optimizers, which say only what direction and what step rule they are made of.
 
     A step measures the loss along the direction that is really stepped: with several values of ``lr`` the direction of
-    group i is scaled by ℓ_i / max ℓ, and one r serves all groups. Its order is gather, measure, decide, commit; what
-    refuses before the commit leaves everything as it was.
+    group i is scaled by ℓ_i / max ℓ, and all groups have one r. Its order is gather, measure, decide, commit; a step
+    that is refused before the commit changes nothing.
     """
 
-    #: Whether to warn where a part of the batch was to be measured and all of it had to be.
+    #: Whether to warn where the whole batch is measured although a part was asked for.
     _announces_whole_batch = True
 
-    #: The rule that was made last, with the options that it was made from.
+    #: The last rule that was made, with its options.
     _held_rule: tuple[tuple[Any, ...], StepRule] | None = None
-    #: Whether a step was carried out with the states that there are, so that they hold finite numbers.
+    #: Whether a step was taken with the present states, which shows that they are finite.
     _seen_finite = False
 
     @abstractmethod
@@ -53,7 +54,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
 
     @property
     def _needs_tape(self) -> bool:
-        """Whether the rule asks for curvature or for losses along a line."""
+        """Whether the rule needs curvatures or losses along a line."""
         return bool(self._needs() & ON_TAPE)
 
     @property
@@ -62,7 +63,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         return Need.LOSS in self._needs()
 
     def _needs(self) -> frozenset[Need]:
-        """Return what the next step measures: all that the rule needs, or less where the rule is a lazy one."""
+        """Return what the next step measures."""
         return self._current_rule().needs_at(self._rule_state())
 
     def _current_rule(self) -> StepRule:
@@ -76,17 +77,20 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
     def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step after a backward pass, and say what was done."""
         rule, state = self._current_rule(), self._rule_state()
-        needs, loss = rule.needs_at(state), recordings.loss
+        needs, group = rule.needs_at(state), self.process_group
+        # A loss that is not read must not refuse a step in one process alone.
+        loss = recordings.loss if Need.LOSS in needs or not is_shared(group) else None
         gathered = gather(type(self).__name__, self.param_groups, self.state, self._direction, recordings)
         moving, ell = gathered.moving, gathered.ell
         sums = gathered.sums(recordings, loss, parameter_norm=Need.PARAMETER_NORM in needs)
         # A device is waited for once a step, at its end; the host is asked at once, and may then write in place.
-        at_once = not moving or on_host(gathered.gradients)
-        numbers = read(sums) if at_once else {}
+        # Processes meet once a step too, where it measures.
+        at_once = not moving or (on_host(gathered.gradients) and not (needs & ON_TAPE and is_shared(group)))
+        numbers = read(sums, group) if at_once else {}
         if at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
         if not moving:
-            # As in torch.optim, a learning rate of zero still lets the averages see the gradient.
+            # As in torch.optim, the averages absorb the gradient although the learning rate is zero.
             self._absorb(gathered.parts)
             advance(self.state, self.param_groups, _begun(gathered.parts), state)
             return self._stopped(Outcome.ZERO_LR, ell, numbers.get("loss"))
@@ -98,9 +102,9 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
             proposals = [part.direction.propose(part.gradients, part.states) for part in moving]
         directions = [scaled(part, proposal.direction, ell) for part, proposal in zip(moving, proposals, strict=True)]
         how = self._measure() if needs & ON_TAPE else None
-        looks = how is not None and how.samples is not None and _is_power_of_two(int(state.get("count", 0)) + 1)
+        looks = how is not None and how.samples is not None and _is_power_of_two(self.param_groups[0][MEASUREMENTS] + 1)
         along = sums_along(needs, how, recordings, gathered, directions, looks_at_all=looks)
-        numbers.update(read(along if at_once else {**along, **sums}))
+        numbers.update(read(along if at_once else {**along, **sums}, group))
         if not at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
 
@@ -108,7 +112,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
 
         def measure_line(probe: Probe, asked: LineRequest) -> Probe:
             assert loss is not None, "What has a recording has its loss."
-            return look(probe, asked, recordings, gathered, directions, loss)
+            return look(probe, asked, recordings, gathered, directions, loss, group)
 
         probe = probe_of(numbers, resolution(needs, recordings, gathered))
         choice = decide(rule, needs, probe, ell, state, gathered.largest, measure_line if recordings.tapes else None)
@@ -134,7 +138,10 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
                 for held, new in zip(part.states, states, strict=True):
                     held.update(new)
             self._absorb([part for part in gathered.parts if part.lr == 0.0])
-            steps = advance(self.state, self.param_groups, _begun(gathered.parts), choice.state)
+            steps = advance(
+                self.state, self.param_groups, _begun(gathered.parts), choice.state,
+                measured=probe.curvature is not None,
+            )  # fmt: skip
             self._seen_finite = True
         if choice.outcome.moved:
             moves = [
@@ -154,14 +161,14 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         return Measure.of(self.param_groups[0], announced=self._announces_whole_batch)
 
     def _absorb(self, parts: Sequence[Part]) -> None:
-        """Let the averages of parts that do not move see the gradient."""
+        """Advance the averages of parts that do not move."""
         for part in parts:
             part.direction.absorb(part.gradients, part.states)
 
     def _is_safe(self, parts: Sequence[Part], ell: float) -> bool:
-        """Whether an unmeasured step from a finite gradient other than zero cannot be refused any more."""
-        # It could be for a direction of length zero, which one tensor with a length shows not to be the case, or for a
-        # state that holds what is not finite: a step that was carried out has shown that none does.
+        """Whether an unmeasured step from a finite gradient other than zero cannot be refused."""
+        # Two refusals are left: a direction of length zero, which one tensor other than zero excludes, and a state that
+        # is not finite, which the last step has excluded.
         if not self._seen_finite:
             return False
         part = parts[0]
@@ -173,7 +180,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         return 0.0 < norm_sq < float("inf")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled or loaded optimizer, of whose states nothing is known."""
+        """Restore a pickled or loaded optimizer, whose states may not be finite."""
         super().__setstate__(state)
         self._seen_finite = False
 
@@ -188,14 +195,15 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
     ) -> CompiledStep:
         """Compile the whole step of a function of the batch: forward, backward, direction and measurement in one graph.
 
-        The callable that comes back takes the step that ``step(closure)`` takes with the closure that clears the
+        The result is called with a batch. It takes the step of ``step(closure)``, for the closure that clears the
         gradients, calls ``function`` and ``backward`` and returns the loss; but ``p.grad`` is neither read nor written.
-        ``last_step``, schedulers, ``state_dict``, ``averaged()`` and options edited between steps work as ever.
+        ``last_step``, schedulers, ``state_dict``, ``averaged()`` and options edited between steps work as with
+        ``step``.
 
         Args:
-            function: Gives the mean loss of a batch as a tensor of one number. Everything that changes from call to
-                call must be an argument, but for tensors that are written in place, and parameters and buffers.
-            backend: A name that ``torch.compile`` knows, or a function of a graph and example inputs.
+            function: Returns the mean loss of a batch as a tensor of one number. What changes from call to call must
+                be an argument, except parameters, buffers and tensors that are written in place.
+            backend: A name of ``torch.compile``, or a function of a graph and example inputs.
             options: Inductor's, as in ``torch.compile``.
 
         Returns:
@@ -203,8 +211,8 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
 
         Cost:
             Tracing and compiling at the first call for each set of shapes and modes, seconds to a minute; a lazy rule
-            has two graphs. After eight graphs, or where a graph cannot be made, a warning says so once, and the step
-            runs uncompiled.
+            has two graphs. After eight graphs, or where a graph cannot be made, one warning is given and the step runs
+            uncompiled.
 
         Example:
             ½ mean_s (θ − x_s)² at ℓ = ½ is minimised in one step, at the mean of the batch:
@@ -236,7 +244,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
 
 
 def _begun(parts: Sequence[Part]) -> list[tuple[Tensor, dict[str, Any]]]:
-    """Return the states that are not in the optimizer's state yet."""
+    """Return the states that the optimizer does not hold yet."""
     return [
         (parameter, state)
         for part in parts

@@ -62,14 +62,14 @@ def decide(
         state: The rule's state.
         largest: The largest number that the parameters' dtypes hold.
         look: Measures along the line; None where the step has no recording to measure on.
-        limit: The largest τ that the optimizer takes, whatever the rule says.
+        limit: The largest τ that the optimizer takes.
 
     Returns:
         The rule's choice; or no step with its state unchanged, where ‖d‖ or the slope, or τ or τ ‖d‖ of the choice, is
         not finite or out of the dtype's range.
 
     Raises:
-        CurvestepError: The rule reads or asks for what it has not declared, or asks for losses without end.
+        CurvestepError: The rule reads or asks for what it has not declared, or asks for losses more than 64 times.
     """
     if not (math.isfinite(probe.direction_norm_sq) and math.isfinite(probe.slope)):
         return _no_step(Outcome.NON_FINITE_CURVATURE, state)
@@ -144,7 +144,7 @@ _FIELDS = {
 
 
 def seen_by(probe: Probe, rule: str, needs: frozenset[Need]) -> Probe:
-    """Return the probe as a rule sees it: what is not among its needs refuses to be read."""
+    """Return a probe from which a rule can read its needs only."""
     withheld = _withheld(rule, needs)
     if not withheld:
         return probe
@@ -168,7 +168,7 @@ class Undeclared(float):
     need: Need
 
     def __new__(cls, rule: str, need: Need) -> Undeclared:
-        """Make the NaN that knows what it stands for."""
+        """Make a NaN with the name of the rule and of what it withholds."""
         self = super().__new__(cls, math.nan)
         self.rule, self.need = rule, need
         return self

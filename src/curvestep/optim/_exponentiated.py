@@ -199,6 +199,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
                 self.base_optimizer.step()
                 return None
             base._tapes, base._unrecorded, base._left = recordings.tapes, not recordings.tapes, left
+            base._noted_scale = recordings.noted_scale
             scaler = {name: vars(self)[name] for name in ("found_inf", "grad_scale") if name in vars(self)}
             vars(base).update(scaler)
             try:

@@ -49,21 +49,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What all groups bring to one step.
+    """What all groups bring to one step."""
 
-    Attributes:
-        parts: the groups that have a gradient.
-        moving: those whose ℓ is above 0.
-        ell: the largest ℓ; 0 where nothing moves.
-        gradients: all gradients.
-        decays: whether a part has an L2 term.
-    """
-
-    parts: list[Part]
-    moving: list[Part]
-    ell: float
+    parts: list[Part]  # the groups that have a gradient
+    moving: list[Part]  # those whose ℓ is above 0
+    ell: float  # the largest ℓ; 0 where nothing moves
     gradients: list[Tensor]
-    decays: bool
+    decays: bool  # whether a part has an L2 term
 
     @classmethod
     def of(cls, parts: list[Part]) -> Gathered:
@@ -86,7 +78,10 @@ class Gathered:
         else:
             sums["gradient_norm_sq"] = left.squares
         if left is not None and recordings.is_changed:
-            sums[LEFT_NORM_SQ] = left.squares
+            squared = left.squares
+            if recordings.is_unscaled:
+                squared = [recordings.unscaled(recordings.unscaled(square)) for square in squared]
+            sums[LEFT_NORM_SQ] = squared
         if loss is not None:
             sums["loss"] = [loss + penalty(self.parts, loss) if self.decays else loss]
         if parameter_norm:

@@ -17,6 +17,7 @@ from curvestep._probe import LineSample, Need, Probe
 from curvestep._warn import warn
 from curvestep.optim._gather import Gathered, Sums, last_steps, penalty
 from curvestep.optim._options import Measure
+from curvestep.optim._processes import Group, averaged, shared_sums
 from curvestep.optim._proof import LEFT_NORM_SQ, RECORDED_SLOPE, require_same_slope
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules import LineRequest
@@ -46,11 +47,13 @@ _MIXED_SAMPLES = (
 )
 
 
-def read(sums: Sums) -> dict[str, float]:
-    """Return the numbers of a step on the host, with one synchronisation: the one place that waits for a device.
+def read(sums: Sums, group: Group) -> dict[str, float]:
+    """Return the numbers of a step on the host: the one place where processes' sums meet and a device is waited for.
 
-    Where several processes train together, this is where their sums meet.
+    Cost:
+        One synchronisation, and with several processes one all-reduce where one of the numbers is a process's own.
     """
+    sums = shared_sums(sums, group)
     return dict(zip(sums, sums_to_host(*sums.values()), strict=True))
 
 
@@ -191,13 +194,14 @@ def look(
     gathered: Gathered,
     directions: Sequence[list[Tensor]],
     loss: Tensor,
+    group: Group,
 ) -> Probe:
     """Add the losses that a rule asks for to a probe, by replay of the recordings, with one host synchronisation."""
     moving = gathered.moving
     line = directions if asked.along == "direction" else last_steps(moving)
     parameters = [parameter for part in moving for parameter in part.parameters]
     flat = [tensor for direction in line for tensor in direction]
-    losses = recordings.losses_along(parameters, flat, [-step for step in asked.steps])
+    (losses,) = averaged([recordings.losses_along(parameters, flat, [-step for step in asked.steps])], group)
     fixed = penalty([part for part in gathered.parts if part.lr == 0.0], loss)
     terms = []
     for step, value in zip(asked.steps, losses.unbind(), strict=True):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final, get_args
 
+from torch import Tensor
+
 from curvestep.engine import Order, Precision
 
 #: Names in every parameter group of the options that say how the curvature is measured.
@@ -14,6 +16,8 @@ SAMPLES = "curvature_samples"
 KIND = "curvature_kind"
 EVERY = "curvature_every"
 PRECISION = "curvature_precision"
+#: Name in every parameter group of the number of curvatures that were measured: which part of the batch is next.
+MEASUREMENTS = "measurements"
 #: Name in every parameter group of the decay of the averaged curvature.
 BETA3 = "beta3"
 
@@ -21,20 +25,13 @@ BETA3 = "beta3"
 @final
 @dataclass(frozen=True)
 class Measure:
-    """How the curvature is measured; the arguments of ``Tape.curvature``.
+    """How the curvature is measured; the arguments of ``Tape.curvature``."""
 
-    Attributes:
-        samples: On how many samples of the batch: a number, a share of the batch, or None for all.
-        kind: The loss's own second derivative, or its generalised Gauss-Newton form.
-        precision: The dtypes of its tangents and products.
-        announced: Whether to say so where the batch cannot be cut and all of it is measured. A person who asked for a
-            part wants to know; one who chose nothing can do nothing about it.
-    """
-
-    samples: int | float | None = None
-    kind: Order = "exact"
-    precision: Precision = "recorded"
-    announced: bool = True
+    samples: int | float | None = None  # how many samples of the batch, or what share; None for all
+    kind: Order = "exact"  # the loss's own second derivative, or its generalised Gauss-Newton form
+    precision: Precision = "recorded"  # the dtypes of its tangents and products
+    announced: bool = True  # whether to warn where the batch cannot be cut: only where a user asked for a part
+    part: int | Tensor = 0  # which of the parts of that size; a tensor in a graph that serves all of them
 
     @classmethod
     def of(cls, group: Mapping[str, Any], *, announced: bool = True) -> Measure:
@@ -55,7 +52,7 @@ class Measure:
         if precision not in get_args(Precision):
             allowed = ", ".join(get_args(Precision))
             raise ValueError(f"{PRECISION} must be one of {allowed}, but {PRECISION}={precision!r} was given.")
-        return cls(samples, kind, precision, announced)
+        return cls(samples, kind, precision, announced, int(group.get(MEASUREMENTS, 0)))
 
 
 def check_number(options: Mapping[str, Any], name: str, meaning: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import torch.distributed as dist
 from torch import Tensor
 
 from curvestep._errors import RecordingError
@@ -99,6 +100,11 @@ def _cause(recorded: float, slope: float, unit: float) -> str:
             "The recording has not seen the parameters being used: was the forward run outside of it, or the parameter "
             "replaced or sharded? Run forward and backward inside optimizer.record(), with the parameters that the "
             "optimizer was given."
+        )
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        return (
+            "Several processes train: either the gradients are averaged over them and the optimizer was told to step "
+            "alone (process_group=None), or they are not and it was not told. Sharded models are not supported."
         )
     ratio = slope / recorded
     exponent = math.log2(abs(ratio)) if ratio != 0.0 else 0.0

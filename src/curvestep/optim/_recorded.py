@@ -1,4 +1,4 @@
-"""What every optimizer of the library shares: the recording, one step on it, the groups and the saved state."""
+"""What every optimizer of the library shares: the recordings, and one step on them."""
 
 from __future__ import annotations
 
@@ -11,66 +11,51 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.optimizer import ParamsT, StateDict
+from torch.amp.grad_scaler import GradScaler
+from torch.optim.optimizer import ParamsT
 
 from curvestep._errors import CurvestepError, RecordingError
-from curvestep._records import LONGEST, NON_FINITE, Outcome, StepRecord
+from curvestep._records import Outcome, StepRecord
 from curvestep._warn import warn
 from curvestep.engine import Memory, Tape, record
-from curvestep.optim._average import AVERAGING, check_gamma, exchanged
-from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
+from curvestep.optim._average import AVERAGING, exchanged
+from curvestep.optim._commit import EFFECTIVE_LR
+from curvestep.optim._groups import AbstractGroupedOptimizer
+from curvestep.optim._processes import Group
 from curvestep.optim._proof import Left, versions_of
-from curvestep.optim._recordings import Recordings
-
-#: How far steps of the longest length may lead in a row before a warning, in units of max(‖θ₀‖, 1).
-_MOST_TRAVELLED = 100.0
-#: How many steps in a row may be skipped before a warning.
-_MOST_SKIPPED = 20
-
-_NOTHING_RECORDED = """\
-step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
-
-    with optimizer.record():
-        loss = loss_function(model(inputs), targets)
-        loss.backward()
-    optimizer.step()
-
-or give step a closure,
-
-    def closure():
-        optimizer.zero_grad()
-        loss = loss_function(model(inputs), targets)
-        loss.backward()
-        return loss
-    optimizer.step(closure)"""
+from curvestep.optim._recordings import NOTHING_RECORDED, Recordings, returned_loss
+from curvestep.optim._runaway import drift, sentence
 
 
-class AbstractRecordedOptimizer(Optimizer, ABC):
+class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
     """Base class of optimizers whose step reads a recorded forward and backward pass.
 
-    A subclass says in ``_take`` what a step does with the tape; whatever refuses before the states are advanced leaves
-    everything as it was. One that needs nothing but the loss and the gradient says so in ``_needs_tape``: a step with a
-    closure then runs it unrecorded.
+    A subclass defines in ``_take`` what a step does with the recordings; a refused step changes nothing. Where
+    ``_needs_tape`` is false, a closure runs unrecorded.
     """
 
     #: Read by ``torch.amp.GradScaler``: it then leaves the gradients scaled and hands over ``self.grad_scale``.
     _step_supports_amp_scaling = True
 
-    #: What a recording holds where nothing else is said.
+    #: What a recording holds by default.
     _memory: Memory = "keep"
 
     last_step: StepRecord | None
+
+    #: The processes that train one model and share its gradients, as under DistributedDataParallel: the losses and
+    #: curvatures that they measure are averaged. None where each process trains a model of its own.
+    process_group: Group = "default"
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, ``lr`` among them."""
         self._tapes: list[Tape] = []
         self._unrecorded = False
         self._left: Left | None = None
+        self._noted_scale: Tensor | None = None
         self._is_averaged = False
         self._adrift = 0.0
         self.last_step = None
-        super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, RULE_STATE: {}})
+        super().__init__(params, options)
 
     @abstractmethod
     def _take(self, recordings: Recordings) -> StepRecord:
@@ -80,19 +65,6 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             recordings: The loss whose gradient is in ``p.grad``. Without a tape only where ``_needs_tape`` is false,
                 without a loss only where ``_needs_loss`` is.
         """
-
-    @abstractmethod
-    def _check_options(self, options: dict[str, Any]) -> None:
-        """Refuse a group's options that are out of range."""
-
-    @abstractmethod
-    def _initial_rule_state(self) -> dict[str, Any]:
-        """Return the step rule's state before the first step."""
-
-    @property
-    @abstractmethod
-    def _rule_options(self) -> tuple[str, ...]:
-        """The options that belong to the rule and must therefore be the same in every group."""
 
     @property
     def _needs_tape(self) -> bool:
@@ -116,7 +88,13 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
     # ------------------------------------------------------------------------------------------------ recording
 
     @contextmanager
-    def record(self, batch_size: int | None = None, *, memory: Memory | float | None = None) -> Iterator[Tape]:
+    def record(
+        self,
+        batch_size: int | None = None,
+        *,
+        memory: Memory | float | None = None,
+        scaler: GradScaler | None = None,
+    ) -> Iterator[Tape]:
         """Record the forward and the backward pass inside the ``with`` block, for the next ``step()``.
 
         Recordings since the last step add up, as gradients do: with one around the forward and backward of each
@@ -128,6 +106,8 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
             memory: What is held for the measurement, "keep", "split" or a share, as in ``curvestep.record``; None for
                 what suits the optimizer: "split" for ``Auto``, which measures rarely, and "keep" for all others.
+            scaler: The GradScaler whose factor is on the recorded loss, where ``scaler.unscale_(optimizer)`` is called
+                before the step, for clipping say; without that call the step finds the factor by itself.
 
         Yields:
             The tape, as ``curvestep.record()`` gives it.
@@ -137,6 +117,8 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         if all(parameter.grad is None for parameter in parameters):
             self._drop_recordings()  # their gradients are gone
         before = versions_of(parameters)
+        if scaler is not None and scaler.is_enabled():  # without asking the device what the factor is
+            self._noted_scale = scaler.scale(torch.ones((), device=parameters[0].device))
         if not self._needs_tape and not self._needs_loss:
             tape = Tape()
             tape.release()
@@ -154,7 +136,11 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         self._left = Left.by_backward(parameters) if ran else None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients, as in ``torch.optim``, and drop the recordings that they came from."""
+        """Clear the gradients, as in ``torch.optim``, and drop the recordings that they came from.
+
+        Args:
+            set_to_none: Whether to set gradients to None rather than to zero.
+        """
         self._drop_recordings()
         super().zero_grad(set_to_none)
 
@@ -167,7 +153,7 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
         Returns:
             What the closure returned, or else the recorded loss as a 0-d tensor; without the L2 term. None where there
-            is no closure and nothing was recorded because the step needs nothing of it.
+            is no closure and the step needs no recording.
 
         Raises:
             RecordingError: Nothing was recorded, or not exactly one backward pass.
@@ -181,20 +167,21 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             one host synchronisation on a device; losses along a line add their own.
         """
         with torch.no_grad():
-            scale = self._loss_scale(closure)
+            scale, is_unscaled = self._loss_scale(closure)
             returned: Any = None
-            if closure is not None:  # recordings of before are those of a closure that does nothing, as Lightning's
+            if closure is not None:  # Lightning records before the step and passes a closure that does nothing
                 with torch.enable_grad(), self.record() if self._needs_tape else nullcontext():
                     returned = closure()
             self._refuse_averaged()
             tapes, self._tapes = self._tapes, []
             unrecorded, self._unrecorded = self._unrecorded, False
             if self._records and not (tapes or unrecorded or closure is not None):
-                raise RecordingError(_NOTHING_RECORDED)
-            # A closure that returns no loss must not work on measured steps and fail on the others.
+                raise RecordingError(NOTHING_RECORDED)
+            # A closure that returns no loss must be treated alike on all steps, measured or not.
             reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
             left, self._left = self._left, None
-            recordings = Recordings(tapes, scale, _returned_loss(returned) if reads else None, left)
+            recordings = Recordings(tapes, scale, returned_loss(returned) if reads else None, left)
+            recordings.is_unscaled = is_unscaled
             recordings.is_changed = left is not None and left.is_changed(self._parameters())
             try:
                 recordings.require_backward()
@@ -209,30 +196,20 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
 
     def _watch(self, step: StepRecord) -> None:
         """Warn once where a run has run away, or where no step can be taken any more."""
-        if step.outcome in LONGEST:
-            travelled = step.step_size * (step.direction_norm or 0.0) / float(self._rule_state().get("reach", math.inf))
-            self._adrift += travelled / _MOST_TRAVELLED
-        elif step.outcome in NON_FINITE:
-            self._adrift += 1.0 / _MOST_SKIPPED
-        else:
-            self._adrift = 0.0
+        self._adrift = drift(self._adrift, step, float(self._rule_state().get("reach", math.inf)))
         if self._adrift >= 1.0:
-            self._adrift = -math.inf  # said once
-            warn(
-                f"{type(self).__name__} has run away or come to a stop. Its last steps all ended like this: "
-                f"{step.outcome.value} Begin again from an earlier state with a smaller lr (ℓ) or max_relative_step; a "
-                "loss or a gradient that is not finite has its cause in the model or the data."
-            )
+            self._adrift = -math.inf  # one warning a run
+            warn(f"{type(self).__name__} {sentence(step)}")
 
     # ------------------------------------------------------------------------------------------ averaged weights
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Give the model its averaged parameters for the time of the ``with`` block, for evaluation and saving.
+        """Give the model its averaged parameters inside the ``with`` block, for evaluation and saving.
 
         With the option ``averaging`` = γ the optimizer keeps x̄_k = (1 − w_k) x̄_{k−1} + w_k θ_k, w_k = (γ+1)/(k+γ), over
-        the steps that moved the parameters. Inside the block θ is x̄; after it θ is what it was, bit for bit. Buffers
-        are left alone: running statistics of batch normalisation belong to other weights, and
+        the steps that moved the parameters. Inside the block θ is x̄; after it θ is restored, bit for bit. Buffers
+        stay: running statistics of batch normalisation belong to other weights, and
         ``curvestep.nn.refresh_batch_norm(model, batches)`` inside the block measures them anew.
 
         Raises:
@@ -279,10 +256,6 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
         with self.averaged():
             return copy.deepcopy(model.state_dict())
 
-    def _parameters(self) -> list[Tensor]:
-        """Return all parameters, group by group."""
-        return [parameter for group in self.param_groups for parameter in group["params"]]
-
     def _refuse_averaged(self) -> None:
         """Refuse to train the averaged parameters."""
         if self._is_averaged:
@@ -292,17 +265,9 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             )
             raise CurvestepError(msg)
 
-    def _rule_state(self) -> dict[str, Any]:
-        """Return the rule's state, which is the same in every group."""
-        return self.param_groups[0][RULE_STATE]
-
-    def _steps(self) -> int:
-        """Return how many times the state was advanced."""
-        return int(self.param_groups[0][STEPS])
-
     def _stopped(self, outcome: Outcome, ell: float, loss: float | None) -> StepRecord:
         """Return the record of a step that ended before anything was measured along a direction."""
-        return StepRecord.stopped(outcome, ell, self._steps(), loss)
+        return StepRecord(loss, None, None, None, None, None, ell, 0.0, None, outcome, self._steps())
 
     def _drop_recordings(self) -> None:
         """Free the recordings that were not used."""
@@ -311,10 +276,11 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             tape.release()
         self._tapes = []
 
-    def _loss_scale(self, closure: Callable[[], Any] | None) -> Tensor | None:
-        """Return the factor that a GradScaler put on the loss, None without one; refuse where it cannot be known."""
+    def _loss_scale(self, closure: Callable[[], Any] | None) -> tuple[Tensor | None, bool]:
+        """Return a GradScaler's factor on the recorded loss, and whether the gradients are rid of it already."""
+        noted, self._noted_scale = self._noted_scale, None
         if not hasattr(self, "found_inf"):  # set by GradScaler.step on the optimizer for the time of the call
-            return None
+            return noted, noted is not None
         if closure is not None:
             msg = (
                 "GradScaler.step was given a closure, whose gradients would be scaled after the scaler has looked for "
@@ -323,107 +289,29 @@ class AbstractRecordedOptimizer(Optimizer, ABC):
             )
             raise CurvestepError(msg)
         scale: Tensor | None = getattr(self, "grad_scale", None)
-        if scale is None:
-            self._drop_recordings()
-            msg = (
-                "The recorded loss carries the GradScaler's factor, but scaler.unscale_(optimizer) has removed it from "
-                "the gradients and the optimizer is not told what it was. Leave unscale_ out (the optimizer unscales "
-                "by itself), or train in bfloat16, which needs no GradScaler."
-            )
-            raise CurvestepError(msg)
-        return scale
-
-    # ------------------------------------------------------------------------------------- groups and state_dict
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters, with the options it names and the optimizer's own for the rest.
-
-        Args:
-            param_group: ``{"params": …, option: value, …}``.
-
-        Raises:
-            ValueError: An option is out of range, a parameter is complex, or an option of the step rule differs from
-                that of the other groups.
-        """
-        options = {**self.defaults, **param_group}
-        self._check_group(options)
-        super().add_param_group(param_group)
-        added = self.param_groups[-1]
-        for parameter in added["params"]:
-            if parameter.is_complex():
-                self.param_groups.pop()
-                msg = (
-                    f"{type(self).__name__} needs real parameters, but one of shape {tuple(parameter.shape)} has dtype "
-                    f"{parameter.dtype}: hold its real and imaginary part (torch.view_as_real) as the parameter."
-                )
-                raise ValueError(msg)
-        shared = self.param_groups[0]
-        added[RULE_STATE] = dict(shared[RULE_STATE] or self._initial_rule_state())
-        added[STEPS] = shared[STEPS]
-
-    def _check_group(self, options: dict[str, Any]) -> None:
-        """Refuse options that are out of range, or that belong to the step rule and differ from the other groups'."""
-        self._check_options(options)
-        gamma = options.get(AVERAGING)
-        if gamma is not None:
-            check_gamma(gamma)
-        if self.param_groups:
-            first = self.param_groups[0]
-            for name in self._rule_options:
-                if options.get(name) != first.get(name):
-                    msg = (
-                        f"{name} belongs to the step rule, which is one for all parameter groups, but a group with "
-                        f"{name}={options.get(name)!r} was added to groups with {name}={first.get(name)!r}."
-                    )
-                    raise ValueError(msg)
-
-    def load_state_dict(self, state_dict: StateDict) -> None:
-        """Load what ``state_dict()`` returned; the next step is then the one that would have followed, bit for bit.
-
-        Args:
-            state_dict: The dictionary, as it was or through ``torch.save`` and ``torch.load(weights_only=True)``.
-
-        Raises:
-            CurvestepError: It is that of another kind of optimizer.
-        """
-        self._require_own_kind(state_dict)
-        super().load_state_dict(state_dict)
-        self._keep_dtypes(state_dict)
-
-    def _require_own_kind(self, state_dict: StateDict) -> None:
-        """Refuse the state of an optimizer of another kind, whose ``lr`` means something else."""
-        if any(RULE_STATE not in group for group in state_dict["param_groups"]):
-            msg = (
-                f"{type(self).__name__} needs a state_dict of its own kind, but a group of the one given has no "
-                f"{RULE_STATE!r}: it was saved by another optimizer, whose lr is a learning rate. Begin without it."
-            )
-            raise CurvestepError(msg)
-
-    def _keep_dtypes(self, state_dict: StateDict) -> None:
-        """Give loaded tensors the dtype they were saved in; torch rounds them to that of 16-bit parameters."""
-        saved_ids = [index for group in state_dict["param_groups"] for index in group["params"]]
-        for index, parameter in zip(saved_ids, self._parameters(), strict=True):
-            for name, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, Tensor) and self.state[parameter][name].dtype != value.dtype:
-                    self.state[parameter][name] = value.detach().to(device=parameter.device, copy=True)
+        if scale is not None or noted is not None:
+            return (noted, True) if scale is None else (scale, False)
+        self._drop_recordings()
+        msg = (
+            "The recorded loss carries the GradScaler's factor, but scaler.unscale_(optimizer) has removed it from the "
+            "gradients and the optimizer is not told what it was. Say it when you record: "
+            "'with optimizer.record(scaler=scaler):'; or leave unscale_ out (the optimizer unscales by itself)."
+        )
+        raise CurvestepError(msg)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled or loaded optimizer, giving options that it did not know their defaults."""
+        """Restore a pickled or loaded optimizer, with nothing recorded."""
         super().__setstate__(state)
         for name, value in (
             ("_tapes", []),
             ("_left", None),
+            ("_noted_scale", None),
             ("_unrecorded", False),
             ("_is_averaged", False),
             ("_adrift", 0.0),
         ):
             vars(self).setdefault(name, value)
         vars(self).setdefault("last_step", None)
-        for group in self.param_groups:
-            for name, value in self.defaults.items():
-                if name != "differentiable":  # torch puts this among the defaults of whatever it restores
-                    group.setdefault(name, value)
-            group[RULE_STATE] = dict(group.get(RULE_STATE) or self._initial_rule_state())
 
 
 def _returned_loss(returned: Any) -> Tensor:

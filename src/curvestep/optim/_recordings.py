@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, replace
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from curvestep.engine import Curvature, Tape
+from curvestep._errors import RecordingError
+from curvestep.engine import Curvature, Tape, spread
 from curvestep.optim._options import Measure
 from curvestep.optim._proof import Left
+
+NOTHING_RECORDED = """\
+step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
+
+    with optimizer.record():
+        loss = loss_function(model(inputs), targets)
+        loss.backward()
+    optimizer.step()
+
+or give step a closure,
+
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_function(model(inputs), targets)
+        loss.backward()
+        return loss
+    optimizer.step(closure)"""
 
 
 @final
 @dataclass(frozen=True)
 class Part:
-    """The curvature of the samples that one recording holds.
+    """The curvature of the samples that one recording holds."""
 
-    Attributes:
-        found: what the pass gave.
-        weight: the factor with which its means enter those of the whole loss.
-        share: the share of one L2 term that belongs to each of its samples' losses.
-    """
-
-    found: Curvature
-    weight: float
-    share: float
+    found: Curvature  # what the pass gave
+    weight: float  # the factor with which its means enter those of the whole loss
+    share: float  # the share of one L2 term that belongs to each of its samples' losses
 
     @property
     def per_sample(self) -> Tensor:
@@ -52,6 +66,7 @@ class Recordings:
 
     Attributes:
         is_changed: Whether a gradient was replaced or written since backward left it.
+        is_unscaled: Whether the factor of the GradScaler is on the recorded losses alone, and not on `p.grad` any more.
         loss: what the closure returned where nothing was recorded, or None.
     """
 
@@ -61,11 +76,12 @@ class Recordings:
         self.tapes = list(tapes)
         self.left = left
         self.is_changed = False
+        self.is_unscaled = False
         self._scale = scale
         self._loss = loss
 
     def require_backward(self) -> None:
-        """Refuse unless each recording saw one backward; those that saw none beside others are left out."""
+        """Refuse unless each recording contains one backward; of several, those without one are dropped."""
         ran = [tape for tape in self.tapes if tape.backwards > 0]
         for tape in self.tapes:
             if ran and tape.backwards == 0:  # its micro-batch added nothing to the gradient
@@ -76,8 +92,13 @@ class Recordings:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether a GradScaler's factor is on losses and gradients."""
-        return self._scale is not None
+        """Whether a GradScaler's factor is on the gradients."""
+        return self._scale is not None and not self.is_unscaled
+
+    @property
+    def noted_scale(self) -> Tensor | None:
+        """The factor that is on the recorded losses alone."""
+        return self._scale if self.is_unscaled else None
 
     def unscaled(self, tensor: Tensor) -> Tensor:
         """Return a tensor without the GradScaler's factor: the one place that divides by it."""
@@ -85,7 +106,7 @@ class Recordings:
 
     @property
     def loss(self) -> Tensor | None:
-        """J, shape (), without the L2 term; None where it is not at hand."""
+        """J, shape (), without the L2 term; None where it was not recorded or returned."""
         if not self.tapes:
             return None if self._loss is None else self.unscaled(self._loss)
         return self.unscaled(_sum([tape.loss for tape in self.tapes]))
@@ -93,58 +114,62 @@ class Recordings:
     def curvature(self, parameters: Sequence[Tensor], direction: Sequence[Tensor], how: Measure) -> list[Part]:
         """Measure the curvature of each recording along one direction.
 
-        With `how.samples` the first of them that hold so many samples are measured, the last of them in part: what one
-        recording of the whole batch would measure.
+        With `how.samples` those samples of each are measured that one recording of the whole batch would measure.
 
         Returns:
             The parts; Σ weight · mean is the mean over the samples that were measured.
         """
-        counts = self._counts(how.samples)
-        found = [
-            tape.curvature(parameters, direction, samples=count, kind=how.kind, precision=how.precision)
-            for tape, count in zip(self.tapes, counts, strict=True)
-            if count is None or count > 0
-        ]
         if len(self.tapes) == 1:
-            return [Part(self._without_scale(found[0]), 1.0, 1.0)]
-        # Where one of them shows no samples, each recording counts as one.
+            found = self.tapes[0].curvature(
+                parameters, direction, samples=how.samples, part=how.part, kind=how.kind, precision=how.precision
+            )
+            return [Part(self._without_scale(found), 1.0, 1.0)]
         sizes = [tape.batch_size for tape in self.tapes]
-        batches = [1 if None in sizes else size or 1 for size in sizes]
-        measured = [1 if None in sizes else each.samples or 1 for each in found]
-        whole, part = sum(batches), sum(measured)
+        known = [1 if size is None else size for size in sizes]
+        # Where one of them shows no samples, each recording counts as one.
+        counted = None not in sizes
+        batches = known if counted else [1] * len(sizes)
+        chosen = self._chosen(known, how) if counted and how.samples is not None else [None] * len(sizes)
+        measured = [
+            (
+                tape.curvature(parameters, direction, samples=own, kind=how.kind, precision=how.precision),
+                batch,
+            )
+            for tape, own, batch in zip(self.tapes, chosen, batches, strict=True)
+            if own is None or own
+        ]
+        counts = [each.samples or 1 if counted else 1 for each, _ in measured]
+        whole, part = sum(batches), sum(counts)
         return [
             Part(self._without_scale(each), whole * count / (part * batch), batch / whole)
-            for each, count, batch in zip(found, measured, batches, strict=False)
+            for (each, batch), count in zip(measured, counts, strict=True)
         ]
 
-    def _counts(self, samples: float | None) -> list[float | None]:
-        """Return for each recording how many of its samples are measured, None for all of them."""
-        if samples is None or len(self.tapes) == 1:
-            return [samples] * len(self.tapes)
-        sizes = [tape.batch_size for tape in self.tapes]
-        if None in sizes:
-            return [None] * len(self.tapes)
-        batches = [size or 1 for size in sizes]
-        left = -int(-samples * sum(batches) // 1) if isinstance(samples, float) else int(samples)
-        counts: list[float | None] = []
+    @staticmethod
+    def _chosen(batches: Sequence[int], how: Measure) -> list[Sequence[int]]:
+        """Return for each recording which of its samples belong to the part of the whole batch."""
+        whole, samples = sum(batches), how.samples
+        assert samples is not None
+        count = min(whole, math.ceil(samples * whole) if isinstance(samples, float) else samples)
+        indices = spread(whole, count, int(how.part))
+        found: list[Sequence[int]] = []
+        start = 0
         for batch in batches:
-            taken = min(batch, max(left, 0))
-            counts.append(None if taken == batch else taken)
-            left -= taken
-        return counts
+            first, last = bisect_left(indices, start), bisect_left(indices, start + batch)
+            found.append([index - start for index in indices[first:last]])
+            start += batch
+        return found
 
     def _without_scale(self, found: Curvature) -> Curvature:
         """Return a result without the GradScaler's factor."""
         if self._scale is None:
             return found
         rows = found.per_sample
-        return Curvature(
-            self.unscaled(found.total),
-            self.unscaled(found.slope),
-            None if rows is None else self.unscaled(rows),
-            found.per_sample_exact,
-            found.source,
-            found.samples,
+        return replace(
+            found,
+            total=self.unscaled(found.total),
+            slope=self.unscaled(found.slope),
+            per_sample=None if rows is None else self.unscaled(rows),
         )
 
     def slope(self, parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> list[Tensor]:
@@ -183,3 +208,17 @@ def _sum(terms: list[Tensor]) -> Tensor:
     for term in terms[1:]:
         total = total + term.to(total.device)
     return total
+
+
+def returned_loss(returned: Any) -> Tensor:
+    """Return what a closure returned as a detached tensor of shape (); refuse what is not one number."""
+    if isinstance(returned, Tensor) and returned.numel() == 1:
+        return returned.detach().reshape(())
+    if isinstance(returned, (int, float)):
+        return torch.tensor(float(returned), dtype=torch.float64)
+    msg = (
+        "This optimizer reads the loss that the closure returns, but the closure returned "
+        f"{'a tensor of shape ' + str(tuple(returned.shape)) if isinstance(returned, Tensor) else repr(returned)}: "
+        "end it with 'return loss', the scalar that backward was called on."
+    )
+    raise RecordingError(msg)

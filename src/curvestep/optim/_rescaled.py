@@ -1,4 +1,4 @@
-"""What the rescaled optimizers share: the step rule of Algorithm 1 from a group's options, and what ℓ is not."""
+"""What the rescaled optimizers share: the step rule of Algorithm 1, and a warning about ℓ taken for a rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from curvestep.optim._composed import AbstractComposedOptimizer
 from curvestep.optim._options import BETA3, EVERY, KIND, PRECISION, SAMPLES
 from curvestep.steprules import CurvatureRescaling, Guard, Lazy, Slope, StepRule
 
-#: Name in every parameter group of the number of steps that share one look at the loss where the step would end.
+#: Name in every parameter group: the loss at the end of the step is measured on every so many steps.
 GUARD_EVERY = "guard_every"
 _OWN = ("max_relative_step", "floor", "band", "slope")
 
@@ -26,13 +26,13 @@ _LEVEL_IS_NO_RATE = (
 
 
 class AbstractRescaledOptimizer(AbstractComposedOptimizer, ABC):
-    """Base class of the optimizers whose step is Algorithm 1's; they say what direction it is taken along."""
+    """Base class of the optimizers whose step size is that of Algorithm 1; a subclass names its direction."""
 
-    #: What becomes of a direction of ascent, for directions that cannot be one; None for the group's option.
+    #: How a negative slope is treated, for directions that always descend; None: as the group's option says.
     _slope: Slope | None = None
 
     def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
-        """Return Algorithm 1 with the options of the groups, under a guard and lazily where they ask for it."""
+        """Return Algorithm 1 with the options of the groups, guarded or lazy where the options say so."""
         group = groups[0]
         cap = group.get("max_relative_step", 10.0)
         rule = CurvatureRescaling(
@@ -51,8 +51,8 @@ class AbstractRescaledOptimizer(AbstractComposedOptimizer, ABC):
         every = group.get(GUARD_EVERY, 0)
         if not (isinstance(every, int) and not isinstance(every, bool) and every >= 0):
             msg = (
-                f"{GUARD_EVERY} is the number of steps that share one look at the loss where the step would end, 0 for "
-                f"none, and must be a whole number, but {GUARD_EVERY}={every!r} was given."
+                f"{GUARD_EVERY} says on every how many steps the loss at the end of the step is measured, 0 for never, "
+                f"and must be a whole number of at least 0, but {GUARD_EVERY}={every!r} was given."
             )
             raise ValueError(msg)
         guarded = rule if every == 0 else Guard(rule, every)
@@ -60,7 +60,7 @@ class AbstractRescaledOptimizer(AbstractComposedOptimizer, ABC):
         return guarded if interval == 1 else Lazy(guarded, interval)
 
     def _slope_of(self, groups: Sequence[dict[str, Any]]) -> Slope:
-        """Return what becomes of a direction of ascent."""
+        """Return how a negative slope is treated."""
         return groups[0].get("slope", "absolute") if self._slope is None else self._slope
 
     @property

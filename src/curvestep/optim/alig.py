@@ -47,7 +47,7 @@ class ALIG(AbstractRecordedOptimizer):
     | γ | `last_step.rescaling` | step size before the cap |
     | τ | `param_groups[i]["effective_lr"]`, `last_step.step_size` | step size; in `last_step` that of the largest η |
 
-    It relies on a loss that can be brought to J⋆ on every single batch: with label noise, strong augmentation or
+    It relies on a loss that can reach J⋆ on every batch: with label noise, strong augmentation or
     smoothed labels the size ends at the cap, and this is SGD. Regularise by `max_norm`, not by a penalty.
 
     Args:
@@ -55,8 +55,8 @@ class ALIG(AbstractRecordedOptimizer):
             and sums are float32 for 16-bit ones).
         cap: η, in the unit of a learning rate, at least 0, or None. In a group it is `lr`, where schedulers find it.
         momentum: μ, without unit, in [0, 1).
-        adjusted: Which form of momentum: False weights each gradient by the step size of its own time, True all of them
-            by the present one.
+        adjusted: Which form of momentum: False weights each gradient by the step size of its step, True all of them by
+            the present one.
         max_norm: ρ, above 0, in the unit of the parameters, or None. The norm is that of all parameters that require a
             gradient together, biases and normalisation included; it is applied at construction too.
         lower_bound: J⋆, in the unit of the loss, finite.
@@ -90,7 +90,7 @@ class ALIG(AbstractRecordedOptimizer):
 
     Deviations:
         - A loss below J⋆ gives a step of size 0; the released code steps uphill. A loss or a gradient that is not
-          finite, or a gradient of zero, leaves everything as it was, the momentum too.
+          finite, or a gradient of zero, changes nothing, not even the momentum.
         - J⋆ other than 0.
     """
 
@@ -173,7 +173,7 @@ class ALIG(AbstractRecordedOptimizer):
     def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step after the backward passes, and say what was done."""
         gathered = gather(type(self).__name__, self.param_groups, self.state, _momentum, recordings)
-        numbers = read(gathered.sums(recordings, recordings.loss))
+        numbers = read(gathered.sums(recordings, recordings.loss), self.process_group)
         recordings.release()
         outcome = refusal(numbers)
         if outcome is not None:

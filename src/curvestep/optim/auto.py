@@ -1,4 +1,4 @@
-"""The library's one recommendation: no learning rate, no horizon, no knob."""
+"""The library's recommendation: no learning rate, no horizon, nothing to choose."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from curvestep.optim._composed import AbstractComposedOptimizer
 from curvestep.optim._options import BETA3, EVERY, SAMPLES, check_number
 from curvestep.steprules import Ceiling, CurvatureRescaling, Lazy, StepRule
 
-# Frozen on five problems, before the others were seen: docs/auto.md has what was tried.
+# Chosen on five of the problems of docs/auto.md, before the others were run.
 _LEVEL = 0.5
 _ADAM = Adam(0.9, 0.99, 1e-8)
 _EVERY, _SHARE, _BETA3 = 16, 0.25, 0.8
@@ -33,10 +33,10 @@ class Auto(AbstractComposedOptimizer):
       (`curvestep.steprules.CurvatureRescaling`, `Lazy`);
     - a ceiling, τ ≤ 0.006 min(k/100, √(100/k)) at step k (`curvestep.steprules.Ceiling`): where the slope is noise of
       the batch, a measured step would be too long. It is a guess that Adam's direction allows, because its entries are
-      of order one, and it knows no horizon.
+      of order one, and it does not depend on the length of the run.
 
-    No schedule belongs to it: the weights to evaluate and to save are the averaged ones, x̄_k = (1 − w) x̄ + w θ_k with
-    w = 9 / (k + 8), at any time:
+    It needs no schedule: the weights to evaluate and to save are, at any time, the averaged ones,
+    x̄_k = (1 − w) x̄ + w θ_k with w = 9 / (k + 8):
 
         with optimizer.averaged():
             curvestep.nn.refresh_batch_norm(model, batches)  # only for models with batch normalisation
@@ -56,7 +56,7 @@ class Auto(AbstractComposedOptimizer):
             with 1e-4 and 1e-3 the steps of the first are a tenth of those of the second.
         lr: Not an option of Auto, and refused: the step is measured.
         weight_decay: λ, at least 0, in the unit of the curvature: the factor of λ/2 ‖θ‖², which is part of the loss.
-        decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW.
+        decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ in the same step, as in AdamW.
 
     Raises:
         ValueError: An argument is out of range.
@@ -91,7 +91,7 @@ class Auto(AbstractComposedOptimizer):
     """
 
     _announces_whole_batch = False
-    _memory = "split"  # one step of many is measured: what it costs more in time is little, what it holds is a peak
+    _memory = "split"  # few steps are measured, so its time matters little and its peak of memory does
 
     def __init__(
         self,
@@ -126,13 +126,13 @@ class Auto(AbstractComposedOptimizer):
 
     def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
         """Return Algorithm 1 with the absolute slope, measured now and then, under the ceiling."""
-        # No cap beside the ceiling: it bounds every entry of the step, whatever the norm of the parameters is.
+        # No cap besides the ceiling, which bounds every entry of the step.
         measured = CurvatureRescaling(groups[0][BETA3], slope="absolute", max_relative_step=math.inf)
         return Ceiling(Lazy(measured, groups[0][EVERY]), _PEAK, _WARMUP, level=_LEVEL)
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
-        """The options that one measurement serves."""
+        """The options that are the same in all groups."""
         return (SAMPLES, EVERY, BETA3, AVERAGING)
 
 

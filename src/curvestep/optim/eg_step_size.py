@@ -34,7 +34,7 @@ class EGStepSize(AbstractExponentiatedGradient):
     the base raises. In `last_step`, τ is that of the largest `lr` times s (scope "tensor": times the mean of the s).
 
     Args:
-        base_optimizer: Any optimizer that makes one update a step from `p.grad`; not used by itself any more.
+        base_optimizer: Any optimizer that makes one update a step from `p.grad`; do not call its `step`.
         scope: "global": one s for all parameters; "tensor": one for each.
         gain_lr: γ_p, at least 0; without unit with signs.
         scale_lr: γ_s, at least 0; without unit with directions.
@@ -70,7 +70,7 @@ class EGStepSize(AbstractExponentiatedGradient):
     Deviations:
         - The wrapping of any optimizer is a reading of the source's "augmenting a given optimizer": the base sees p g,
           and u is what it made of it, decoupled weight decay included.
-        - A gradient that is not finite skips the step and leaves everything as it was.
+        - A gradient that is not finite skips the step and changes nothing.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ class EGDD(AbstractExponentiatedGradient):
     Deviations:
         - A changed η applies to all of u at once, as momentum of torch does, not to new gradients only; the same at a
           constant η.
-        - A gradient that is not finite skips the step and leaves everything as it was.
+        - A gradient that is not finite skips the step and changes nothing.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from curvestep.steprules import Batch, LocalQuadratic, StepRule
 
 @final
 class GeN(AbstractComposedOptimizer):
-    """The generalised Newton method around AdamW: every eighth step a tenth of the way to the parabola's minimum.
+    """The generalised Newton method around AdamW: its rate follows the minimum of a parabola, measured now and then.
 
     θ ← (1 − η λ) θ − η d with d the direction of Adam. On every `every`-th step, with J± = J(θ ± η d), J₀ = J(θ),
 
@@ -38,8 +38,8 @@ class GeN(AbstractComposedOptimizer):
         betas: Decays of Adam's averages, each in [0, 1).
         eps: What keeps Adam's quotient finite, at least 0, in the unit of the gradient.
         every: The parabola is measured on every `every`-th step; in between η stays.
-        batch: "same": on the batch of the gradient; "next": the parabola of the last step on this batch, which the
-            gradient of that step has not seen.
+        batch: "same": the parabola along this step, on its batch; "next": the parabola along the last step, on this
+            batch, from which the gradient of that step was not computed.
         decoupled_weight_decay: λ, at least 0.
 
     Raises:
@@ -68,7 +68,7 @@ class GeN(AbstractComposedOptimizer):
     Deviations:
         - The fresh batch is the run's next one, one step later, in place of batches drawn for the purpose; with "same"
           none is used. The averages of Adam advance once a step, and buffers and random numbers are left alone.
-        - The weight decay is no part of the line along which the loss is measured.
+        - The line along which the loss is measured does not contain the weight decay.
         - A scale that falls over the run multiplies the step (ℓ), where the released code multiplies only the new
           tenth by it.
     """

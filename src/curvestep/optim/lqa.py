@@ -51,14 +51,14 @@ class LQA(AbstractComposedOptimizer):
         initial_step: δ⋆ before anything was measured, in units of d; None: searched on the first batch. "next" needs
             it.
         weight_decay: λ, at least 0, in the unit of the curvature.
-        decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW; never past zero.
+        decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ in the same step, as in AdamW; never past zero.
 
     Raises:
         ValueError: An argument is out of range.
 
     Cost:
         A recording, and two forward passes on a step that measures (up to 32 on the first); the state of the direction,
-        and with "next" one tensor a parameter more; three host synchronisations. No curvature is computed, so every
+        and with "next" one tensor a parameter more; two host synchronisations. No curvature is computed, so every
         operation that can be run again will do, ReLU included.
 
     Example:

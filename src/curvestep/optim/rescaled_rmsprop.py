@@ -41,13 +41,13 @@ class RescaledRMSprop(AbstractRescaledOptimizer):
         eps: ε, at least 0, in the unit of the gradient.
         beta3: β₃ in [0, 1).
         weight_decay: λ, at least 0, in the unit of the curvature.
-        decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ beside the step, as in AdamW; never past zero.
-        max_relative_step: Longest step ‖τ d‖ in units of max(‖θ₀‖, 1), above 0; what flat curvature is held by.
-            θ₀ are the parameters at the first step.
-        floor: The least L̃ that is reckoned with, in the unit of the curvature, at least 0; λ is its natural value.
+        decoupled_weight_decay: λ_dec, at least 0: θ ← (1 − τ λ_dec) θ in the same step, as in AdamW; never past zero.
+        max_relative_step: Longest step ‖τ d‖ in units of max(‖θ₀‖, 1), above 0, θ₀ the parameters at
+            the first step. It bounds the step where the curvature vanishes.
+        floor: Least value of L̃, in the unit of the curvature, at least 0; λ is its natural value.
         band: The (α, β, δ) of α ≤ τ k^δ ≤ β with ½ < δ < 1, in the unit of a learning rate, or None for no band.
-        guard_every: Number of steps that share one look at the loss where the step would end; the step is shortened
-            until the loss keeps to the bound that L̃ promises (`curvestep.steprules.Guard`). 0: no look.
+        guard_every: On every so many steps the loss at the end of the step is measured, and the step is shortened until
+            that loss is below the bound that L̃ gives (`curvestep.steprules.Guard`). 0: never.
         curvature_kind: "exact", or "ggn" for the generalised Gauss-Newton form: the curvature of the loss alone, along
             the first derivative of the network; never negative for convex losses, and one product a layer cheaper.
         curvature_samples: On how many samples of the batch the curvature is measured: a number, a share in (0, 1], or
@@ -56,15 +56,15 @@ class RescaledRMSprop(AbstractRescaledOptimizer):
             (`curvestep.steprules.Lazy`); above 1 only with a short `max_relative_step`.
         curvature_precision: The dtypes in which it is measured: "recorded", "float32" (where the forward ran in 16
             bits), "bfloat16", "tf32" or "float64", see `curvestep.Tape.curvature`.
-        averaging: γ, at least 0, of the averaged weights that `averaged()` gives; None: none are kept.
+        averaging: γ, at least 0, of the averaged weights that `averaged()` gives; None for no averages.
 
     Raises:
         ValueError: An argument is out of range.
 
     Cost:
-        A recording and one tangent pass a step, about half a gradient more; one tensor of state a parameter; two
-        tensors a parameter while the step is taken; two host synchronisations.
-        A guarded step costs a forward pass and a host synchronisation more, and as many again as it is shortened.
+        A recording and one tangent pass a step (docs/overhead.md has the measured ratios); one tensor of state a
+        parameter, and two more while the step is taken; one host synchronisation.
+        A guarded step costs one more forward pass and host synchronisation, and as many again as it is shortened.
 
     Example:
         At the first step d is the sign of g. On ½ (θ₁² + 9 θ₂²) from (3, 1), g = (3, 9), d = (1, 1): the slope is 12,

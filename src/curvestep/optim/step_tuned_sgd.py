@@ -17,6 +17,7 @@ from curvestep.optim._decide import decide, probe_of, record_of, refusal
 from curvestep.optim._gather import Part, gather
 from curvestep.optim._measure import read
 from curvestep.optim._options import check_number, check_rate
+from curvestep.optim._processes import Group, averaged
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules import StepTuned
@@ -130,7 +131,7 @@ class StepTunedSGD(AbstractRecordedOptimizer):
         """Carry out both half-steps, and say what was done."""
         gathered = gather(type(self).__name__, self.param_groups, self.state, _averager, recordings)
         moving, alpha = gathered.moving, gathered.ell
-        numbers = read(gathered.sums(recordings, recordings.loss))
+        numbers = read(gathered.sums(recordings, recordings.loss), self.process_group)
         outcome = refusal(numbers)
         if outcome is None and not moving:
             outcome = Outcome.ZERO_LR
@@ -144,7 +145,7 @@ class StepTunedSGD(AbstractRecordedOptimizer):
         if not choice.advances:
             return self._stopped(choice.outcome, alpha, numbers["loss"])
         halves = [_numerics.scale(part.gradients, part.lr * choice.rescaling) for part in moving]
-        seconds = _second_gradients(recordings, moving, halves)
+        seconds = _second_gradients(recordings, moving, halves, self.process_group)
         recordings.release()
         changes = [
             _numerics.add(second, part.gradients, alpha=-1.0) for part, second in zip(moving, seconds, strict=True)
@@ -156,7 +157,8 @@ class StepTunedSGD(AbstractRecordedOptimizer):
                 "gradient_norm_sq": squares([tensor for second in seconds for tensor in second]),
                 "displacement_norm_sq": squares(flat),
                 "product": dots([tensor for average in averages for tensor in average.direction], flat),
-            }
+            },
+            self.process_group,
         )
         if not (math.isfinite(found["gradient_norm_sq"]) and math.isfinite(found["product"])):
             return self._stopped(Outcome.NON_FINITE_GRADIENT, alpha, numbers["loss"])
@@ -194,7 +196,9 @@ def _averager(group: dict[str, Any]) -> Direction:
     return HeavyBall(group["decay"])
 
 
-def _second_gradients(recordings: Recordings, parts: list[Part], halves: list[list[Tensor]]) -> list[list[Tensor]]:
+def _second_gradients(
+    recordings: Recordings, parts: list[Part], halves: list[list[Tensor]], group: Group
+) -> list[list[Tensor]]:
     """Return ∇J(θ'), the L2 term included, in the dtype of sums."""
     parameters = [parameter for part in parts for parameter in part.parameters]
     rounded = [
@@ -202,7 +206,7 @@ def _second_gradients(recordings: Recordings, parts: list[Part], halves: list[li
         for part, half in zip(parts, halves, strict=True)
         for tensor, parameter in zip(half, part.parameters, strict=True)
     ]
-    found = iter(recordings.gradient_along(parameters, rounded, -1.0))
+    found = iter(averaged(recordings.gradient_along(parameters, rounded, -1.0), group))
     seconds = []
     for part, half in zip(parts, halves, strict=True):
         second = [next(found).to(first.dtype) for first in part.gradients]

@@ -43,16 +43,7 @@ _ROWS = (
 
 
 def write_figures(panels: Sequence[Panel], stem: Path, axes: Sequence[Axis] = ("epoch", "seconds")) -> tuple[Path, ...]:
-    """Draw the figure over each axis, as PNG and SVG.
-
-    Args:
-        panels: one column each.
-        stem: path of the files without their ending; over seconds ``-seconds`` is appended to it.
-        axes: what to draw over.
-
-    Returns:
-        The files, PNG and SVG of each axis.
-    """
+    """Return the files of the figure over each axis, as PNG and SVG; over seconds their names end in ``-seconds``."""
     import matplotlib
 
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -93,15 +84,7 @@ STYLE: dict[Any, Any] = {
 
 
 def draw(panels: Sequence[Panel], axis: Axis) -> Figure:
-    """The figure.
-
-    Args:
-        panels: one column each.
-        axis: ``epoch`` or ``seconds``.
-
-    Returns:
-        A figure outside pyplot, so that nothing has to be closed.
-    """
+    """Return the figure over "epoch" or "seconds", outside pyplot, so that it need not be closed."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 

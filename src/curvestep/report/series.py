@@ -26,36 +26,22 @@ class Spread:
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean and range over the seeds at each place of the axis, as far as all seeds got.
+    """Mean and range over the seeds at each place of the axis, as far as all seeds got."""
 
-    Args:
-        x: places, averaged over the seeds.
-        mean: means.
-        low: smallest values.
-        high: largest values.
-        broken: whether it ends early because a seed diverged.
-    """
-
-    x: tuple[float, ...]
-    mean: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    broken: bool
+    x: tuple[float, ...]  # places, averaged over the seeds
+    mean: tuple[float, ...]  # means
+    low: tuple[float, ...]  # smallest values
+    high: tuple[float, ...]  # largest values
+    broken: bool  # whether it ends early because a seed diverged
 
 
 @dataclass(frozen=True)
 class Series:
-    """One method with its settings.
+    """One method with its settings."""
 
-    Args:
-        label: method and learning rate.
-        method: name of the method.
-        runs: one a seed.
-    """
-
-    label: str
-    method: str
-    runs: tuple[RunRecord, ...]
+    label: str  # method and learning rate
+    method: str  # name of the method
+    runs: tuple[RunRecord, ...]  # one a seed
 
     @property
     def diverged(self) -> int:
@@ -120,17 +106,11 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """Series that may be compared: same task, scale, length, batch and data.
+    """Series that may be compared: same task, scale, length, batch and data."""
 
-    Args:
-        setting: what they share.
-        series: the best one of each method first, by training loss, then the others.
-        leaders: labels of the best series of each method.
-    """
-
-    setting: RunConfig
-    series: tuple[Series, ...]
-    leaders: frozenset[str]
+    setting: RunConfig  # what they share
+    series: tuple[Series, ...]  # the best one of each method first, by training loss, then the others
+    leaders: frozenset[str]  # labels of the best series of each method
 
     @property
     def title(self) -> str:
@@ -163,14 +143,7 @@ class Panel:
 
 
 def panels(records: Sequence[RunRecord]) -> tuple[Panel, ...]:
-    """Group runs.
-
-    Args:
-        records: the runs.
-
-    Returns:
-        Panels in the order in which their first runs were made.
-    """
+    """Return the runs as panels, in the order in which their first runs were made."""
     settings: dict[str, dict[str, list[RunRecord]]] = {}
     for record in records:
         settings.setdefault(record.config.setting.key, {}).setdefault(_series_key(record.config), []).append(record)

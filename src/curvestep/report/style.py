@@ -46,27 +46,14 @@ _SUFFIXES = {"ggn": 0, "geometric": 3, "guard": 1, "smoothed": 2, "momentum": 1,
 
 @dataclass(frozen=True)
 class LineStyle:
-    """How a method is drawn.
+    """How a method is drawn."""
 
-    Args:
-        colour: of line and band.
-        dashes: matplotlib's line style; methods that need a learning rate are dashed, variants dotted.
-    """
-
-    colour: str
-    dashes: Dashes
+    colour: str  # of line and band
+    dashes: Dashes  # matplotlib's line style; methods that need a learning rate are dashed, variants dotted
 
 
 def line_style(method: str, needs_lr: bool) -> LineStyle:
-    """The style of a method.
-
-    Args:
-        method: its name.
-        needs_lr: whether its runs had a learning rate.
-
-    Returns:
-        The style, the same in every figure.
-    """
+    """Return the style of a method, the same in every figure."""
     family, _, suffix = method.rpartition("-")
     if method not in _COLOURS and family in _COLOURS and suffix in _SUFFIXES:
         return LineStyle(_COLOURS[family], _VARIANTS[_SUFFIXES[suffix]])

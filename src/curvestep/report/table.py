@@ -15,14 +15,7 @@ _SMOOTHED = "training loss, EMA"
 
 
 def rich_table(panel: Panel) -> Group:
-    """The table for the terminal; the best series of each method is bold.
-
-    Args:
-        panel: the runs.
-
-    Returns:
-        Title, table and caption, to print with rich.
-    """
+    """Return title, table and caption for the terminal; the best series of each method is bold."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -48,14 +41,7 @@ def rich_table(panel: Panel) -> Group:
 
 
 def markdown_table(panel: Panel) -> str:
-    """The table for a document.
-
-    Args:
-        panel: the runs.
-
-    Returns:
-        Markdown with a heading line and a caption.
-    """
+    """Return the table as Markdown, with a heading line and a caption."""
     rows = [_header(panel), ["---", *("---:" for _ in _header(panel)[1:])]]
     for series in panel.series:
         cells = _cells(panel, series)
@@ -67,14 +53,7 @@ def markdown_table(panel: Panel) -> str:
 
 
 def json_rows(panel: Panel) -> list[dict[str, Any]]:
-    """The table for a program.
-
-    Args:
-        panel: the runs.
-
-    Returns:
-        One JSON object a series; each number is an object with mean, min and max, or null after a divergence.
-    """
+    """Return one JSON object a series; each number has mean, min and max, or is null after a divergence."""
     return [
         {
             "task": panel.title,
@@ -103,15 +82,7 @@ def json_rows(panel: Panel) -> list[dict[str, Any]]:
 
 
 def caption(panel: Panel, *, smoothed: bool) -> str:
-    """What the numbers are.
-
-    Args:
-        panel: the runs.
-        smoothed: whether the table has the moving average of the training loss.
-
-    Returns:
-        A few sentences.
-    """
+    """Return what the numbers of a table are, in a few sentences."""
     seeds = "one seed" if panel.seeds == 1 else f"mean (min–max) over {panel.seeds} seeds"
     average = f"; EMA: its moving average over steps, factor {panel.series[0].runs[0].smoothing:g}" if smoothed else ""
     return (
@@ -159,13 +130,7 @@ def _text(spread: Spread | None) -> str:
 
 
 def number(value: float) -> str:
-    """A number for reading.
-
-    Args:
-        value: any finite number.
-
-    Returns:
-        Three significant digits, four between 1 and 10; with an exponent below 0.001 and from 10,000 on.
+    """Return a number with three significant digits, four from 1 to 10, with an exponent below 0.001 and from 10,000.
 
     Example:
         >>> [number(value) for value in (0.000412345, 0.0082, 0.98213, 1.70812, 74.485, 2345.6, 0.0)]
@@ -188,12 +153,5 @@ def _object(spread: Spread | None) -> dict[str, float] | None:
 
 
 def markdown(panels: Sequence[Panel]) -> str:
-    """All tables as one document.
-
-    Args:
-        panels: the panels.
-
-    Returns:
-        Markdown.
-    """
+    """Return all tables as one Markdown document."""
     return "\n".join(markdown_table(panel) for panel in panels)

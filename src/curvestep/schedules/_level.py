@@ -15,7 +15,7 @@ class LevelSchedule(LRScheduler):
 
     It differs from ``torch.optim.lr_scheduler.LambdaLR`` in that the factor is computed from the count alone, so that
     ``state_dict`` holds the whole schedule, and in that ``load_state_dict`` writes ``lr`` back: a resumed run has the
-    right level at its first step in whatever order optimizer and scheduler are loaded.
+    right level at its first step, whichever of optimizer and scheduler is loaded first.
 
     Args:
         optimizer: Any optimizer; the groups keep the ratios of their ``lr``.

@@ -62,9 +62,8 @@ def linear(optimizer: Optimizer, steps: int, start: float = 1.0, end: float = 0.
         None; the source lets ℓ fall geometrically, see `curvestep.schedules.exponential`.
 
     Deviations:
-        With a momentum direction ℓ ended far below ½ in all our runs. A geometric fall failed on one seed of three of a
-        small GPT, a line on none. Our reading, not tested on its own: the geometric fall spends most of the run below
-        ½, where a step only follows the curvature that it meets (`docs/benchmarks.md`).
+        The end of 0.05 instead of ½ is for directions with momentum, which converge at lower levels. On a small GPT a
+        geometric fall failed with one seed of three, a line with none (`docs/benchmarks.md`).
     """
     check_count("steps", steps)
     check_factor("start", start)

@@ -24,7 +24,7 @@ def ran(optimizer: Optimizer) -> LRScheduler:
         A ``torch.optim.lr_scheduler.LRScheduler``.
 
     Cost:
-        None to speak of.
+        A few operations on floats an epoch.
 
     Example:
         >>> import torch

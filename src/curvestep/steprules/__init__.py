@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from curvestep._probe import LineSample as LineSample
+from curvestep._probe import Need as Need
+from curvestep._probe import Probe as Probe
 from curvestep.steprules._base import LineRequest as LineRequest
 from curvestep.steprules._base import RuleState as RuleState
 from curvestep.steprules._base import StepChoice as StepChoice
@@ -9,7 +12,6 @@ from curvestep.steprules._base import StepRule as StepRule
 from curvestep.steprules.ceiling import Ceiling as Ceiling
 from curvestep.steprules.constant import Constant as Constant
 from curvestep.steprules.curvature_rescaling import CurvatureRescaling as CurvatureRescaling
-from curvestep.steprules.curvature_rescaling import CurvatureState as CurvatureState
 from curvestep.steprules.curvature_rescaling import Slope as Slope
 from curvestep.steprules.exponentiated_gradient import ExponentiatedScale as ExponentiatedScale
 from curvestep.steprules.guard import Guard as Guard
@@ -18,24 +20,24 @@ from curvestep.steprules.local_quadratic import Batch as Batch
 from curvestep.steprules.local_quadratic import LocalQuadratic as LocalQuadratic
 from curvestep.steprules.polyak import Polyak as Polyak
 from curvestep.steprules.step_tuned import StepTuned as StepTuned
-from curvestep.steprules.step_tuned import StepTunedState as StepTunedState
 
 __all__ = [
     "Batch",
+    "Ceiling",
     "Constant",
     "CurvatureRescaling",
-    "CurvatureState",
     "ExponentiatedScale",
     "Guard",
     "Lazy",
     "LineRequest",
+    "LineSample",
     "LocalQuadratic",
+    "Need",
     "Polyak",
+    "Probe",
     "RuleState",
     "Slope",
     "StepChoice",
     "StepRule",
     "StepTuned",
-    "StepTunedState",
-    "Ceiling",
 ]

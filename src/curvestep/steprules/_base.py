@@ -1,4 +1,4 @@
-"""The contract of a step rule: how far to go along a direction, from measurements and a state of its own."""
+"""The contract of a step rule: how far to go along a direction, given measurements and the rule's state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StepChoice:
 
     Attributes:
         rescaling: r; the step is τ = ℓ r. 0 where no step is to be taken.
-        lipschitz: L̃, the curvature per unit length that r was computed from, or None where there is none.
+        lipschitz: L̃, the curvature per unit length that r was computed from, or None.
         outcome: what the choice amounts to.
         state: the rule's state after this step; the former one where the outcome is a refusal.
         advances: whether the direction's state is to absorb this gradient.
@@ -34,7 +34,7 @@ class StepChoice:
 
 @dataclass(frozen=True)
 class LineRequest:
-    """What a rule returns instead of a choice where it must first know the loss further along the line.
+    """What a rule returns instead of a choice where it needs the loss at further points of the line.
 
     Attributes:
         steps: the t at which J(θ − t d) is wanted, in units of d; ``choose`` is called again with them in
@@ -48,7 +48,7 @@ class LineRequest:
 
 
 class StepRule(Protocol):
-    """Chooses r for the update θ ← θ − ℓ r d. It never sees a model: a probe and its state are all it is given."""
+    """Chooses r for the update θ ← θ − ℓ r d from a probe and its state alone; it does not depend on a model."""
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -56,7 +56,11 @@ class StepRule(Protocol):
         ...
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
-        """Return what ``choose`` reads after ``state``: all of ``needs``, or less on a step that measures less."""
+        """Return what ``choose`` reads after ``state``: all of ``needs``, or less on a step that measures less.
+
+        Args:
+            state: The rule's state before the step.
+        """
         ...
 
     def init(self) -> RuleState:
@@ -67,5 +71,10 @@ class StepRule(Protocol):
         """Return r for this probe at the level ℓ > 0, or ask for the loss along the line and be called again.
 
         Pure: ``state`` is not written to, and the same probe gives the same answer.
+
+        Args:
+            probe: What was measured, ``needs_at(state)`` and no more.
+            ell: ℓ.
+            state: The rule's state before the step.
         """
         ...

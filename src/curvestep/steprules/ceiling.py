@@ -1,4 +1,4 @@
-"""A rule around a rule that keeps its steps under a ceiling which needs no horizon."""
+"""The step of another rule under a ceiling that does not depend on the length of the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CEILING_COUNT = "ceiling_count"
 @final
 @dataclass(frozen=True)
 class Ceiling:
-    """The step of another rule, at most a height that rises along a line and then falls with the root of the steps.
+    """The step of another rule, at most a height that rises along a line and then falls as one over √k.
 
     With k the number of the step and w the length of the rise,
 
@@ -33,9 +33,9 @@ class Ceiling:
     w       ``warmup``                  the step at which the ceiling is highest
     ======  ==========================  ===================================================
 
-    What the curvature along d allows holds the step where the loss bends; this holds it where |⟨d, g⟩| is mostly the
-    noise of the batch, which the rule inside takes for slope, and lets it shrink as the run gets longer. Under it a
-    curvature may be held for some steps (`curvestep.steprules.Lazy`): a stale one cannot send the parameters far.
+    The curvature along d limits the step where the loss bends. The ceiling limits it where |⟨d, g⟩| is mostly noise of
+    the batch, which the rule inside treats as slope. Under it a curvature may be used for several steps
+    (`curvestep.steprules.Lazy`): an outdated one cannot send the parameters far.
 
     Args:
         rule: The rule that proposes the step.
@@ -77,7 +77,7 @@ class Ceiling:
     level: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a height or a rise that is none."""
+        """Refuse a height or a rise that is out of range."""
         if not (math.isfinite(self.peak) and self.peak > 0.0):
             msg = f"peak is the longest step and must be finite and above 0, but peak={self.peak!r} was given."
             raise ValueError(msg)

@@ -13,13 +13,13 @@ from curvestep.steprules._base import RuleState, StepChoice
 @final
 @dataclass(frozen=True)
 class Constant:
-    """r = 1, so that τ = ℓ: the optimizer that the direction belongs to, as everyone knows it.
+    """r = 1, so that τ = ℓ: the optimizer of the direction with ℓ as its learning rate.
 
     Cost:
         None.
 
     Example:
-        >>> from curvestep._probe import Probe
+        >>> from curvestep.steprules import Probe
         >>> probe = Probe(1.0, 4.0, None, None, direction_norm_sq=4.0, parameter_norm_sq=1.0)
         >>> Constant().choose(probe, ell=0.1, state={}).rescaling
         1.0

@@ -74,7 +74,7 @@ class CurvatureRescaling:
     Where the step is not the formula's:
 
     - The step is never longer than ‖τ d‖ = ``max_relative_step`` · max(‖θ₀‖, 1), θ₀ the parameters at the first step,
-      so that the limit does not grow with what it limits: a longer one is shortened to it (``CLAMPED``), and where L̃ is
+      so that the limit does not grow with the parameters: a longer one is shortened to it (``CLAMPED``), and where L̃ is
       zero or too small to divide by it is that length (``FLAT_CURVATURE``).
     - With a ``floor`` λ₀, L̃ = max(c̃, c, λ₀). The L2 term λ/2 ‖θ‖² shifts every eigenvalue of the Hessian by λ, so λ is
       its natural value.
@@ -83,8 +83,8 @@ class CurvatureRescaling:
     - Direction of ascent, ⟨d, g⟩ < 0 (smoothed: s̃ < 0): with ``slope="signed"`` and "smoothed" the parameters stay
       (``ASCENT_DIRECTION``) while the states advance, so that a momentum can turn; with ``slope="absolute"`` the step
       of |⟨d, g⟩| is taken along d (``ABSOLUTE_SLOPE``).
-    - ‖d‖ = 0 (``ZERO_DIRECTION``), or a slope or a curvature that is not finite (``NON_FINITE_CURVATURE``): no step,
-      and the state stays what it was.
+    - ‖d‖ = 0 (``ZERO_DIRECTION``), or a slope or a curvature that is not finite (``NON_FINITE_CURVATURE``): no step
+      and no change of state.
 
     Args:
         beta3: β₃, without unit, in [0, 1).
@@ -106,7 +106,7 @@ class CurvatureRescaling:
     Example:
         For J = 2 θ² at θ = 3 with d = g = 12 the minimum is at τ = ¼, and ℓ = ½ goes there.
 
-        >>> from curvestep._probe import Probe
+        >>> from curvestep.steprules import Probe
         >>> probe = Probe(loss=18.0, slope=144.0, curvature=576.0, absolute_curvature=576.0,
         ...               direction_norm_sq=144.0, parameter_norm_sq=9.0)
         >>> rule = CurvatureRescaling()
@@ -124,8 +124,8 @@ class CurvatureRescaling:
           variable, that ℓ = ½ on ½ E‖θ − X‖² lands on the mean of the batch, that ℓ = 1 is the largest step that does
           not increase the loss and ℓ = 2 one that does, and equation (11). All of them hold with κ = 2 and with no
           other constant; the tests hold it to them. ``constant=0.5`` gives the printed line 7, ``constant=1`` (10).
-        - The smoothed slope and the floor, which the source does not have; both are off by default.
-        - The cap on the step, which the source does not have: it lets r be infinite where the curvature vanishes.
+        - The smoothed slope and the floor are not in the source; both are off by default.
+        - The cap on the step. In the source r is infinite where the curvature vanishes.
     """
 
     beta3: float = 0.9
@@ -160,7 +160,7 @@ class CurvatureRescaling:
             raise ValueError(msg)
         if not (math.isfinite(self.floor) and self.floor >= 0.0):
             msg = (
-                "floor is the least curvature that is reckoned with and must be finite and at least 0, but "
+                "floor is the least value of the estimated curvature and must be finite and at least 0, but "
                 f"floor={self.floor!r} was given."
             )
             raise ValueError(msg)
@@ -188,7 +188,11 @@ class CurvatureRescaling:
         return self._state(CurvatureState())
 
     def average(self, state: RuleState) -> float:
-        """Return c̃ of a state that has measured something, the bias-corrected average."""
+        """Return c̃, the bias-corrected average.
+
+        Args:
+            state: The rule's state after at least one measured step.
+        """
         return float(state["average"]) / (1.0 - self.beta3 ** int(state["count"]))
 
     def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice:
@@ -226,7 +230,7 @@ class CurvatureRescaling:
         if math.isfinite(self.max_relative_step):
             cap = self.max_relative_step * new.reach / (ell * length)
         if wanted is None:
-            # A zero slope asks for no step whatever the curvature is.
+            # A zero slope gives no step, whatever the curvature.
             rescaling, outcome = (math.inf, Outcome.FLAT_CURVATURE) if slope != 0.0 else (0.0, outcome)
         else:
             rescaling = wanted

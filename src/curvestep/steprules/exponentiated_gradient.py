@@ -1,4 +1,4 @@
-"""Exponentiated gradient for a scale of the step: multiply by what the last step would have been better with."""
+"""Exponentiated gradient for a scale of the step: the scale grows where two successive steps agree."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ExponentiatedScale:
         """
         if self.directions:
             product /= (math.sqrt(gradient_norm_sq) + 1e-10) * (math.sqrt(update_norm_sq) + 1e-10)
-        # Beyond ±700 the exponential leaves the floats; the range holds it long before.
+        # Beyond ±700 the exponential overflows; the range limits it long before.
         return min(max(scale * math.exp(min(max(self.rate * product, -700.0), 700.0)), self.range[0]), self.range[1])
 
 

@@ -11,18 +11,17 @@ from curvestep._records import Outcome
 from curvestep.steprules._base import LineRequest, RuleState, StepChoice
 from curvestep.steprules.curvature_rescaling import CurvatureRescaling
 
-#: Name in the rule's state of the number of steps that the guard has seen.
+#: Name in the rule's state of the number of steps.
 GUARD_COUNT = "guard_count"
 
-# A loss is a sum of many rounded terms, and both losses of a comparison are: sixteen roundings leave room for them.
+# Both losses of a comparison are sums of many rounded terms: sixteen roundings leave room for them.
 _ROUNDINGS = 16.0
-# A loss that is not finite says nothing of the curvature but that the step is far too long.
+# Factor on the curvature where the loss is not finite, which shows only that the step is far too long.
 _RETREAT = 4.0
-# Far out the secant may be that of a wall, not of the valley in between: no single look shortens the step to less than
-# a tenth.
+# Far from θ the secant may measure a wall behind the valley: one retreat divides the step by ten at most.
 _MOST_RISE = 10.0
-# How much L rises at least from the second retreat on. One or two secants are enough where the loss is smooth; where it
-# is not, this many rises take the step below the rounding of any parameter.
+# Least factor on L from the second retreat. One or two secants suffice for a smooth loss; for any other, this factor at
+# every retreat takes the step below the rounding of any parameter.
 _LEAST_RISE = 1.25
 _MOST_RETREATS = 170
 
@@ -36,15 +35,15 @@ class Guard:
 
         J(θ − τ d) ≤ J(θ) − τ s + τ²/2 L ‖d‖²                                                            (*)
 
-    if L is the largest curvature between 0 and τ; the rule knows it at 0 only. The guard measures the left side. Where
-    (*) holds, the step is the rule's, bit for bit. Where it does not, the mean curvature over [0, τ], the secant's
+    if L is the largest curvature between 0 and τ; it is measured at 0 only. The guard measures the left side. Where (*)
+    holds, the step is that of the rule, bit for bit. Where it does not, the mean curvature over [0, τ], the secant's
 
         L' = 2 (J(θ − τ d) − J(θ) + τ s) / (τ² ‖d‖²) > L,
 
-    takes the place of the measured c: the rule is asked again, r is that of L', L' enters the rule's average so that
-    the next step knows of it, and (*) is asked again with L = L'. From the second retreat on L rises by a quarter at
-    least, so that this ends. With τ = ℓ r and the rule's constant 2, (*) is J(θ − τ d) ≤ J(θ) − (ℓ − ℓ²) r s: a
-    decrease for ℓ < 1, the same loss at most for ℓ = 1, and no more than the parabola's rise for ℓ > 1.
+    replaces the measured c: r is computed from L', L' enters the rule's average and so the next steps, and (*) is
+    tested again with L = L'. From the second retreat, L rises by a quarter at least, so that the retreats end. With τ =
+    ℓ r and the rule's constant 2, (*) is J(θ − τ d) ≤ J(θ) − (ℓ − ℓ²) r s: a decrease for ℓ < 1, the same loss at most
+    for ℓ = 1, and no more than the parabola's rise for ℓ > 1.
 
     ==========  ===========================  =================================================
     symbol      name                         meaning
@@ -55,29 +54,29 @@ class Guard:
     ==========  ===========================  =================================================
 
     - (*) allows for rounding: 16 ε max(|J(θ)|, |J(θ − τ d)|), ε being ``probe.resolution``.
-    - No single look shortens the step to less than a tenth: L' may be that of a wall far behind the valley.
-    - A loss that is not finite at the end of the step counts as four times the curvature that step stands for.
-    - Direction of ascent with the absolute slope, s < 0: the bound keeps the sign of s. It then grants the first-order
-      rise τ |s| that the rule takes on knowingly, and holds the curvature to L as anywhere else: the loss may rise to
-      J + (ℓ + ℓ²) r |s|. To ask for a decrease there would be to forbid the step, which is ``slope="signed"``.
-    - A step of the rule that is none (ascent, not finite, length zero) is none here, and nothing is measured.
+    - One retreat divides the step by ten at most: L' may be the curvature of a wall far behind the valley.
+    - A loss that is not finite at the end of the step counts as four times the curvature from which a rule computes
+      that step.
+    - Direction of ascent with the absolute slope, s < 0: (*) keeps the sign of s. It allows the first-order rise τ |s|
+      of this step, and bounds the curvature by L as elsewhere: the loss may rise to J + (ℓ + ℓ²) r |s|. For no such
+      step use ``slope="signed"``.
+    - If the rule takes no step (ascent, not finite, length zero), neither does the guard, and nothing is measured.
 
     Args:
         rule: The rule that is guarded.
-        every: The bound is looked at on every ``every``-th step, at least 1; the first step is one of them.
+        every: The bound is tested on every ``every``-th step, the first one included; at least 1.
 
     Raises:
         ValueError: ``every`` is not a whole number of at least 1.
 
     Cost:
-        One forward pass and one host synchronisation on a guarded step where (*) holds, and as many more as there are
-        retreats.
+        One forward pass and one host synchronisation on a guarded step, and one of each more for every retreat.
 
     Example:
-        On √(1 + θ²) at θ = 2 the curvature 5^(−3/2) sends ℓ = ½ to −8. The loss there is too high; the secant's is
-        larger and sends it to −1.03, and a second one to −0.15, where the bound holds.
+        On √(1 + θ²) at θ = 2 the curvature 5^(−3/2) sends ℓ = ½ to −8. The loss there is too high. The curvature of
+        the secant sends it to −1.03, and that of a second one to −0.15, where the bound holds.
 
-        >>> from curvestep._probe import LineSample, Probe
+        >>> from curvestep.steprules import LineSample, Probe
         >>> from curvestep.steprules import CurvatureRescaling
         >>> J, slope = lambda theta: (1 + theta**2) ** 0.5, 2 / 5**0.5
         >>> probe = Probe(J(2.0), slope**2, slope**2 / 5**1.5, slope**2 / 5**1.5, slope**2, 4.0)
@@ -102,7 +101,7 @@ class Guard:
     every: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse an interval that is no interval."""
+        """Refuse an interval that is out of range."""
         if not (isinstance(self.every, int) and not isinstance(self.every, bool) and self.every >= 1):
             msg = f"every is a number of steps and must be a whole number of at least 1, but {self.every!r} was given."
             raise ValueError(msg)
@@ -136,12 +135,12 @@ class Guard:
                 lipschitz = choice.lipschitz or 0.0
                 if _keeps_to_the_bound(probe, step, losses[step], lipschitz):
                     break
-                # What the rule would have to measure for this step; one that the cap shortened stands for more than L.
-                stands_for = self.rule.constant * abs(probe.slope) / (probe.direction_norm_sq * choice.rescaling)
-                stands_for = max(stands_for, lipschitz)
-                raised = _RETREAT * stands_for
+                # The curvature from which the rule computes this step: more than L where the cap shortened it.
+                implied = self.rule.constant * abs(probe.slope) / (probe.direction_norm_sq * choice.rescaling)
+                implied = max(implied, lipschitz)
+                raised = _RETREAT * implied
                 if math.isfinite(losses[step]):
-                    raised = min(_secant(probe, step, losses[step]), _MOST_RISE * stands_for)
+                    raised = min(_secant(probe, step, losses[step]), _MOST_RISE * implied)
                 raised = max(raised, lipschitz if retreats == 0 else _LEAST_RISE * lipschitz)
                 choice = self._shortened(probe, ell, own, choice, raised)
         return replace(choice, state={**choice.state, GUARD_COUNT: count + 1} if choice.advances else state)
@@ -150,7 +149,7 @@ class Guard:
         """Return the rule's choice for a curvature of L' in place of c; always shorter than the one before."""
         length_sq = probe.direction_norm_sq
         choice = self.rule.choose(replace(probe, absolute_curvature=curvature * length_sq), ell, own)
-        # The cap, or the lower end of a band, may leave the rule's step as long as it was.
+        # The cap, or the lower end of a band, may leave the step unchanged.
         shortened = choice.rescaling < former.rescaling
         rescaling = choice.rescaling if shortened else 0.5 * former.rescaling
         return replace(choice, rescaling=rescaling, outcome=Outcome.GUARDED)

@@ -1,4 +1,4 @@
-"""A rule around curvature rescaling that measures the curvature on some steps only and holds it in between."""
+"""Curvature rescaling that measures the curvature on some steps only."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _UNMEASURED = frozenset({Need.SLOPE, Need.PARAMETER_NORM})
 @final
 @dataclass(frozen=True)
 class Lazy:
-    """Curvature rescaling whose curvature is measured now and then; in between its average stands in.
+    """Curvature rescaling that measures the curvature now and then, and uses its average in between.
 
     With k steps taken, a step is measured if the last measured one lies
 
         min(every, 1 + ⌊k / growth⌋)
 
-    steps back or more: all of the first ones, where the curvature moves fastest, then ever fewer. On a measured step
-    the rule inside does what it does. On any other the average of what was measured takes the place of the measurement,
+    steps back or more: every step at first, where the curvature changes fastest, then ever fewer. A measured step is
+    that of the rule inside. On any other step the average replaces the measurement,
 
         c = c̃,    so that    L̃ = c̃,    τ = ℓ r,    r = κ ⟨d, g⟩ / (‖d‖² c̃),
 
-    with the slope and the length of this step's direction; the average stays what it is.
+    with the slope and the length of this step's direction; the average does not change.
 
     This is safe only where steps are short, as under `curvestep.steprules.Ceiling`: otherwise a stale average that
     is too small sends the parameters arbitrarily far before the curvature is measured again. The average of the rule
-    inside counts measurements, not steps: with longer intervals its β₃ is to be smaller, or it lags behind.
+    inside runs over measurements, not steps: longer intervals need a smaller β₃, or the average lags behind.
 
     ======  ======================  ==================================================
     symbol  name                    meaning
@@ -48,7 +48,7 @@ class Lazy:
     ======  ======================  ==================================================
 
     Args:
-        rule: The rule that is asked.
+        rule: The rule inside.
         every: Longest number of steps from one measurement to the next, at least 1.
         growth: Number of steps after which the interval is one step longer, at least 1.
 
@@ -56,11 +56,10 @@ class Lazy:
         ValueError: An argument is not a whole number of at least 1.
 
     Cost:
-        On a step without measurement nothing is recorded and nothing replayed: it costs what the direction costs, and
-        the slope.
+        A step without measurement costs the direction and the slope; nothing is recorded or replayed.
 
     Example:
-        >>> from curvestep._probe import Probe
+        >>> from curvestep.steprules import Probe
         >>> rule = Lazy(CurvatureRescaling(), every=2, growth=1)
         >>> measured = Probe(18.0, 144.0, 576.0, 576.0, direction_norm_sq=144.0, parameter_norm_sq=9.0)
         >>> first = rule.choose(measured, 0.5, rule.init())
@@ -69,7 +68,7 @@ class Lazy:
         (0.5, 0.5, 4.0)
 
     Source:
-        None. The first experiments with the source's rule (MNIST, ℓ = 1) diverged when every fourth step was measured.
+        None. With the source's rule at ℓ = 1, measuring every fourth step diverged on MNIST.
 
     Deviations:
         The source measures at every step.
@@ -80,7 +79,7 @@ class Lazy:
     growth: int = 10
 
     def __post_init__(self) -> None:
-        """Refuse intervals that are none."""
+        """Refuse intervals that are out of range."""
         for name in ("every", "growth"):
             value = getattr(self, name)
             if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
@@ -93,12 +92,12 @@ class Lazy:
         return self.rule.needs
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
-        """What the step after ``state`` needs: no more than the slope and norms where nothing is to be measured."""
+        """Return what the step after ``state`` needs: slope and norms where nothing is measured."""
         needs = self.rule.needs_at(state)
         return needs if self._is_due(state) else needs & _UNMEASURED
 
     def init(self) -> RuleState:
-        """Return the state of the rule inside, a count of 0 and a last measurement before it."""
+        """Return the state of the rule inside, a count of 0, and −1 as the number of the last measured step."""
         return {**self.rule.init(), LAZY_COUNT: 0, LAZY_LAST: -1}
 
     def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice | LineRequest:
@@ -109,7 +108,7 @@ class Lazy:
         if not measures:
             rescaling = rule.rule if isinstance(rule, Guard) else rule
             probe = replace(probe, absolute_curvature=rescaling.average(own) * probe.direction_norm_sq)
-            # The guard looks on measured steps alone: on the others there may be no recording to look at.
+            # The guard tests measured steps only: the others may have no recording.
             rule = rescaling
         choice = rule.choose(probe, ell, {name: own[name] for name in rule.init()})
         if isinstance(choice, LineRequest):

@@ -13,17 +13,17 @@ from curvestep.steprules._base import LineRequest, RuleState, StepChoice
 #: Which batch the parabola is measured on: that of the direction, or the one after it.
 Batch = Literal["same", "next"]
 
-# How far the search for the first step and the retreat from losses that say nothing go at a time, and how often.
+# Factor and most rounds of the search for the first step and of the retreat from losses that are not finite.
 _STRIDE = 4.0
 _MOST_ROUNDS = 16
-# A second difference of losses of which each is rounded a few times.
+# Roundings in a second difference of losses.
 _ROUNDINGS = 8.0
 
 
 @final
 @dataclass(frozen=True)
 class LocalQuadraticState:
-    """What the rule remembers: r of the last step, its τ, and how many steps there were; r = 0 before the first."""
+    """The rule's state: r and τ of the last step, and the number of steps; r = 0 before the first."""
 
     rescaling: float = 0.0
     step: float = 0.0
@@ -82,18 +82,18 @@ class LocalQuadratic:
 
     - 2 δ⋆ above c₂ r or below c₁ r is brought back to it (``LIMITED``).
     - The parabola opens down, or its bend is lost in the rounding of the losses: c₂ r, the longest step that ``change``
-      allows, or r as it was where ``keep`` is set (``OPENS_DOWN``).
+      allows, or the former r where ``keep`` is set (``OPENS_DOWN``).
     - J rises towards −d by this measurement, b ≤ 0, though ⟨g, d⟩ > 0, or a loss is not finite: the probe was too long;
       it is measured again at a quarter, at most 16 times. Where it stays not finite, no step
       (``NON_FINITE_CURVATURE``).
-    - Direction of ascent, ⟨g, d⟩ ≤ 0 and b ≤ 0: r as it was (``KEPT``).
-    - With ``every`` > 1 the steps in between take r as it was (``KEPT``).
-    - The first step has no r: without ``initial`` the probe starts at ‖δ₀ d‖ = 10⁻³ max(‖θ‖, 1) and is moved by
+    - Direction of ascent, ⟨g, d⟩ ≤ 0 and b ≤ 0: the former r (``KEPT``).
+    - With ``every`` > 1 the steps in between take the former r (``KEPT``).
+    - The first step has no r: without ``initial`` the probe starts at ‖δ₀ d‖ = 10⁻³ max(‖θ‖, 1) and changes by
       factors of at most 4 until δ⋆ lies within a factor of 4 of it, at most 16 times; δ⋆ is then taken as it is.
 
     With ``batch="next"`` the parabola is that of the last step u = τ d on the batch after it: J(θ), J(θ + u) and
-    J(θ + 2u), two replays, give the minimum on a batch that d has not seen. It sets r from this step on, so that it is
-    one step late; before there was a step, r is ``initial``.
+    J(θ + 2u), two replays, give the minimum on a batch that d does not depend on. It sets r for this step and the
+    next ones, one step late; at the first step r is ``initial``.
 
     Args:
         probe: Distance of the probes in units of δ⋆, above 0.
@@ -101,8 +101,8 @@ class LocalQuadratic:
         batch: "same" or "next".
         smoothing: β, without unit, in [0, 1).
         change: c₁ and c₂, without unit, 0 < c₁ ≤ 1 ≤ c₂.
-        keep: Whether a parabola that opens down leaves r as it was.
-        initial: δ⋆ before anything was measured, in units of d, above 0; or None to search. "next" needs it.
+        keep: Whether a parabola that opens down leaves r unchanged.
+        initial: δ⋆ before the first measurement, in units of d, above 0; or None to search. "next" needs it.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -113,7 +113,7 @@ class LocalQuadratic:
     Example:
         J = 2 θ² at θ = 3 with d = g = 12: the probes at ±0.2 find the minimum at ¼, as any others would.
 
-        >>> from curvestep._probe import LineSample, Probe
+        >>> from curvestep.steprules import LineSample, Probe
         >>> line = (LineSample(0.2, 2 * (3 - 2.4) ** 2), LineSample(-0.2, 2 * (3 + 2.4) ** 2))
         >>> probe = Probe(18.0, 144.0, None, None, 144.0, 9.0, line=line)
         >>> rule = LocalQuadratic(initial=0.2)
@@ -127,12 +127,13 @@ class LocalQuadratic:
         batch, laziness, averaging and clipping.
 
     Deviations:
-        - The probe follows the step, where the first source lets it fall with the epochs from a tuned start.
-        - What happens where there is no minimum; the first source's text leaves it open, and the code released with it
-          takes 1.05 δ₀ there. Its other departures from the formula (a reversed sign, weights left at a probe, a probe
-          and a step along directions of different length) are not repeated.
+        - The probe follows the step, while in the first source it falls with the epochs from a tuned start.
+        - The step where there is no minimum. The text of the first source does not say; its released code takes 1.05
+          δ₀. Other departures of that code from the formula (a reversed sign, weights left at a probe, a probe and a
+          step along directions of different length) are not repeated.
         - ``batch="next"``: the second source draws a further batch for each parabola and uses it for the very step it
-          is measured on; here the next batch of the run serves, one step later. Decoupled weight decay is no part of u.
+          is measured on; here it is the next batch of the run, one step later. u does not contain decoupled weight
+          decay.
     """
 
     probe: float = 1.0
@@ -189,7 +190,7 @@ class LocalQuadratic:
         return self.needs if float(state["rescaling"]) == 0.0 else self.needs - {Need.PARAMETER_NORM}
 
     def _is_due(self, count: int, step: float) -> bool:
-        """Whether the step after so many, of which the last was this long, is a measured one."""
+        """Whether the step after this number of steps, the last of this length, is measured."""
         return count % self.every == 0 and (self.batch == "same" or step > 0.0)
 
     def init(self) -> RuleState:
@@ -216,7 +217,7 @@ class LocalQuadratic:
         return StepChoice(rescaling, None, outcome, asdict(new), advances=True)
 
     def _along(self, probe: Probe, former: LocalQuadraticState) -> LineRequest | tuple[float, Outcome] | None:
-        """Return r and what it is, from the losses along d; None where they are not finite."""
+        """Return r and its outcome from the losses along d; None where they are not finite."""
         searching = former.rescaling == 0.0
         distance = 0.5 * self.probe * former.rescaling
         if searching:
@@ -238,7 +239,7 @@ class LocalQuadratic:
         return self._judged(parabola, 2.0 * distance if searching else former.rescaling, 1.0, searching)
 
     def _on_last_step(self, probe: Probe, former: LocalQuadraticState) -> LineRequest | tuple[float, Outcome]:
-        """Return r and what it is, from the losses of this batch along the last step."""
+        """Return r and its outcome from the losses of this batch along the last step."""
         losses = {sample.step: sample.loss for sample in probe.line}
         if -1.0 not in losses:
             return LineRequest((-1.0, -2.0), along="last step")
@@ -248,7 +249,7 @@ class LocalQuadratic:
         return self._judged(parabola, former.rescaling, former.step, searching=False)
 
     def _judged(self, parabola: Parabola, former: float, unit: float, searching: bool) -> tuple[float, Outcome]:
-        """Return r and what it is, for a parabola whose distances are in the given unit."""
+        """Return r and its outcome for a parabola whose distances are in the given unit."""
         low, high = (factor * former for factor in self.change)
         if parabola.slope <= 0.0:
             return former, Outcome.KEPT

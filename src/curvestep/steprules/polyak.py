@@ -20,9 +20,9 @@ class Polyak:
     symbol    name                         meaning
     ========  ===========================  ==================================
     J         ``probe.loss``               loss of the mini-batch
-    J⋆        ``lower_bound``              what the loss cannot fall below
+    J⋆        ``lower_bound``              lower bound of the loss
     ‖g‖²      ``probe.gradient_norm_sq``   squared norm of the whole gradient
-    ε         ``eps``                      what keeps the quotient finite
+    ε         ``eps``                      keeps the quotient finite
     r         ``choice.rescaling``         the step τ is ℓ r
     ========  ===========================  ==================================
 
@@ -41,7 +41,7 @@ class Polyak:
     Example:
         J = 2 θ² at θ = 3 is 18 and g = 12: the tangent reaches 0 after the step 18 / 144.
 
-        >>> from curvestep._probe import Probe
+        >>> from curvestep.steprules import Probe
         >>> probe = Probe(18.0, 144.0, None, None, 144.0, parameter_norm_sq=9.0, gradient_norm_sq=144.0)
         >>> Polyak(eps=0.0).choose(probe, ell=1.0, state={}).rescaling
         0.125
@@ -87,6 +87,6 @@ class Polyak:
         if gap <= 0.0:
             return StepChoice(0.0, None, Outcome.AT_LOWER_BOUND, state, advances=True)
         denominator = probe.gradient_norm_sq + self.eps
-        # Without ε a gradient whose square underflows asks for a step beyond every number.
+        # Without ε a gradient whose square underflows gives an infinite step.
         rescaling = gap / denominator if denominator > 0.0 else math.inf
         return StepChoice(rescaling, None, Outcome.TAKEN, state, advances=True)

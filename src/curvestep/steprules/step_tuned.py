@@ -15,7 +15,7 @@ from curvestep.steprules._base import RuleState, StepChoice
 @final
 @dataclass(frozen=True)
 class StepTunedState:
-    """What the rule remembers: γ, the factor of the next step, and k, how many steps there were."""
+    """The rule's state: γ, the factor of the next step, and k, the number of steps."""
 
     gamma: float = 1.0
     count: int = 0
@@ -52,7 +52,7 @@ class StepTuned:
         ValueError: An argument is out of its range.
 
     Cost:
-        None; what it learns from costs a second gradient.
+        A few operations on floats; the measurements for ``learn`` cost a second gradient.
 
     Example:
         >>> rule = StepTuned()
@@ -90,7 +90,7 @@ class StepTuned:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """The loss; what the rule learns from is handed to ``learn``."""
+        """The loss; ``learn`` takes the other measurements."""
         return frozenset({Need.LOSS})
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:

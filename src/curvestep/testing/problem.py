@@ -67,6 +67,15 @@ def check_problem(
 
     Returns:
         The report; failures are listed in it, not raised.
+
+    Example:
+        >>> import torch
+        >>> from curvestep.testing import Problem, check_problem
+        >>> def make(dtype):
+        ...     w, x = torch.tensor([0.5], dtype=dtype, requires_grad=True), torch.tensor([1.0, 2.0], dtype=dtype)
+        ...     return Problem([w], [torch.ones(1, dtype=dtype)], lambda: (w * x).exp().mean(), lambda: (w * x).exp())
+        >>> check_problem(make).failures
+        ()
     """
     problem = make(torch.float64)
     truth = double_backward(problem)

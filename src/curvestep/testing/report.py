@@ -68,7 +68,7 @@ class RuleReport:
         return tuple(c for c in self.comparisons if not c.passed)
 
     def worst(self, quantity: str, *, truth_from: str = "double backward", single: bool = False) -> float:
-        """The largest error among quantities that start with a word.
+        """Return the largest error among the quantities that start with a word.
 
         Args:
             quantity: "total", "slope" or "per_sample".
@@ -103,7 +103,7 @@ class RuleCheckError(CurvestepError, AssertionError):
 
 
 def joined(reports: Sequence[RuleReport]) -> RuleReport:
-    """Several reports as one.
+    """Return several reports as one.
 
     Args:
         reports: with distinct names of variants.

@@ -22,7 +22,11 @@ DIRECTION_SCALE = 0.25
 @final
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """An input of a checked function that takes part but does not move."""
+    """An input of a checked function that does not move.
+
+    Attributes:
+        tensor: The input.
+    """
 
     tensor: Tensor
 
@@ -30,7 +34,7 @@ class Constant:
 @final
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """The fixed random numbers around one checked function, all of them representable in float32."""
+    """The fixed random numbers around one checked function, all representable in float32."""
 
     inputs: tuple[Any, ...]
     sampled: frozenset[int]
@@ -206,7 +210,7 @@ def check_rule(
         batch_size: the number of samples; read off the first sampled input where there is one, 3 otherwise.
         smooth: whether central differences are a truth: no kink within reach of a step of 1/32.
         single: also check in float32, to 1e-4.
-        exact: whether the engine must call its split over samples exact; None where it may not know. A split that it
+        exact: whether the engine must call its split over samples exact; None where either is right. A split that it
             calls exact is always checked.
         seed: of the random numbers.
 

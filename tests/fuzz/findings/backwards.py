@@ -17,6 +17,11 @@ from tests.fuzz.findings.finding import Table
 FINDINGS = Table()
 
 
+def _last(net: nn.Sequential) -> Tensor:
+    """The weight of the last layer."""
+    return list(net.parameters())[2]
+
+
 def _net() -> tuple[nn.Sequential, Tensor, Tensor]:
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(5, 3), torch.randn(5, 2)
 
@@ -24,7 +29,7 @@ def _net() -> tuple[nn.Sequential, Tensor, Tensor]:
 def _partial(backward: Callable[[Tensor, nn.Sequential], object], of_all: bool) -> Iterator[Claim]:
     """A backward that reaches some parameters only; the truth is that of the loss."""
     net, x, y = _net()
-    params = list(net.parameters()) if of_all else [net[2].weight]
+    params = list(net.parameters()) if of_all else [_last(net)]
     d = directions(params)
 
     def loss() -> Tensor:
@@ -37,17 +42,17 @@ def _partial(backward: Callable[[Tensor, nn.Sequential], object], of_all: bool) 
 
 @FINDINGS.row("attack 5")
 def backward_with_inputs() -> Iterator[Claim]:
-    return _partial(lambda loss, net: loss.backward(inputs=[net[2].weight]), of_all=True)
+    return _partial(lambda loss, net: loss.backward(inputs=[_last(net)]), of_all=True)
 
 
 @FINDINGS.row("attack 5")
 def backward_with_inputs_measured_along_these() -> Iterator[Claim]:
-    return _partial(lambda loss, net: loss.backward(inputs=[net[2].weight]), of_all=False)
+    return _partial(lambda loss, net: loss.backward(inputs=[_last(net)]), of_all=False)
 
 
 @FINDINGS.row("attack 5")
 def gradient_of_some_parameters() -> Iterator[Claim]:
-    return _partial(lambda loss, net: torch.autograd.grad(loss, [net[2].weight]), of_all=True)
+    return _partial(lambda loss, net: torch.autograd.grad(loss, [_last(net)]), of_all=True)
 
 
 def _prebuilt(outer: Callable[[Tensor], Tensor], gradient: float | None, thread: bool = False) -> Iterator[Claim]:

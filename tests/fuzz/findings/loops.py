@@ -39,7 +39,7 @@ def a_penalty_on_a_forward_mode_derivative() -> Iterator[Claim]:
     d = directions(params)
 
     def loss() -> Tensor:
-        out, tangent = torch.func.jvp(net, (x,), (o,))
+        out, tangent = torch.func.jvp(net, (x,), (o,))[:2]
         return F.cross_entropy(out, y) + 3 * tangent.pow(2).mean()
 
     with curvestep.record() as tape:
@@ -56,6 +56,7 @@ def a_loss_of_the_forward_mode_derivative_alone() -> Iterator[Claim]:
         with torch.autograd.forward_ad.dual_level():
             z = torch.autograd.forward_ad.make_dual(x, o)
             tangent = torch.autograd.forward_ad.unpack_dual(torch.tanh(z @ w)).tangent
+        assert tangent is not None
         return tangent.pow(2).mean()
 
     with curvestep.record() as tape:
@@ -66,7 +67,7 @@ def a_loss_of_the_forward_mode_derivative_alone() -> Iterator[Claim]:
 @FINDINGS.row("loops F10")
 def two_losses_in_one_backward_of_alig() -> Iterator[Claim]:
     a = torch.tensor([3.0], requires_grad=True)
-    optimizer = curvestep.ALIG([a])
+    optimizer = curvestep.ALIG([a], cap=None)
     with optimizer.record():
         torch.autograd.backward([(a**2).sum(), (2 * a**2).sum()])
     optimizer.step()

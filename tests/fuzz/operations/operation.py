@@ -12,7 +12,9 @@ class Site(Protocol):
     """Where an operation is put: the value that it takes first, and a supply of further arguments."""
 
     rng: Random
-    shape: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
     def dim(self) -> int: ...
 

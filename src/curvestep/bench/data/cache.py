@@ -33,16 +33,7 @@ def cache_dir() -> Path:
 
 
 def cached(name: str, fingerprint: str, names: tuple[str, ...], build: Callable[[], Tensors]) -> Tensors:
-    """The tensors of a data set, from the cache or from ``build``.
-
-    Args:
-        name: the data set.
-        fingerprint: of its source; another source is another file.
-        names: the tensors it consists of; a file that lacks one is broken.
-        build: reads and decodes the source.
-
-    Returns:
-        The tensors by name.
+    """Return the tensors of a data set by name, from the cache or from ``build``.
 
     Warns:
         CacheWarning: if the cached file is broken (it is replaced) or cannot be written (the data is used uncached).

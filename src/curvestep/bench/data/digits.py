@@ -12,10 +12,7 @@ _SPLIT_SEED = 0  # fixed: the split is part of the task, not of a run
 
 
 def digits() -> ImageSet:
-    """The digits, split at random once for all runs into 1,437 + 360.
-
-    Returns:
-        The images, (N, 1, 8, 8) with values 0 … 16.
+    """Return the digits, (N, 1, 8, 8) with values 0 … 16, split at random once for all runs into 1,437 + 360.
 
     Raises:
         DataError: if scikit-learn is not installed.

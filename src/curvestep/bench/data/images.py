@@ -22,31 +22,17 @@ _NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images with class numbers.
+    """Images with class numbers."""
 
-    Args:
-        fingerprint: which data this is.
-        train_images: (N, C, H, W) uint8.
-        train_labels: (N,) int64.
-        test_images: (M, C, H, W) uint8.
-        test_labels: (M,) int64.
-    """
-
-    fingerprint: str
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
+    fingerprint: str  # which data this is
+    train_images: Tensor  # (N, C, H, W) uint8
+    train_labels: Tensor  # (N,) int64
+    test_images: Tensor  # (M, C, H, W) uint8
+    test_labels: Tensor  # (M,) int64
 
 
 def mnist(data_dir: Path | None) -> ImageSet:
-    """MNIST, 60,000 + 10,000 grey images of 28×28.
-
-    Args:
-        data_dir: folder that holds ``mnist/``; None for ``CURVESTEP_DATA``, else the hub.
-
-    Returns:
-        The images, (N, 1, 28, 28).
+    """Return MNIST, 60,000 + 10,000 grey images of 28×28, from a folder that holds ``mnist/`` or from the hub.
 
     Raises:
         DataError: if it is missing or broken.
@@ -55,13 +41,7 @@ def mnist(data_dir: Path | None) -> ImageSet:
 
 
 def cifar10(data_dir: Path | None) -> ImageSet:
-    """CIFAR-10, 50,000 + 10,000 colour images of 32×32.
-
-    Args:
-        data_dir: folder that holds ``cifar10/``; None for ``CURVESTEP_DATA``, else the hub.
-
-    Returns:
-        The images, (N, 3, 32, 32).
+    """Return CIFAR-10, 50,000 + 10,000 colour images of 32×32, from a folder that holds ``cifar10/`` or from the hub.
 
     Raises:
         DataError: if it is missing or broken.

@@ -17,49 +17,27 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """A data set and its two homes.
+    """A data set and its two homes."""
 
-    Args:
-        name: its folder inside the data folder.
-        kind: ``parquet`` files, or one ``text`` file.
-        files: pattern of the files of each split inside the folder.
-        hub: its name on the hub.
-        hub_revision: branch on the hub, None for the default one.
-        hub_splits: the hub's splits that make up each of ours, in order.
-        image: name of the column to decode as an image, if any.
-    """
-
-    name: str
-    kind: Literal["parquet", "text"]
-    files: Mapping[str, str]
-    hub: str
-    hub_revision: str | None
-    hub_splits: Mapping[str, tuple[str, ...]]
-    image: str | None = None
+    name: str  # its folder inside the data folder
+    kind: Literal["parquet", "text"]  # ``parquet`` files, or one ``text`` file
+    files: Mapping[str, str]  # pattern of the files of each split inside the folder
+    hub: str  # its name on the hub
+    hub_revision: str | None  # branch on the hub, None for the default one
+    hub_splits: Mapping[str, tuple[str, ...]]  # the hub's splits that make up each of ours, in order
+    image: str | None = None  # name of the column to decode as an image, if any
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A data set that was found.
+    """A data set that was found."""
 
-    Args:
-        fingerprint: equal exactly for equal content (local files) or equal name and branch (hub).
-        source: its description.
-        local: local files of each split, None for the hub.
-    """
-
-    fingerprint: str
-    source: Source
-    local: Mapping[str, tuple[Path, ...]] | None
+    fingerprint: str  # equal exactly for equal content (local files) or equal name and branch (hub)
+    source: Source  # its description
+    local: Mapping[str, tuple[Path, ...]] | None  # local files of each split, None for the hub
 
     def rows(self, split: str) -> Iterator[Row]:
-        """The rows of one split.
-
-        Args:
-            split: a key of the source's ``files``.
-
-        Yields:
-            One mapping from column to value a row.
+        """Yield the rows of one split, a mapping from column to value each.
 
         Raises:
             DataError: if a file is broken or the hub cannot be reached.
@@ -121,14 +99,7 @@ class Opened:
 
 
 def open_source(source: Source, data_dir: Path | None) -> Opened:
-    """Find a data set.
-
-    Args:
-        source: its description.
-        data_dir: folder of local copies; None takes the environment's ``CURVESTEP_DATA``, and without that the hub.
-
-    Returns:
-        The data set, not yet read.
+    """Return the data set in a folder, else in that of ``CURVESTEP_DATA``, else on the hub; nothing is read yet.
 
     Raises:
         DataError: if a folder was named but does not exist or lacks the data set.

@@ -26,28 +26,15 @@ _NAMES = ("tokens", "vocabulary")
 
 @dataclass(frozen=True)
 class TextCorpus:
-    """A text as numbers.
+    """A text as numbers."""
 
-    Args:
-        fingerprint: which data this is.
-        tokens: (N,) uint8, the place of each character in ``vocabulary``.
-        vocabulary: the different characters, sorted.
-    """
-
-    fingerprint: str
-    tokens: Tensor
-    vocabulary: str
+    fingerprint: str  # which data this is
+    tokens: Tensor  # (N,) uint8, the place of each character in ``vocabulary``
+    vocabulary: str  # the different characters, sorted
 
 
 def tinyshakespeare(data_dir: Path | None, characters: int) -> TextCorpus:
-    """Tiny Shakespeare, 1,115,394 characters.
-
-    Args:
-        data_dir: folder that holds ``tinyshakespeare/input.txt``; None for ``CURVESTEP_DATA``, else the hub.
-        characters: number of different characters that the network expects.
-
-    Returns:
-        The text.
+    """Return Tiny Shakespeare, 1,115,394 characters, ``characters`` of them different.
 
     Raises:
         DataError: if it is missing, broken, or another text.

@@ -12,15 +12,7 @@ _PADDING = 4
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Pad by four zeros, cut back to the old size at a random place, mirror every second image on average.
-
-    Args:
-        images: (B, C, H, W), any dtype and device.
-        generator: on the CPU.
-
-    Returns:
-        (B, C, H, W).
-    """
+    """Pad images by four zeros, cut them back to their size at a random place, and mirror each with probability ½."""
     batch, _, height, width = images.shape
     offsets = torch.randint(0, 2 * _PADDING + 1, (2, batch), generator=generator)
     flipped = torch.randint(0, 2, (batch, 1), generator=generator).bool()
@@ -35,14 +27,7 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def rotated(images: Tensor, degrees: float) -> Tensor:
-    """Turn images about their middle, reading between pixels by bilinear interpolation; zero comes in at the corners.
-
-    Args:
-        images: (B, C, H, W) with H = W, any dtype and device.
-        degrees: counter-clockwise.
-
-    Returns:
-        (B, C, H, W), float32; the images themselves where ``degrees`` is a multiple of 360.
+    """Return square images (B, C, H, H) turned counter-clockwise, reading between pixels; zero comes in at the corners.
 
     Example:
         >>> rotated(torch.tensor([[[[1, 2], [3, 4]]]]), 90.0).round().tolist()

@@ -23,15 +23,10 @@ _EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Scaling:
-    """pixel ↦ (pixel - mean) / deviation, with one number a channel.
+    """pixel ↦ (pixel - mean) / deviation, with one number a channel."""
 
-    Args:
-        mean: (C, 1, 1).
-        deviation: (C, 1, 1), positive.
-    """
-
-    mean: Tensor
-    deviation: Tensor
+    mean: Tensor  # (C, 1, 1)
+    deviation: Tensor  # (C, 1, 1), positive
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) uint8 to float32."""
@@ -39,14 +34,7 @@ class Scaling:
 
 
 def standardised(train_images: Tensor) -> Scaling:
-    """The scaling after which each channel of the training images has mean 0 and deviation 1.
-
-    Args:
-        train_images: (N, C, H, W) uint8.
-
-    Returns:
-        The scaling.
-    """
+    """Return the scaling that gives each channel of the training images mean 0 and deviation 1."""
     levels = torch.arange(256, dtype=torch.float64)
     means: list[float] = []
     deviations: list[float] = []
@@ -63,14 +51,7 @@ def standardised(train_images: Tensor) -> Scaling:
 
 
 def unit_range(train_images: Tensor) -> Scaling:
-    """The scaling from 0 … 255 to 0 … 1.
-
-    Args:
-        train_images: (N, C, H, W) uint8.
-
-    Returns:
-        The scaling.
-    """
+    """Return the scaling from 0 … 255 to 0 … 1."""
     shape = (train_images.shape[1], 1, 1)
     return Scaling(torch.zeros(shape), torch.full(shape, 255.0))
 
@@ -78,62 +59,30 @@ def unit_range(train_images: Tensor) -> Scaling:
 @final
 @dataclass(frozen=True)
 class ExampleFeed:
-    """Images on the device with what their outputs are compared with.
+    """Images on the device with what their outputs are compared with."""
 
-    Args:
-        train_images: (N, C, H, W) uint8 on the device.
-        train_labels: (N,) int64 on the device, None when the images are their own targets.
-        test_images: (M, C, H, W) uint8 on the device.
-        test_labels: (M,) int64 on the device, None when the images are their own targets.
-        scaling: from pixels to inputs.
-        batch_size: examples in a training batch.
-        seed: decides the order.
-        augmented: whether training images are cropped and flipped at random.
-        fingerprint: which data this is.
-        evaluation_size: at most this many examples of a split are measured.
-        turn: degrees by which all images are turned further at the start of each epoch but the first.
-    """
-
-    train_images: Tensor
-    train_labels: Tensor | None
-    test_images: Tensor
-    test_labels: Tensor | None
-    scaling: Scaling
-    batch_size: int
-    seed: int
-    augmented: bool
-    fingerprint: str
-    evaluation_size: int = EVALUATION_SIZE
-    turn: float = 0.0
+    train_images: Tensor  # (N, C, H, W) uint8 on the device
+    train_labels: Tensor | None  # (N,) int64 on the device, None when the images are their own targets
+    test_images: Tensor  # (M, C, H, W) uint8 on the device
+    test_labels: Tensor | None  # (M,) int64 on the device, None when the images are their own targets
+    scaling: Scaling  # from pixels to inputs
+    batch_size: int  # examples in a training batch
+    seed: int  # decides the order
+    augmented: bool  # whether training images are cropped and flipped at random
+    fingerprint: str  # which data this is
+    evaluation_size: int = EVALUATION_SIZE  # at most this many examples of a split are measured
+    turn: float = 0.0  # degrees by which all images are turned further at the start of each epoch but the first
 
     @classmethod
     def classes(cls, images: ImageSet, scaling: Callable[[Tensor], Scaling], request: LoadRequest) -> ExampleFeed:
-        """A feed whose targets are class numbers.
-
-        Args:
-            images: the data.
-            scaling: makes the scaling from the training images.
-            request: the settings of the run.
-
-        Returns:
-            The feed.
-        """
+        """Return a feed whose targets are class numbers."""
         return _feed(images, scaling, request, labelled=True)
 
     @classmethod
     def reconstruction(
         cls, images: ImageSet, scaling: Callable[[Tensor], Scaling], request: LoadRequest
     ) -> ExampleFeed:
-        """A feed whose targets are the inputs, flattened.
-
-        Args:
-            images: the data.
-            scaling: makes the scaling from the training images.
-            request: the settings of the run.
-
-        Returns:
-            The feed.
-        """
+        """Return a feed whose targets are the inputs, flattened."""
         return _feed(images, scaling, request, labelled=False)
 
     @property
@@ -142,14 +91,7 @@ class ExampleFeed:
         return len(self.train_images) // self.batch_size
 
     def epoch(self, index: int) -> Iterator[Batch]:
-        """The batches of an epoch in a fresh random order.
-
-        Args:
-            index: 0-based number of the epoch.
-
-        Yields:
-            Full batches.
-        """
+        """Yield the full batches of an epoch in a fresh random order."""
         generator = epoch_generator(self.seed, index)
         order = torch.randperm(len(self.train_images), generator=generator).to(self.train_images.device)
         for start in range(0, self.steps_per_epoch * self.batch_size, self.batch_size):
@@ -160,15 +102,7 @@ class ExampleFeed:
             yield self._batch(images, None if self.train_labels is None else self.train_labels[chosen], index)
 
     def evaluation(self, split: Split, epoch: int = 0) -> Iterator[Batch]:
-        """Images without augmentation, in their stored order, at most ``evaluation_size``.
-
-        Args:
-            split: which part.
-            epoch: 0-based number of the epoch; only images that turn depend on it.
-
-        Yields:
-            Batches; the last may be smaller.
-        """
+        """Yield images without augmentation in their stored order, at most ``evaluation_size``."""
         images = self.train_images if split == "train" else self.test_images
         labels = self.train_labels if split == "train" else self.test_labels
         size = min(len(images), self.evaluation_size)

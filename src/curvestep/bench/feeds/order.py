@@ -9,13 +9,5 @@ _EPOCHS_PER_SEED = 1_000_003
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """A generator on the CPU, so that the order of the batches is the same on every device.
-
-    Args:
-        seed: of the run.
-        epoch: 0-based number of the epoch.
-
-    Returns:
-        The generator in its first state.
-    """
+    """Return a generator on the CPU, so that the order of the batches is the same on every device."""
     return torch.Generator().manual_seed(seed * _EPOCHS_PER_SEED + epoch)

@@ -24,34 +24,18 @@ _EVALUATION_BATCH = 24
 @final
 @dataclass(frozen=True)
 class WindowFeed:
-    """A text on the device.
+    """A text on the device."""
 
-    Args:
-        train: (N,) uint8 on the device.
-        test: (M,) uint8 on the device.
-        window: characters in a window.
-        batch_size: windows in a training batch.
-        seed: decides where the windows lie.
-        fingerprint: which data this is.
-    """
-
-    train: Tensor
-    test: Tensor
-    window: int
-    batch_size: int
-    seed: int
-    fingerprint: str
+    train: Tensor  # (N,) uint8 on the device
+    test: Tensor  # (M,) uint8 on the device
+    window: int  # characters in a window
+    batch_size: int  # windows in a training batch
+    seed: int  # decides where the windows lie
+    fingerprint: str  # which data this is
 
     @classmethod
     def over(cls, corpus: TextCorpus, request: LoadRequest) -> WindowFeed:
-        """A feed over a text.
-
-        Args:
-            corpus: the text.
-            request: the settings of the run; ``train_size`` counts characters.
-
-        Returns:
-            The feed.
+        """Return a feed over a text; ``request.train_size`` counts characters.
 
         Raises:
             SettingError: if the training part is shorter than two windows or longer than the text.
@@ -80,14 +64,7 @@ class WindowFeed:
         return STEPS_PER_EPOCH
 
     def epoch(self, index: int) -> Iterator[Batch]:
-        """Batches of windows at random places.
-
-        Args:
-            index: 0-based number of the epoch.
-
-        Yields:
-            Batches of (B, T).
-        """
+        """Yield batches (B, T) of windows at random places."""
         generator = epoch_generator(self.seed, index)
         last = len(self.train) - self.window - 1
         starts = torch.randint(0, last + 1, (STEPS_PER_EPOCH, self.batch_size), generator=generator)
@@ -95,15 +72,7 @@ class WindowFeed:
             yield self._batch(self.train, row)
 
     def evaluation(self, split: Split, epoch: int = 0) -> Iterator[Batch]:
-        """Windows at evenly spaced places, the same at every call.
-
-        Args:
-            split: which part.
-            epoch: makes no difference here.
-
-        Yields:
-            Batches of (B, T).
-        """
+        """Yield batches (B, T) of windows at evenly spaced places, the same at every call."""
         text = self.train if split == "train" else self.test
         last = len(text) - self.window - 1
         starts = torch.linspace(0, last, _EVALUATION_WINDOWS, dtype=torch.float64).long().to(text.device)

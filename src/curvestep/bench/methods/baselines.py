@@ -53,15 +53,7 @@ def scheduled(optimizer: Optimizer, request: BuildRequest) -> Built:
 
 
 def cosine_factor(step: int, warmup: int, steps: int) -> float:
-    """The factor on the learning rate: a line up to 1 over the warm-up, then half a cosine down to 0.
-
-    Args:
-        step: 0-based number of the step.
-        warmup: steps of the line, ≥ 0.
-        steps: length of the run, > ``warmup``.
-
-    Returns:
-        (step+1)/warmup during the warm-up, then (1 + cos(π·(step-warmup)/(steps-warmup)))/2.
+    """Return the factor on the learning rate: a line up to 1 over the warm-up, then half a cosine down to 0.
 
     Example:
         >>> [cosine_factor(step, warmup=2, steps=6) for step in (0, 1, 2, 4, 6)]

@@ -26,27 +26,16 @@ class StepReporter(Protocol):
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What a builder gets.
+    """What a builder gets."""
 
-    Args:
-        parameters: the network's trainable parameters.
-        lr: the learning rate, None for methods that need none or are to use their default.
-        decay: factor on it after each epoch, in (0, 1].
-        schedule: ``exponential`` or ``cosine``.
-        warmup: steps of linear warm-up before the cosine.
-        weight_decay: λ of the term λ/2·‖θ‖².
-        steps: length of the run in steps.
-        epochs: length of the run in epochs, rounded up.
-    """
-
-    parameters: list[Parameter]
-    lr: float | None
-    decay: float
-    schedule: str
-    warmup: int
-    weight_decay: float
-    steps: int
-    epochs: int
+    parameters: list[Parameter]  # the network's trainable parameters
+    lr: float | None  # the learning rate, None for methods that need none or are to use their default
+    decay: float  # factor on it after each epoch, in (0, 1]
+    schedule: str  # ``exponential`` or ``cosine``
+    warmup: int  # steps of linear warm-up before the cosine
+    weight_decay: float  # λ of the term λ/2·‖θ‖²
+    steps: int  # length of the run in steps
+    epochs: int  # length of the run in epochs, rounded up
 
     @property
     def given_lr(self) -> float:
@@ -58,40 +47,26 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Built:
-    """What a builder gives.
+    """What a builder gives."""
 
-    Args:
-        optimizer: the optimizer.
-        reporter: the same object when it reports what it measured in each step, else None.
-        step_scheduler: advanced after every step.
-        epoch_scheduler: advanced after every epoch.
-        averaged: opens a context in which the parameters are averaged ones, for methods that keep an average.
-    """
-
-    optimizer: Optimizer
-    reporter: StepReporter | None = None
-    step_scheduler: LRScheduler | None = None
-    epoch_scheduler: LRScheduler | None = None
+    optimizer: Optimizer  # the optimizer
+    reporter: StepReporter | None = None  # the same object when it reports what it measured in each step, else None
+    step_scheduler: LRScheduler | None = None  # advanced after every step
+    epoch_scheduler: LRScheduler | None = None  # advanced after every epoch
+    # opens a context in which the parameters are averaged ones, for methods that keep an average
     averaged: Callable[[], AbstractContextManager[object]] | None = None
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train.
+    """A way to train."""
 
-    Args:
-        name: what the command line calls it.
-        description: one line for ``curvestep methods``.
-        needs_lr: whether a learning rate must be given.
-        build: makes the optimizer and its schedule.
-        default_lr: the learning rate (or the cap on it) of a method that needs none but lets one be given; None for
-            methods that take none at all.
-        takes_schedule: whether the schedule of a given learning rate is applied, or the method has one of its own.
-    """
-
-    name: str
-    description: str
-    needs_lr: bool
-    build: Callable[[BuildRequest], Built]
+    name: str  # what the command line calls it
+    description: str  # one line for ``curvestep methods``
+    needs_lr: bool  # whether a learning rate must be given
+    build: Callable[[BuildRequest], Built]  # makes the optimizer and its schedule
+    # the learning rate (or the cap on it) of a method that needs none but lets one be given; None for methods that take
+    # none at all
     default_lr: float | None = None
+    # whether the schedule of a given learning rate is applied, or the method has one of its own
     takes_schedule: bool = True

@@ -8,16 +8,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "elu": nn.ELU}
 
 
 def dense(widths: tuple[int, ...], activation: str, linear_at: tuple[int, ...] = ()) -> nn.Sequential:
-    """Linear layers of the given widths with an activation after each but the last and those in ``linear_at``.
-
-    Args:
-        widths: units of the input and of each layer.
-        activation: ``tanh`` or ``elu``.
-        linear_at: indices into ``widths`` of further layers without activation.
-
-    Returns:
-        The network; it flattens (B, …) to (B, widths[0]) and gives (B, widths[-1]).
-    """
+    """Linear layers of the given widths with an activation after each but the last and those in ``linear_at``."""
     layers: list[nn.Module] = [nn.Flatten()]
     for index in range(1, len(widths)):
         layers.append(nn.Linear(widths[index - 1], widths[index]))

@@ -37,14 +37,7 @@ class GPT(nn.Module):
         start_alike(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of the next token at each position.
-
-        Args:
-            tokens: (B, T) integers below ``vocabulary``, T ≤ ``context``.
-
-        Returns:
-            (B, T, vocabulary).
-        """
+        """Logits of the next token at each position."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         hidden = self.token(tokens) + self.position(positions)
         return self.logits(self.norm(self.blocks(hidden)))

@@ -27,13 +27,6 @@ class CharacterLSTM(nn.Module):
         self.logits = nn.Linear(width, vocabulary)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of the next token at each position.
-
-        Args:
-            tokens: (B, T) integers below ``vocabulary``.
-
-        Returns:
-            (B, T, vocabulary).
-        """
+        """Logits of the next token at each position."""
         hidden, _ = self.layers(self.token(tokens))
         return self.logits(hidden)

@@ -10,22 +10,11 @@ from torch import Tensor, nn
 def resnet(
     base_width: int, blocks: int, classes: int, stem_stride: int, *, normalised: bool, stages: int = 3
 ) -> nn.Sequential:
-    """A 3×3 convolution, stages of basic blocks, the mean over the image, a linear layer; ReLU.
+    """Return a 3×3 convolution, stages of basic blocks, the mean over the image, a linear layer; ReLU.
 
     Each stage but the first halves the image and doubles the channels. Convolutions start from N(0, 2/fan_out); without
     normalisation the last convolution of each block starts at zero, so that the network starts as a shallow one, in
     which no signal grows with depth.
-
-    Args:
-        base_width: channels of the first stage, 16 in the source.
-        blocks: basic blocks in a stage.
-        classes: number of classes.
-        stem_stride: stride of the first convolution, 1 in the source.
-        normalised: whether each convolution is followed by batch normalisation; those that are not have a bias.
-        stages: number of stages, 3 in the source's networks for 32×32 images.
-
-    Returns:
-        The network, (B, 3, 32, 32) to (B, classes).
 
     Source: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, arXiv 1512.03385, section 4.2; the zero
     start: Zhang, Dauphin, Ma, Fixup Initialization, arXiv 1901.09321, section 3.

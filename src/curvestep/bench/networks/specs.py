@@ -26,17 +26,11 @@ class NetworkSpec(Protocol):
 
 @dataclass(frozen=True)
 class DenseSpec:
-    """Linear layers with an activation between them.
+    """Linear layers with an activation between them."""
 
-    Args:
-        widths: number of units of the input and of each layer.
-        activation: the activation's name.
-        linear_at: indices into ``widths`` of layers without activation, besides the last.
-    """
-
-    widths: tuple[int, ...]
-    activation: ActivationName
-    linear_at: tuple[int, ...] = ()
+    widths: tuple[int, ...]  # number of units of the input and of each layer
+    activation: ActivationName  # the activation's name
+    linear_at: tuple[int, ...] = ()  # indices into ``widths`` of layers without activation, besides the last
 
     @property
     def text(self) -> str:
@@ -52,17 +46,12 @@ class DenseSpec:
 
 @dataclass(frozen=True)
 class VGG11Spec:
-    """The eight convolutions of VGG11 on 32×32 images, with softplus or ReLU and one linear layer of classes.
+    """The eight convolutions of VGG11 on 32×32 images, with softplus or ReLU and one linear layer of classes."""
 
-    Args:
-        base_width: channels of the first convolution (64 in the published network; later ones are 2, 4 and 8 times it).
-        classes: number of classes.
-        beta: sharpness β of softplus(x) = log(1 + exp(βx))/β, None for ReLU.
-    """
-
+    # channels of the first convolution (64 in the published network; later ones are 2, 4 and 8 times it)
     base_width: int
-    classes: int
-    beta: float | None
+    classes: int  # number of classes
+    beta: float | None  # sharpness β of softplus(x) = log(1 + exp(βx))/β, None for ReLU
 
     @property
     def text(self) -> str:
@@ -79,21 +68,13 @@ class VGG11Spec:
 
 @dataclass(frozen=True)
 class GPTSpec:
-    """A decoder-only transformer with layer normalisation before each sublayer.
+    """A decoder-only transformer with layer normalisation before each sublayer."""
 
-    Args:
-        vocabulary: number of tokens.
-        context: longest sequence.
-        blocks: number of attention + feed-forward blocks.
-        width: size of a token's vector.
-        heads: number of attention heads; divides ``width``.
-    """
-
-    vocabulary: int
-    context: int
-    blocks: int
-    width: int
-    heads: int
+    vocabulary: int  # number of tokens
+    context: int  # longest sequence
+    blocks: int  # number of attention + feed-forward blocks
+    width: int  # size of a token's vector
+    heads: int  # number of attention heads; divides ``width``
 
     @property
     def text(self) -> str:
@@ -109,23 +90,14 @@ class GPTSpec:
 
 @dataclass(frozen=True)
 class ResNetSpec:
-    """A residual network of basic blocks in three or more stages, for 32×32 images.
+    """A residual network of basic blocks in three or more stages, for 32×32 images."""
 
-    Args:
-        base_width: channels of the first stage; each further one has twice as many.
-        blocks: basic blocks in a stage.
-        classes: number of classes.
-        stem_stride: stride of the first convolution; 2 makes everything behind it four times cheaper.
-        normalised: whether each convolution is followed by batch normalisation.
-        stages: number of stages; 4 of 2 blocks from 64 channels are ResNet-18.
-    """
-
-    base_width: int
-    blocks: int
-    classes: int
-    stem_stride: int
-    normalised: bool
-    stages: int = 3
+    base_width: int  # channels of the first stage; each further one has twice as many
+    blocks: int  # basic blocks in a stage
+    classes: int  # number of classes
+    stem_stride: int  # stride of the first convolution; 2 makes everything behind it four times cheaper
+    normalised: bool  # whether each convolution is followed by batch normalisation
+    stages: int = 3  # number of stages; 4 of 2 blocks from 64 channels are ResNet-18
 
     @property
     def text(self) -> str:
@@ -149,25 +121,15 @@ class ResNetSpec:
 
 @dataclass(frozen=True)
 class ViTSpec:
-    """A vision transformer with layer normalisation before each sublayer.
+    """A vision transformer with layer normalisation before each sublayer."""
 
-    Args:
-        size: side of the square images.
-        channels: colours of an image.
-        patch: side of the square patches; divides ``size``.
-        blocks: number of attention + feed-forward blocks.
-        width: size of a patch's vector.
-        heads: number of attention heads; divides ``width``.
-        classes: number of classes.
-    """
-
-    size: int
-    channels: int
-    patch: int
-    blocks: int
-    width: int
-    heads: int
-    classes: int
+    size: int  # side of the square images
+    channels: int  # colours of an image
+    patch: int  # side of the square patches; divides ``size``
+    blocks: int  # number of attention + feed-forward blocks
+    width: int  # size of a patch's vector
+    heads: int  # number of attention heads; divides ``width``
+    classes: int  # number of classes
 
     @property
     def text(self) -> str:
@@ -183,17 +145,11 @@ class ViTSpec:
 
 @dataclass(frozen=True)
 class LSTMSpec:
-    """Long short-term memory over tokens.
+    """Long short-term memory over tokens."""
 
-    Args:
-        vocabulary: number of tokens.
-        width: size of a token's vector and of each layer's state.
-        layers: number of layers.
-    """
-
-    vocabulary: int
-    width: int
-    layers: int
+    vocabulary: int  # number of tokens
+    width: int  # size of a token's vector and of each layer's state
+    layers: int  # number of layers
 
     @property
     def text(self) -> str:

@@ -9,15 +9,7 @@ _PLAN = (1, None, 2, None, 4, 4, None, 8, 8, None, 8, 8, None)
 
 
 def vgg11(base_width: int, classes: int, beta: float | None) -> nn.Sequential:
-    """Eight 3×3 convolutions with softplus or ReLU, five max-poolings down to 1×1, one linear layer; no normalisation.
-
-    Args:
-        base_width: channels of the first convolution, 64 in the source.
-        classes: number of classes.
-        beta: sharpness of the softplus, None for ReLU.
-
-    Returns:
-        The network, (B, 3, 32, 32) to (B, classes).
+    """Return eight 3×3 convolutions with softplus or ReLU, five max-poolings down to 1×1, and one linear layer.
 
     Source: Simonyan, Zisserman, Very Deep Convolutional Networks, arXiv 1409.1556, table 1, column A.
 

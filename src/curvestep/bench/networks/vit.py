@@ -38,14 +38,7 @@ class ViT(nn.Module):
         start_alike(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of the classes.
-
-        Args:
-            images: (B, channels, size, size).
-
-        Returns:
-            (B, classes).
-        """
+        """Logits of the classes."""
         # (B, width, rows, columns) -> (B, T, width)
         tokens = self.patches(images).flatten(2).transpose(1, 2)
         return self.logits(self.norm(self.blocks(tokens + self.position)).mean(1))

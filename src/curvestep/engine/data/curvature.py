@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, final
 
+import torch
 from torch import Tensor
+
+from curvestep.engine.data.part import Part
 
 #: Where second-order terms meet cotangents, see `curvestep.engine.passes.ledger.Ledger`.
 Form = Literal["auto", "tangent", "taylor"]
@@ -33,6 +36,8 @@ class Curvature:
             carried to the loss), or "tangent+taylor" (both, in different parts of the net).
         samples: how many samples were measured; None where no sample axis could be found. Fewer than the batch has
             where a part of it was asked for: J is then the mean over that part, in every attribute above.
+        batch_size: how many samples the batch has; None as for `samples`.
+        part: which samples were measured, as the pass reads them; None for all. `indices` are their numbers.
     """
 
     total: Tensor
@@ -41,3 +46,35 @@ class Curvature:
     per_sample_exact: bool
     source: str
     samples: int | None = None
+    batch_size: int | None = None
+    part: Part | None = field(default=None, repr=False)
+
+    @property
+    def indices(self) -> tuple[int, ...] | None:
+        """Which samples were measured, in the order of `per_sample`; None where no sample axis could be found."""
+        if self.part is None:
+            return None if self.batch_size is None else tuple(range(self.batch_size))
+        chosen = self.part.chosen
+        return tuple(chosen if self.part.index is None or chosen is not None else self.part.index.tolist())
+
+    @property
+    def standard_error(self) -> Tensor | None:
+        """The standard error of `total` as an estimate of the curvature of the whole batch.
+
+        Definition:
+            √((1 − k/B) / k · 1/(k−1) Σ_s (q_s − q)²) over the k measured samples of B: 0 where all were measured.
+
+        Returns:
+            Shape (), dtype of `per_sample`; None where there are no rows, or one row for several samples.
+
+        Deviations:
+            The formula is that of k samples drawn at random without replacement. A part that is spread evenly over a
+            batch in random order is such a draw; where the batch is sorted, the error is smaller than this.
+        """
+        rows, batch = self.per_sample, self.batch_size
+        if rows is None or batch is None:
+            return None
+        count = rows.numel()
+        if count == batch:
+            return torch.zeros_like(self.total)
+        return None if count < 2 else (rows.var() * ((1.0 - count / batch) / count)).sqrt()

@@ -76,11 +76,14 @@ class Cut:
         aligned: node, axis of the output, output → the axis of each input that lies under it, or None for the axes of
             the inputs' own.
         statistics: node, axis of the first output → the axis of kept outputs along which their samples lie.
+        counts: node, axis of each input, number of samples → the input whose entries are the numbers of the samples,
+            and its axis; None without one. On a part it counts the samples of that part.
     """
 
     sizes: Callable[[list[Any], tuple[int, ...], Callable[[int, Any], Any]], list[Any]] | None = None
     aligned: Callable[[Any, SampleAxis, Any], Callable[[Any], SampleAxis | None] | None] | None = None
     statistics: Callable[[Any, Annotation], SampleAxis | None] | None = None
+    counts: Callable[[Any, Sequence[SampleAxis | None], int], tuple[Any, SampleAxis] | None] | None = None
 
 
 @final
@@ -110,7 +113,7 @@ class Rule:
     attends: bool = False  # whether it is softmax(Q Kᵀ) V of its first three arguments
     cut: Cut = Cut()
     draws: bool = False  # whether a batch may be drawn out of data by it: what it returns is data of its own
-    reads_values: bool = False  # whether its axis rule reads values or strides, not only shapes
+    reads_values: Callable[[Any], Any] | None = None  # node → what its axis rule reads beyond shapes, hashable
     guards: bool = False  # whether autograd's gradient stays right where it writes in place without gradients
     writes_out: bool = False  # whether it makes a lazy conjugate a real one, which autograd does not mark
     detaches: bool = False  # whether it returns its argument without a gradient

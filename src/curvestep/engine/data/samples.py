@@ -110,11 +110,3 @@ def paired_rows(left: Tensor, right: Tensor, axis: SampleAxis, batch: int) -> Te
     if before == 1:
         return torch.linalg.vecdot(left.reshape(batch, -1), right.reshape(batch, -1))
     return rows(left * right, axis, batch)
-
-
-def first_samples(tensor: Tensor, axis: SampleAxis, batch: int, count: int) -> Tensor:
-    """The first `count` samples: a view unless copies of the batch lie one behind the other."""
-    if axis.outer == 1:
-        return tensor.narrow(axis.dim, 0, count * axis.inner)
-    apart = tensor.unflatten(axis.dim, (axis.outer, batch, axis.inner)).narrow(axis.dim + 1, 0, count)
-    return apart.flatten(axis.dim, axis.dim + 2)

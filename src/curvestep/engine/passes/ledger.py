@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.curvature import Curvature, Form
+from curvestep.engine.data.part import Part
 from curvestep.engine.data.samples import Marker, SampleAxis, paired_rows
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
@@ -97,8 +98,8 @@ class Ledger:
             found = (cotangent * terms).sum()
             self._shared = found if self._shared is None else self._shared + found
 
-    def close(self, slope: Tensor | None, carried: Tensor | None) -> Curvature:
-        """Pair what was carried to the root and sum up."""
+    def close(self, slope: Tensor | None, carried: Tensor | None, part: Part | None = None) -> Curvature:
+        """Pair what was carried to the root and sum up; `part` is what the plan is of, None for the whole batch."""
         cotangent = self.root.cotangent
         assert self.root.data is not None and cotangent is not None
         zero = torch.zeros((), dtype=self.root.data.dtype, device=self.root.data.device)
@@ -120,6 +121,8 @@ class Ledger:
             per_sample_exact=each is not None and (self.exact or self.plan.batch == 1),  # one sample is the whole
             source="tangent" if source == "auto" else source,
             samples=self.plan.batch,
+            batch_size=self.plan.batch if part is None else part.batch,
+            part=part,
         )
 
 

@@ -14,10 +14,12 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from curvestep._errors import DirectionError
 from curvestep.engine.data.curvature import Curvature, Form, Order, Precision
+from curvestep.engine.data.part import Part, as_chosen, spread
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan, analyse, gauss_newton
 from curvestep.engine.passes.cut.build import cut_plan
+from curvestep.engine.passes.cut.derive import RecordingCut
 from curvestep.engine.passes.cut.find import find_cut
 from curvestep.engine.passes.jets import carried_in, outgoing
 from curvestep.engine.passes.ledger import Ledger
@@ -33,8 +35,9 @@ def curvature_sweep(
     *,
     per_sample: bool,
     form: Form,
-    samples: float | None,
+    samples: float | Sequence[int] | None,
     kind: Order,
+    part: int | Tensor = 0,
     precision: Precision = "recorded",
 ) -> Curvature:
     """Run the sweep; see `Tape.curvature`."""
@@ -47,8 +50,11 @@ def curvature_sweep(
     with torch.no_grad(), _unwatched(), settings:
         seeds = seeds_of(recording, params, direction)
         root = recording.root
-        plan, share = (None, 1.0) if samples is None else _part_of(recording, root, seeds, samples, kind)
-        if plan is None:
+        chosen = None if samples is None else _part_of(recording, root, seeds, samples, part, kind)
+        if chosen is not None:
+            plan, share = cut_plan(recording.nodes, *chosen), chosen[1].count / chosen[1].batch
+        else:
+            share = 1.0
             plan = analyse(recording, root, recording.computed_from(set(seeds)))
             if kind == "ggn":
                 plan = gauss_newton(plan, root, seeds)
@@ -83,7 +89,7 @@ def curvature_sweep(
             _forget(plan, index, node, first, second)
             if present is not None:
                 _drop(plan, index, node, present)
-        found = ledger.close(first.get(root), second.get(root))
+        found = ledger.close(first.get(root), second.get(root), None if chosen is None else chosen[1])
         return found if scale is None else undone(found, scale)
 
 
@@ -113,22 +119,45 @@ def _drop(plan: Plan, index: int, node: Node, present: dict[Value, Tensor]) -> N
 
 
 def _part_of(
-    recording: Recording, root: Value, seeds: dict[Value, Tensor], samples: float, kind: Order
-) -> tuple[Plan | None, float]:
-    """The plan of the samples asked for and their share of the batch; None where all of them are to be measured."""
+    recording: Recording,
+    root: Value,
+    seeds: dict[Value, Tensor],
+    samples: float | Sequence[int],
+    part: int | Tensor,
+    kind: Order,
+) -> tuple[RecordingCut, Part] | None:
+    """How the recording is cut and to which samples; None where all of them are to be measured."""
     cut = find_cut(recording, root, seeds, kind)
     if cut.batch is not None:
-        count = math.ceil(samples * cut.batch) if isinstance(samples, float) else int(samples)
+        given = None if isinstance(samples, (int, float)) else samples
+        if given is not None:
+            _check_indices(given, cut.batch)
+            count = len(given)
+        else:
+            count = math.ceil(samples * cut.batch) if isinstance(samples, float) else samples
+        assert isinstance(count, int)
         if count >= cut.batch:
-            return None, 1.0
+            return None
         if not cut.reason:
-            return cut_plan(recording.nodes, cut, count), count / cut.batch
+            if given is None and isinstance(part, Tensor):
+                return cut, Part.traced(cut.batch, count, part)
+            chosen = spread(cut.batch, count, int(part)) if given is None else as_chosen(given)
+            return cut, Part.of(cut.batch, chosen, root.data.device if root.data is not None else torch.device("cpu"))
     warnings.warn(
         "The curvature of a part of the batch was asked for, but that of the whole batch is measured: "
         f"{cut.reason}. The result is right and costs a full pass; leave `samples` out to ask for that.",
         stacklevel=4,
     )
-    return None, 1.0
+    return None
+
+
+def _check_indices(indices: Sequence[int], batch: int) -> None:
+    """Refuse indices that are not those of samples."""
+    if min(indices) < 0 or max(indices) >= batch:
+        raise ValueError(
+            f"samples must be indices of the {batch} samples of the batch, each from 0 to {batch - 1}, but they reach "
+            f"from {min(indices)} to {max(indices)}."
+        )
 
 
 def _forget(plan: Plan, index: int, node: Node, first: dict[Value, Tensor], second: dict[Value, Tensor]) -> None:

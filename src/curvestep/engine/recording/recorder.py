@@ -41,6 +41,7 @@ class Recorder(TorchDispatchMode):
 
     def __init__(self, recording: Recording) -> None:
         super().__init__()
+        self.after_backward: Callable[[], None] | None = None  # called once a backward pass has ended
         self.recording = recording
         self._known: dict[int, tuple[Any, Value]] = {}  # id of a tensor → weak reference, its present value
         self._written_out: set[Value] = set()

@@ -77,9 +77,11 @@ def _aside(run: Callable[..., Any], kind: type) -> Callable[..., Any]:
             found = run(*arguments, **options)
             for watcher in told:
                 watcher.end_backward(found)
-            return found
         finally:
             if mode is not None:
                 _push_mode(mode)
+        if mode is not None and mode.after_backward is not None:
+            mode.after_backward()
+        return found
 
     return entry

@@ -101,5 +101,7 @@ def _batch_first(node: Node, out: SampleAxis, result: Value) -> Under | None:
     return by_broadcast(node, out, result) if out.dim == 0 else None
 
 
+#: Arguments that are broadcast to the output.
+BROADCAST = Cut(aligned=by_broadcast)
 #: Products of batches: every input with as many axes as the output has the batch first.
 BATCHED = Cut(aligned=_batch_first)

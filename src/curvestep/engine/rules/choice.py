@@ -9,7 +9,7 @@ from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
-from curvestep.engine.rules.axes import elementwise_axis
+from curvestep.engine.rules.axes import BROADCAST, elementwise_axis
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
@@ -74,7 +74,7 @@ def _copy_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
 
 
 for _op in (aten.copy_.default, aten.copy.default):
-    op(_op, Rule(Kind.LINEAR, _copy_into, _copy_axis, rerun=_copy_again), dtype="arriving")
+    op(_op, Rule(Kind.LINEAR, _copy_into, _copy_axis, rerun=_copy_again), dtype="arriving", cut=BROADCAST)
 
 
 # -- dropout and constants ------------------------------------------------------------------------------------------

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from curvestep._errors import MissingRuleError
-from curvestep.engine.data.rule import Kind, Rule
+from curvestep.engine.data.rule import Cut, Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.data.value import Value
+from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
@@ -162,9 +163,38 @@ def _enumerates(s: AxisSite, index: Value, known: Annotation) -> bool:
             return False
         given = made.args
         return len(given) == 1 or (given[0] == 0 and (len(given) < 3 or given[2] == 1))
-    counted = torch.arange(s.batch, device=index.data.device)
-    counted = counted.reshape([-1 if d == known.dim else 1 for d in range(len(index.shape))])
-    return bool((index.data == counted).all())
+    return _counts_along(index.data, known.dim)
 
 
-op(aten.index.Tensor, Rule(Kind.LINEAR, _index, _index_axis), dtype="arriving", draws=True, reads_values=True)
+def _numbering(node: Node, inputs: Sequence[SampleAxis | None], batch: int) -> tuple[Value, SampleAxis] | None:
+    """The index along the sample axis of what is read: it enumerates the samples, or that axis would be lost."""
+    source, indices = inputs[0], node.args[1]
+    if source is None or source.dim >= len(indices) or indices[source.dim] is None:
+        return None
+    index = indices[source.dim]
+    known = inputs[node.inputs.index(index)]
+    return index, known or SampleAxis(next(dim for dim, size in enumerate(index.shape) if size == batch))
+
+
+def _values_read(node: Node) -> Any:
+    """Along which axes each index that came from outside counts from 0, which is all that is read of its values."""
+    found: list[Any] = []
+    for index in node.args[1]:
+        given = index is not None and index.data is not None and index.dtype in (torch.int32, torch.int64)
+        found.append(tuple([_counts_along(index.data, dim) for dim in range(len(index.shape))]) if given else None)
+    return tuple(found)
+
+
+def _counts_along(index: Tensor, dim: int) -> bool:
+    counted = torch.arange(index.shape[dim], device=index.device)
+    return bool((index == counted.reshape([-1 if d == dim else 1 for d in range(index.dim())])).all())
+
+
+op(
+    aten.index.Tensor,
+    Rule(Kind.LINEAR, _index, _index_axis),
+    dtype="arriving",
+    cut=Cut(counts=_numbering),
+    draws=True,
+    reads_values=_values_read,
+)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from curvestep._errors import MissingRuleError
-from curvestep.engine.data.rule import Kind, Rule
+from curvestep.engine.data.rule import Cut, Kind, NotCut, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.axes import joined_axis, kept_unless, unnamed
+from curvestep.engine.data.value import Node, Value
+from curvestep.engine.rules.axes import Under, joined_axis, kept_unless, unnamed
 from curvestep.engine.rules.forms import formula, jointly_linear, linear_in_first
 from curvestep.engine.rules.operators import aten
-from curvestep.engine.rules.site import AxisSite, Jet, Site
+from curvestep.engine.rules.site import Arguments, AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
 
 
@@ -46,29 +48,58 @@ def _into_own(op: Any) -> Any:
     return lambda t, *rest, **options: op(t.contiguous(), *rest, **options)
 
 
-op(aten.index_add.default, jointly_linear((0, 3), _beside(0, 3)))
-op(aten.index_copy.default, jointly_linear((0, 3), _beside(0, 3)))
-op(aten.scatter.src, jointly_linear((0, 3), _beside(0, 3)))
-op(aten.scatter.value, jointly_linear((0,), _beside(0), _zero_value(aten.scatter.value)))
-op(aten.scatter_add.default, jointly_linear((0, 3), _beside(0, 3)))
-op(aten.index_fill.int_Scalar, jointly_linear((0,), _beside(0), _zero_value(aten.index_fill.int_Scalar)))
-op(aten.index_fill.int_Tensor, jointly_linear((0, 3), _beside(0)))
-for _op, _axis in (
-    (aten.select_scatter.default, lambda s: _cut_in_axis(s, 2)),
-    (aten.slice_scatter.default, lambda s: _cut_in_axis(s, 2)),
-    (aten.diagonal_scatter.default, unnamed),
+def _alongside(node: Node, out: SampleAxis, result: Value) -> Under:
+    """What has as many axes as the result has the samples where that has them, whatever it was made from."""
+
+    def under(v: Value) -> SampleAxis | None:
+        if len(v.shape) != len(result.shape):
+            return None
+        if v.shape[out.dim] != result.shape[out.dim]:
+            raise NotCut(f"{node.name} writes to some of the samples only")
+        return out
+
+    return under
+
+
+def _alongside_cut(node: Node, out: SampleAxis, result: Value) -> Under:
+    """`select_scatter`: what is written lacks the axis that is cut."""
+    along = _dim_of_cut(Arguments(node), 2, len(result.shape))
+    lower = replace(out, dim=out.dim - (along < out.dim))
+    return lambda v: lower if v is node.args[1] else out
+
+
+_ALONGSIDE = Cut(aligned=_alongside)
+op(aten.index_add.default, jointly_linear((0, 3), _beside(0, 3)), cut=_ALONGSIDE)
+op(aten.index_copy.default, jointly_linear((0, 3), _beside(0, 3)), cut=_ALONGSIDE)
+op(aten.scatter.src, jointly_linear((0, 3), _beside(0, 3)), cut=_ALONGSIDE)
+op(aten.scatter.value, jointly_linear((0,), _beside(0), _zero_value(aten.scatter.value)), cut=_ALONGSIDE)
+op(aten.scatter_add.default, jointly_linear((0, 3), _beside(0, 3)), cut=_ALONGSIDE)
+op(
+    aten.index_fill.int_Scalar,
+    jointly_linear((0,), _beside(0), _zero_value(aten.index_fill.int_Scalar)),
+    cut=_ALONGSIDE,
+)
+op(aten.index_fill.int_Tensor, jointly_linear((0, 3), _beside(0)), cut=_ALONGSIDE)
+for _op, _axis, _cut in (
+    (aten.select_scatter.default, lambda s: _cut_in_axis(s, 2), Cut(aligned=_alongside_cut)),
+    (aten.slice_scatter.default, lambda s: _cut_in_axis(s, 2), _ALONGSIDE),
+    (aten.diagonal_scatter.default, unnamed, None),
 ):
-    op(_op, jointly_linear((0, 1), _axis, _into_own(_op)))
+    op(_op, jointly_linear((0, 1), _axis, _into_own(_op)), cut=_cut)
 op(aten.masked_scatter.default, jointly_linear((0, 2), lambda s: s.at(0) if s.at(2) is Marker.SHARED else Marker.LOST))
 op(aten.masked_select.default, jointly_linear((0,), unnamed))
 op(aten.take.default, jointly_linear((0,), lambda s: s.at(1) if s.at(0) is Marker.SHARED else Marker.LOST))
 op(aten.put.default, jointly_linear((0, 2), unnamed))
 
 
+def _dim_of_cut(s: Arguments, dim_at: int, rank: int) -> int:
+    return s.option(dim_at, "dim", 0) % max(rank, 1)
+
+
 def _cut_in_axis(s: AxisSite, dim_at: int) -> Annotation:
     """`select_scatter` and `slice_scatter`: the cut is along argument `dim_at`, samples along another axis."""
     known = s.at(0)
-    along = s.option(dim_at, "dim", 0) % max(len(s.out_shape()), 1)
+    along = _dim_of_cut(s, dim_at, len(s.out_shape()))
     lower = s.at(1)
     if isinstance(lower, SampleAxis) and s.node.op is aten.select_scatter.default:
         lower = SampleAxis(lower.dim + (along <= lower.dim), lower.outer, lower.inner)
@@ -105,8 +136,34 @@ def _written_axis(s: AxisSite) -> Annotation:
     return Marker.LOST
 
 
-op(aten.index_put.default, jointly_linear((0, 2), _written_axis, _written))
-op(aten._index_put_impl_.default, jointly_linear((0, 2), _written_axis, _written))
+def _written_under(node: Node, out: SampleAxis, result: Value) -> Under:
+    """A mask covers the first axes; any other index lies behind the samples, and what is written is broadcast."""
+    target, indices, values = node.args[:3]
+    used = [i for i, v in enumerate(indices) if v is not None]
+    mask = indices[0] if indices[0] is not None and indices[0].dtype == torch.bool else None
+    width = max(len(indices[i].shape) for i in used)
+    first = used == list(range(used[0], used[0] + len(used)))
+    dim = out.dim if first else out.dim + width  # of the samples in target[indices]
+    rank = len(result.shape) - len(used) + width
+
+    def under(v: Value) -> SampleAxis | None:
+        if v is target:
+            return out
+        if v is mask:
+            return out if out.dim < len(mask.shape) else None
+        if v is not values or not v.shape:
+            return None
+        if any(indices[i].dtype == torch.bool for i in used):
+            raise NotCut(f"{node.name} writes where a mask says, and which values are whose is not known")
+        at = dim - (rank - len(v.shape))
+        return replace(out, dim=at) if at >= 0 and v.shape[at] == result.shape[out.dim] else None
+
+    return under
+
+
+_PUT = Cut(aligned=_written_under)
+op(aten.index_put.default, jointly_linear((0, 2), _written_axis, _written), cut=_PUT)
+op(aten._index_put_impl_.default, jointly_linear((0, 2), _written_axis, _written), cut=_PUT)
 op(aten._unsafe_index.Tensor, jointly_linear((0,), unnamed, lambda t, indices: aten.index.Tensor(t, indices)))
 
 
@@ -154,7 +211,7 @@ def _scatter_reduce(
     )
 
 
-op(aten.scatter_reduce.two, formula(_scatter_reduce, _beside(0, 3)), kinks=True)
+op(aten.scatter_reduce.two, formula(_scatter_reduce, _beside(0, 3)), kinks=True, cut=_ALONGSIDE)
 
 
 def _index_reduce(
@@ -166,7 +223,7 @@ def _index_reduce(
     return _scatter_reduce(t, dim, index.view(shape).expand_as(source), source, reduce, include_self=include_self)
 
 
-op(aten.index_reduce.default, formula(_index_reduce, _beside(0, 3)), kinks=True)
+op(aten.index_reduce.default, formula(_index_reduce, _beside(0, 3)), kinks=True, cut=_ALONGSIDE)
 
 
 # -- windows and strided views ---------------------------------------------------------------------------------------
@@ -219,5 +276,5 @@ op(
     aten.as_strided.default,
     Rule(Kind.LINEAR, _strided, _strided_axis, keep_inputs=(0,)),
     dtype="arriving",
-    reads_values=True,
+    reads_values=lambda node: node.args[0].data is not None and node.args[0].data.is_contiguous(),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,7 @@ def op(
     attends: bool = False,
     cut: Cut | None = None,
     draws: bool = False,
-    reads_values: bool = False,
+    reads_values: Callable[[Any], Any] | None = None,
     guards: bool = False,
     writes_out: bool = False,
     detaches: bool = False,

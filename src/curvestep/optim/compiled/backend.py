@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 Compiled = Callable[..., Sequence[Tensor]]
-#: A name that `torch.compile` knows, or a function of a graph and example inputs.
+#: A name of `torch.compile`, or a function of a graph and example inputs.
 Backend = str | Callable[[GraphModule, list[Tensor]], Compiled]
 
 
@@ -20,7 +20,7 @@ def compile_graph(
 ) -> Compiled:
     """Compile a graph for inputs of these shapes."""
     with torch.no_grad(), warnings.catch_warnings():
-        # What torch says of its own code while it compiles is not for the caller, and must not end it under -W error.
+        # Warnings of torch about its own code while it compiles must not end the program under -W error.
         warnings.simplefilter("default")
         for kind in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", kind)

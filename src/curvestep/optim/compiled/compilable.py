@@ -1,4 +1,4 @@
-"""What a compiled step asks of the optimizer whose step it is."""
+"""What a compiled step reads of its optimizer."""
 
 from __future__ import annotations
 

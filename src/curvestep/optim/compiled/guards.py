@@ -22,14 +22,10 @@ _PLAIN = (int, float, bool, str, complex, type(None), torch.dtype, torch.device)
 @final
 @dataclass(frozen=True)
 class Batch:
-    """The arguments of one call, taken apart.
+    """The arguments of one call, taken apart."""
 
-    Attributes:
-        tensors: what goes into the graph.
-        key: everything else that the graph is traced for: how the arguments nest, plain values, shapes and strides.
-    """
-
-    tensors: list[Tensor]
+    tensors: list[Tensor]  # what goes into the graph
+    # everything else that the graph is traced for: how the arguments nest, plain values, shapes and strides
     key: tuple[Any, ...]
     _leaves: list[Any]
     _spec: TreeSpec | None
@@ -73,7 +69,7 @@ class Batch:
 
 
 def facts(tensor: Tensor) -> tuple[Any, ...]:
-    """Return what a graph knows of a tensor that it reads."""
+    """Return the properties of a tensor that a graph relies on."""
     return tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad
 
 
@@ -98,7 +94,7 @@ def autocast_key() -> tuple[Any, ...]:
 @final
 @dataclass
 class Seen:
-    """The modules that a function called while it was traced, as they were before.
+    """The modules that a function called while it was traced, with their state before it.
 
     A graph holds their mode, train or eval, as a constant, and reads the tensors that they held then.
     """

@@ -21,11 +21,10 @@ _NEW = frozenset({aten.lift_fresh.default, aten.lift.default, aten.lift_fresh_co
 
 @final
 class Lifting(TorchDispatchMode):
-    """Stands above the modes of `make_fx` and exchanges every real tensor for a fake one that is an input.
+    """Replace every real tensor by a fake one that is an input, above the modes of `make_fx`.
 
-    Left alone, `make_fx` holds such a tensor as a constant, and runs operations that read nothing else for good: a
-    counter would be counted up by the tracing, a random number drawn, and a number read off a tensor would be the same
-    for ever.
+    Otherwise `make_fx` keeps such a tensor as a constant, and executes operations that read nothing else: tracing would
+    increment a counter and draw a random number, and a number read off a tensor would be a constant of the graph.
 
     Attributes:
         captured: the tensors, in the order of their inputs.
@@ -40,7 +39,7 @@ class Lifting(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Let torch leave `__torch_dispatch__` unwrapped: nothing here is ever compiled.
+        """Let torch leave `__torch_dispatch__` unwrapped: nothing here is compiled.
 
         Returns:
             False.
@@ -48,10 +47,10 @@ class Lifting(TorchDispatchMode):
         return False
 
     def forward_done(self) -> None:
-        """From now on what the forward has overwritten must not be read.
+        """Refuse from here on to read what the forward has overwritten.
 
-        The gradient and the pass along the direction want it as it was before. Autograd and a recording compare the
-        tensor's version to see that, which a write into its stand-in does not count up.
+        The gradient and the pass along the direction need the former values. Autograd and a recording compare the
+        version of the tensor, which a write into its fake does not increase.
         """
         self._after = True
 

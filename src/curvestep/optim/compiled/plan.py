@@ -10,37 +10,28 @@ import torch
 from torch import Tensor
 
 from curvestep.directions import STEP, Direction, State
+from curvestep.optim._options import Measure
 from curvestep.optim.compiled.compilable import Compilable
+
+#: Name among the numbers of which part of the batch is measured.
+PART = ("part",)
 
 
 @final
 @dataclass(frozen=True)
 class GroupPlan:
-    """What one parameter group brings to a step.
+    """What one parameter group brings to a step."""
 
-    Attributes:
-        index: which group.
-        direction: its direction.
-        parameters: its parameters that require a gradient.
-        states: their direction's states, tensors alone.
-        steps: the distinct numbers of gradients that its parameters have absorbed.
-        counts: for each parameter which of them is its own.
-        corrections: how many bias corrections the direction has.
-        moves: whether its ℓ is above 0.
-        scaled: whether its ℓ is not the largest one.
-        decays: whether its λ is above 0.
-    """
-
-    index: int
-    direction: Direction
-    parameters: list[Tensor]
-    states: list[dict[str, Tensor]]
-    steps: tuple[int, ...]
-    counts: tuple[int, ...]
-    corrections: int
-    moves: bool
-    scaled: bool
-    decays: bool
+    index: int  # which group
+    direction: Direction  # its direction
+    parameters: list[Tensor]  # its parameters that require a gradient
+    states: list[dict[str, Tensor]]  # their direction's states, tensors alone
+    steps: tuple[int, ...]  # the distinct numbers of gradients that its parameters have absorbed
+    counts: tuple[int, ...]  # for each parameter the index of its number among them
+    corrections: int  # how many bias corrections the direction has
+    moves: bool  # whether its ℓ is above 0
+    scaled: bool  # whether its ℓ is not the largest one
+    decays: bool  # whether its λ is above 0
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -97,10 +88,12 @@ def _names(direction: Direction) -> tuple[str, ...]:
 
 @final
 class Numbers:
-    """The numbers of one step that a graph reads from a tensor: shares of ℓ, λ, bias corrections."""
+    """The numbers of one step that a graph reads from a tensor: shares of ℓ, λ, bias corrections, the measured part."""
 
-    def __init__(self, plans: Sequence[GroupPlan], groups: Sequence[dict[str, Any]], ell: float) -> None:
+    def __init__(self, plans: Sequence[GroupPlan], groups: Sequence[dict[str, Any]], ell: float, how: Measure) -> None:
         found: dict[tuple[Any, ...], float] = {}
+        if how.samples is not None:
+            found[PART] = float(how.part)
         for plan in plans:
             group = groups[plan.index]
             if plan.scaled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -24,10 +24,10 @@ from curvestep.optim.compiled.refusal import NotCompiled
 from curvestep.optim.compiled.trace import MEASURED, Traced, trace
 from curvestep.steprules import StepRule
 
-#: After so many graphs for one function new ones are not made any more, as in torch.compile.
+#: The most graphs for one function, as in torch.compile.
 MOST_GRAPHS = 8
 
-#: What a rule may ask for that one graph cannot give: it depends on what the rule sees first.
+#: Needs that one graph cannot measure, because what is measured depends on earlier measurements.
 _ALONG_A_LINE = frozenset({Need.LINE, Need.LAST_STEP})
 
 
@@ -95,22 +95,22 @@ class CompiledStep:
 
     @torch.no_grad()
     def _compiled(self, ell: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        """Take the step with a graph, made now if there is none that fits."""
+        """Take the step with the graph that fits, or with a new one."""
         optimizer = self._optimizer
         rule, rule_state = optimizer._current_rule(), optimizer._rule_state()
         self._require_compilable(rule)
         batch = Batch.of(args, kwargs)
         plans = plan_groups(optimizer, ell)
-        numbers = Numbers(plans, optimizer.param_groups, ell)
+        how = optimizer._measure()
+        numbers = Numbers(plans, optimizer.param_groups, ell, how)
         # A norm that is read once is not worth a graph of its own.
         needs = (rule.needs_at(rule_state) & MEASURED) | (rule.needs & {Need.PARAMETER_NORM})
-        how = optimizer._measure()
-        program = self._program(batch, plans, numbers, needs, how)
+        program = self._program(batch, plans, numbers, needs, replace(how, part=0))  # one graph serves all parts
         scalars, loss, *outputs = program.run(*_inputs(batch, plans, numbers, program.traced))
         optimizer.last_step = self._take(program.traced, rule, rule_state, ell, scalars.tolist(), outputs)
         for group in optimizer.param_groups:
             group[EFFECTIVE_LR] = optimizer._group_step(group, optimizer.last_step)
-        vars(optimizer)["_opt_called"] = True  # how torch's schedulers know that a step came before theirs
+        vars(optimizer)["_opt_called"] = True  # by which torch's schedulers see that a step preceded theirs
         return loss
 
     def _program(
@@ -147,12 +147,12 @@ class CompiledStep:
             traced = trace(self._function, batch, plans, numbers, needs, how)
         except NotCompiled:
             raise
-        except Exception as why:  # whatever the function, autograd or the tracer raise on tensors without data
+        except Exception as why:  # anything that the function, autograd or the tracer raise on tensors without data
             raise NotCompiled(f"tracing it failed with {type(why).__name__}: {_first_line(why)}") from why
         inputs = _inputs(batch, plans, numbers, traced)
         try:
             run = compile_graph(traced.graph, inputs, self._backend, self._options)
-        except Exception as why:  # no C++ compiler, an operation that the backend does not know, …
+        except Exception as why:  # no C++ compiler, an operation that the backend lacks, …
             raise NotCompiled(f"the backend failed with {type(why).__name__}: {_first_line(why)}") from why
         return Program(traced, run)
 
@@ -160,7 +160,7 @@ class CompiledStep:
         self, traced: Traced, rule: StepRule, rule_state: dict[str, Any], ell: float, scalars: list[float],
         outputs: list[Tensor],
     ) -> StepRecord:  # fmt: skip
-        """Decide on the measured scalars and carry the step out; refusals leave everything as it was."""
+        """Decide on the measured scalars and take the step; a refused one changes nothing."""
         optimizer = self._optimizer
         numbers = dict(zip(traced.names, scalars, strict=True))
         outcome = refusal(numbers)
@@ -186,7 +186,9 @@ class CompiledStep:
                     following.append((parameter, {**state, STEP: state.get(STEP, 0) + 1, **new}))
         steps = optimizer._steps()
         if choice.advances:
-            steps = advance(optimizer.state, optimizer.param_groups, following, choice.state)
+            steps = advance(
+                optimizer.state, optimizer.param_groups, following, choice.state, measured=probe.curvature is not None
+            )
         if choice.outcome.moved:
             move(optimizer.state, optimizer.param_groups, moves, steps)
         return record_of(probe, choice, ell, steps)
@@ -204,7 +206,7 @@ class CompiledStep:
             raise NotCompiled("several processes train together, and their gradients meet on the way to p.grad")
 
     def _uncompiled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        """Take the step as `step(closure)` does, and leave every p.grad as it was."""
+        """Take the step as `step(closure)` does, and restore every p.grad."""
         optimizer = self._optimizer
         parameters = optimizer._parameters()
         former = [p.grad for p in parameters]
@@ -250,6 +252,6 @@ def _first_line(why: Exception) -> str:
 
 def _sentence(name: str, reason: str) -> str:
     return (
-        f"The compiled step of {name} runs uncompiled from now on, with the same results: {reason}. "
+        f"The compiled step of {name} runs uncompiled, with the same results: {reason}. "
         "docs/compiled.md says what can be compiled; optimizer.step(closure) takes the same steps without this message."
     )

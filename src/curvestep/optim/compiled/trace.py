@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -24,7 +24,7 @@ from curvestep.optim._proof import RECORDED_SLOPE
 from curvestep.optim._recordings import Recordings
 from curvestep.optim.compiled.guards import Batch, Function, Guards, Seen, watching
 from curvestep.optim.compiled.lifting import Lifting, inputs_first
-from curvestep.optim.compiled.plan import GroupPlan, Numbers
+from curvestep.optim.compiled.plan import PART, GroupPlan, Numbers
 from curvestep.optim.compiled.refusal import NotCompiled
 
 #: What a graph measures or leaves out.
@@ -39,34 +39,23 @@ class Traced:
     Its inputs are the batch, the states of the parts parameter by parameter, the numbers of the step where there are
     any, and the captured tensors. Its outputs are the measured scalars, the loss, and for each part the direction
     (where it moves) and the following states.
-
-    Attributes:
-        graph: the operations.
-        captured: tensors that the function closes over, parameters and buffers above all: read anew at every call.
-        parts: for each group that has a gradient which one it is, and its parameters with a gradient.
-        guards: what else it was traced for.
-        names: what the scalars are, under the names of ``Probe``.
     """
 
-    graph: GraphModule
+    graph: GraphModule  # the operations
+    # tensors that the function closes over, parameters and buffers above all: read anew at every call
     captured: list[Tensor]
-    parts: list[TracedPart]
-    guards: Guards
-    names: tuple[str, ...]
+    parts: list[TracedPart]  # for each group that has a gradient which one it is, and its parameters with a gradient
+    guards: Guards  # what else it was traced for
+    names: tuple[str, ...]  # what the scalars are, under the names of ``Probe``
 
 
 @final
 @dataclass(frozen=True)
 class TracedPart:
-    """What one group brings to the graph.
+    """What one group brings to the graph."""
 
-    Attributes:
-        plan: the group.
-        members: which of the group's parameters have a gradient.
-    """
-
-    plan: GroupPlan
-    members: list[int]
+    plan: GroupPlan  # the group
+    members: list[int]  # which of the group's parameters have a gradient
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -88,8 +77,8 @@ def trace(
     Args:
         function: gives the loss of a batch.
         batch: one call's arguments.
-        plans: what the groups bring.
-        numbers: where the numbers of a step are that change from one to the next.
+        plans: of the groups.
+        numbers: places of the numbers that change from step to step.
         needs: what the step measures.
         how: how it measures the curvature.
 
@@ -196,7 +185,7 @@ def _outputs(
         measured["parameter_norm_sq"] = [dot(flat, flat)]
     if tape is not None:
         recordings = Recordings([tape], None)
-        measured.update(curvatures(how, recordings, moving, directions, bends))
+        measured.update(curvatures(replace(how, part=scalars.get(PART, 0)), recordings, moving, directions, bends))
         measured.pop(RECORDED_SLOPE, None)  # gradient and recording are of one graph
         recordings.release()
     names[:] = measured
@@ -236,7 +225,7 @@ def _dense(gradient: Tensor | None, parameter: Tensor) -> Tensor:
 
 @contextmanager
 def _nested_compilers_off() -> Iterator[None]:
-    """Have a model that is compiled already run its operations one by one, where this graph's tracer sees them."""
+    """Run a model that is already compiled operation by operation, so that this tracer records them."""
     import torch._dynamo as dynamo
 
     unseen = dynamo.config.patch(error_on_nested_fx_trace=False)

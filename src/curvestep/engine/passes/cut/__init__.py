@@ -1,1 +1,1 @@
-"""Cutting a recording at the sample axis: the sweep over the first k samples of a batch instead of all of them."""
+"""Cutting a recording at the sample axis: the sweep over some samples of a batch instead of all of them."""

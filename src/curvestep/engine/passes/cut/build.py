@@ -1,4 +1,4 @@
-"""Building the plan of a part of the batch: twins of values and operations with the first samples alone."""
+"""Building the plan of a part of the batch: twins of values and operations with its samples alone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, final
 
 from torch import Tensor
 
+from curvestep.engine.data.part import Part
 from curvestep.engine.data.rule import MEAN, SUM, Kind, Reduction, Rule
-from curvestep.engine.data.samples import Marker, SampleAxis, first_samples
+from curvestep.engine.data.samples import Marker, SampleAxis
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.passes.cut.derive import RecordingCut, StepCut
@@ -30,10 +31,10 @@ class _TwinSlot:
         self.scalar = False
 
 
-def cut_plan(nodes: Sequence[Node], cut: RecordingCut, count: int) -> Plan:
-    """The plan of the first `count` samples."""
-    assert cut.batch is not None and not cut.reason
-    return Builder(cut.batch, count).run(nodes, cut)
+def cut_plan(nodes: Sequence[Node], cut: RecordingCut, part: Part) -> Plan:
+    """The plan of some samples."""
+    assert cut.batch == part.batch and not cut.reason
+    return Builder(part).run(nodes, cut)
 
 
 def cut_shape(shape: Sequence[int], axis: SampleAxis, count: int) -> tuple[int, ...]:
@@ -44,8 +45,8 @@ def cut_shape(shape: Sequence[int], axis: SampleAxis, count: int) -> tuple[int, 
 class Builder:
     """Makes the twins of one recording."""
 
-    def __init__(self, batch: int, count: int) -> None:
-        self.batch, self.count = batch, count
+    def __init__(self, part: Part) -> None:
+        self.part, self.batch, self.count = part, part.batch, part.count
         self.twins: dict[tuple[Value, SampleAxis], Value] = {}
         self.axes: dict[Value, Any] = {}
         self.clean: set[Value] = set()
@@ -87,11 +88,11 @@ class Builder:
         """Narrow the tangents of a value that is computed whole; its terms met its cotangent, or are carried on."""
         twin = self.twin(value, axis)
         self.bends.append(True)
-        args = (value, axis, self.batch, self.count)
+        args = (value, axis, self.part)
         self.steps.append(Node(PIECE, _PIECE_RULE, args, {}, (value,), (twin,), True, False))
 
     def twin_node(self, node: Node, step: StepCut) -> Node:
-        """The operation on the first samples."""
+        """The operation on the samples of the part."""
         swap: dict[Value, Value] = {
             v: self.twin(v, a) for v, a in zip(node.inputs, step.inputs, strict=True) if a is not None
         }
@@ -103,9 +104,12 @@ class Builder:
             else:
                 assert value is not None
                 outputs.append(self.twin(value, axis, made=True, clean=step.clean[at]))
-        args = list(_swapped(a, swap) for a in node.args)
         rule = node.rule
         assert rule is not None
+        counting = None if rule.cut.counts is None else rule.cut.counts(node, step.inputs, self.batch)
+        if counting is not None:
+            swap[counting[0]] = self._recounted(*counting)
+        args = list(_swapped(a, swap) for a in node.args)
         shape = () if outputs[0] is None else outputs[0].shape
         if rule.cut.sizes is not None:
 
@@ -132,16 +136,25 @@ class Builder:
             return args, _grown(rule, grow / weights.data)
         return args, _grown(rule, grow) if mode == SUM else rule
 
+    def _recounted(self, value: Value, axis: SampleAxis) -> Value:
+        """An index that numbers the samples: those of the part are numbered from 0."""
+        twin = Value(cut_shape(value.shape, axis, self.count), value.dtype, None, value.index)
+        assert value.data is not None
+        twin.data = self.narrow(value.data, axis, Part(self.batch, self.count, range(self.count)))
+        return twin
+
     def twin(self, value: Value, axis: SampleAxis, *, made: bool = False, clean: bool = False) -> Value:
-        """The first samples of a value; with its cotangent where its own operation is cut."""
+        """The part of a value; with its cotangent where its own operation is cut."""
         twin = self.twins.get((value, axis))
         if twin is not None:
             return twin
         twin = Value(cut_shape(value.shape, axis, self.count), value.dtype, None, value.index)
         twin.needs_grad = value.needs_grad
         if value.data is not None:
-            twin.data = self.narrow(value.data, axis)
-            twin.version = value.version
+            if value.version >= 0 and value.data._version != value.version:
+                twin.data, twin.version = value.data, value.version  # overwritten since: refused where it is read
+            else:
+                twin.data = self.narrow(value.data, axis)
         slot = value.slot
         if slot is not None and made:
             found = slot.cotangent
@@ -153,9 +166,9 @@ class Builder:
         self.twins[value, axis] = twin
         return twin
 
-    def narrow(self, tensor: Tensor, axis: SampleAxis) -> Tensor:
-        """The first samples of a tensor."""
-        return first_samples(tensor, axis, self.batch, self.count)
+    def narrow(self, tensor: Tensor, axis: SampleAxis, part: Part | None = None) -> Tensor:
+        """The samples of the part, or of another one."""
+        return (part or self.part).read(tensor, axis)
 
 
 def _swapped(arg: Any, swap: dict[Value, Value]) -> Any:
@@ -178,7 +191,7 @@ def _grown(rule: Rule, factor: float | Tensor) -> Rule:
 
 @final
 class Piece:
-    """`piece(value, axis, batch, count)`: the first samples of what was computed whole."""
+    """`piece(value, axis, part)`: the samples of a part, of what was computed whole."""
 
     def __str__(self) -> str:
         return "tape.piece"
@@ -188,16 +201,13 @@ PIECE = Piece()
 
 
 def _piece_jet(s: Site) -> Jet:
-    _, axis, batch, count = s.node.args
-    dx, ddx = s.d(0), s.dd(0)
-    return (
-        None if dx is None else first_samples(dx, axis, batch, count),
-        None if ddx is None else first_samples(ddx, axis, batch, count),
-    )
+    _, axis, part = s.node.args
+    return s.through(lambda t: part.read(t, axis))
 
 
 def _piece_again(s: Site, args: tuple[Any, ...], watched: bool) -> Tensor:
-    return first_samples(*args)
+    value, axis, part = args
+    return part.read(value, axis)
 
 
 _PIECE_RULE = Rule(Kind.LINEAR, _piece_jet, lambda s: s.arg(1), rerun=_piece_again)

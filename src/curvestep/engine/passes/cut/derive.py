@@ -1,9 +1,8 @@
-"""Cutting a tape at the sample axis: the sweep over the first k samples of a batch instead of all of them.
+"""Cutting a tape at the sample axis: the sweep over k samples of a batch instead of all of them.
 
-A batch is drawn at random, so its first k samples are a random sample of it, and along axis 0 they are a view. With
-J_k = (1/k) Σ_{s<k} J_s the loss of the cut (penalties on weights whole), a cut plan is the plan of J_k:
+With J_k = (1/k) Σ_{s in part} J_s the loss of the part (penalties on weights whole), a cut plan is the plan of J_k:
 
-* a value with samples gets a *twin*, narrowed views of its data and cotangent;
+* a value with samples gets a *twin*, the part of its data and cotangent;
 * an operation on such values gets a twin whose explicit sizes are those of the narrowed output;
 * a sum over the samples grows by B/k and a mean stays, so that what leaves it belongs to J_k;
 * a value without samples is computed as ever; where it meets the samples element by element, it is narrowed there.
@@ -184,6 +183,9 @@ def _needs(
         if axis is None and v.needs_grad and plan.axes.get(v) is not Marker.SHARED and aligned is None:
             raise NotCut(f"{node.name} reads a sum over the samples or something in which they are lost")
         found.append(axis)
+    counting = None if rule.cut.counts is None else rule.cut.counts(node, found, plan.batch or 1)
+    if counting is not None:
+        found = [counting[1] if v is counting[0] else a for v, a in zip(node.inputs, found, strict=True)]
     return tuple(found)
 
 

@@ -37,17 +37,18 @@ def find_cut(recording: Recording, root: Value, moving: Iterable[Value], kind: O
         found = RecordingCut(plan.batch, str(why))
     if key is not None:
         _CUTS[key] = found
-        if len(_CUTS) > _MOST_CUTS:
-            _CUTS.popitem(last=False)
+        room = _MOST_ENTRIES - sum(map(len, _CUTS))
+        while room < 0 and len(_CUTS) > 1:
+            room += len(_CUTS.popitem(last=False)[0])
     return found
 
 
-_CUTS: OrderedDict[Any, RecordingCut] = OrderedDict()
-_MOST_CUTS = 64
+_CUTS: OrderedDict[tuple[Any, ...], RecordingCut] = OrderedDict()
+_MOST_ENTRIES = 1 << 19  # of all keys together, some 50 MB: a hundred shapes of a large network, thousands of a small
 _PLAIN = {int, float, bool, str, complex, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
 
 
-def _structure(recording: Recording, root: Value, moving: set[Value], kind: Order) -> Any:
+def _structure(recording: Recording, root: Value, moving: set[Value], kind: Order) -> tuple[Any, ...] | None:
     """All that a cut depends on, hashable and without tensors; None where it depends on more."""
     number: dict[Value, int] = {}
     parts: list[Any] = [recording.stated_batch_size, kind]
@@ -73,8 +74,8 @@ def _structure(recording: Recording, root: Value, moving: set[Value], kind: Orde
 
     try:
         for node in recording.nodes:
-            if node.rule is not None and node.rule.reads_values:
-                return None
+            if node.rule is not None and node.rule.reads_values is not None:
+                parts.append(node.rule.reads_values(node))
             parts.append(node.op if node.rule is not None else (node.op, None))  # it may be given one later
             parts += [plain(a) for a in node.args]
             if node.kwargs:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.part import Part
 from curvestep.engine.data.rule import NotCut
 from curvestep.engine.data.samples import SampleAxis
 from curvestep.engine.data.value import Node, Value
@@ -21,7 +22,8 @@ from curvestep.engine.rules.site import Site, Spread
 def verify(nodes: Sequence[Node], plan: Plan, cut: RecordingCut) -> None:
     """Run every cut operation's rule without data, on a number of samples that no size can be mistaken for."""
     assert plan.batch is not None
-    builder = _Dry(plan.batch, _prime(plan))
+    prime = _prime(plan)
+    builder = _Dry(Part(plan.batch, prime, range(prime)))
     for step in cut.steps:
         if step.whole:
             continue
@@ -45,7 +47,7 @@ def verify(nodes: Sequence[Node], plan: Plan, cut: RecordingCut) -> None:
 class _Dry(Builder):
     """Twins without data: only their shapes are asked for."""
 
-    def narrow(self, tensor: Tensor, axis: SampleAxis) -> Tensor:
+    def narrow(self, tensor: Tensor, axis: SampleAxis, part: Part | None = None) -> Tensor:
         """Nothing but the shape."""
         return torch.empty(cut_shape(tensor.shape, axis, self.count), dtype=tensor.dtype, device="meta")
 

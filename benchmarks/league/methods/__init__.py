@@ -1,0 +1,10 @@
+"""The methods of the league, one row each."""
+
+from __future__ import annotations
+
+from benchmarks.league.methods.ours import OURS
+from benchmarks.league.methods.rivals import ADAMW, RIVALS
+
+METHODS = {row.name: row for row in (*RIVALS, *OURS)}
+
+__all__ = ["ADAMW", "METHODS"]

@@ -1,0 +1,34 @@
+"""Convex problems."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from benchmarks.league.problem import Instance
+from benchmarks.league.problems.data import mnist_images
+from benchmarks.league.problems.feed import cross_entropy, generator, held_out, shuffled, squared_error
+
+
+def logistic_regression(seed: int) -> Instance:
+    """Ten classes of MNIST at 14×14 from a linear layer that starts at zero, batch 64."""
+    images, labels, test, truth = mnist_images(20_000, 2_000, 2)
+    model = nn.Linear(196, 10)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    evaluate = held_out(cross_entropy, (test.flatten(1), truth))
+    return Instance(model, shuffled((images.flatten(1), labels), 64, seed), cross_entropy, evaluate)
+
+
+def least_squares(seed: int) -> Instance:
+    """100 coefficients, a rotated covariance with a condition of 10⁴, noise 0.1, batch 32; held out with noise."""
+    draw = generator(seed, "data")
+    rotation = torch.linalg.qr(torch.randn(100, 100, generator=draw)).Q
+    spread = torch.logspace(0.0, -2.0, 100)
+    x = torch.randn(12_000, 100, generator=draw) * spread @ rotation.T
+    truth = rotation @ (torch.randn(100, 1, generator=draw) / spread.sqrt()[:, None]) * 0.05
+    y = x @ truth + 0.1 * torch.randn(12_000, 1, generator=draw)
+    model = nn.Linear(100, 1)
+    nn.init.zeros_(model.weight)
+    evaluate = held_out(squared_error, (x[:2_000], y[:2_000]))
+    return Instance(model, shuffled((x[2_000:], y[2_000:]), 32, seed), squared_error, evaluate)

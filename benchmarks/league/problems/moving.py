@@ -1,0 +1,83 @@
+"""Targets that move with the network: values of actions fitted to a copy of themselves."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.league.problem import Batch, Instance
+from benchmarks.league.problems.feed import dense, generator
+
+_SIDE, _DISCOUNT, _SLIP, _REFRESH = 12, 0.9, 0.1, 20
+
+
+def _world() -> tuple[Tensor, Tensor]:
+    """Return the next state of every (state, action) and the reward for entering every state."""
+    places = torch.arange(_SIDE * _SIDE)
+    row, column = places // _SIDE, places % _SIDE
+    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))
+    following = torch.stack(
+        [(row + a).clamp(0, _SIDE - 1) * _SIDE + (column + b).clamp(0, _SIDE - 1) for a, b in moves], -1
+    )
+    reward = torch.zeros(_SIDE * _SIDE)
+    reward[3 * _SIDE + 9], reward[8 * _SIDE + 2] = 1.0, 0.6
+    reward[5 * _SIDE + 4 : 5 * _SIDE + 9] = -0.5
+    return following, reward
+
+
+def _true_values() -> Tensor:
+    """Return the value of every (state, action), by iteration to convergence."""
+    following, reward = _world()
+    values = torch.zeros(_SIDE * _SIDE, 4)
+    for _ in range(300):
+        entered = reward[following] + _DISCOUNT * values.max(1).values[following]
+        values = (1.0 - _SLIP) * entered + _SLIP * entered.mean(1, keepdim=True)
+    return values
+
+
+def fitted_values(seed: int) -> Instance:
+    """Values of four actions on a grid of 12×12, targets from a copy that is renewed every 20 steps; batch 64.
+
+    Held out: the mean squared error against the true values, over their variance.
+
+    Returns:
+        The instance.
+    """
+    following, reward = _world()
+    truth = _true_values()
+    places = torch.arange(_SIDE * _SIDE)
+    position = torch.stack([places // _SIDE, places % _SIDE], -1) / (_SIDE - 1)
+    angles = position[:, :, None] * torch.pi * torch.arange(1, 5)
+    features = torch.cat([angles.sin(), angles.cos()], -1).flatten(1)
+    model = dense(features.shape[1], 64, 64, 4)
+    target = copy.deepcopy(model).requires_grad_(False)
+    order = generator(seed, "order")
+
+    def batches() -> Iterator[Batch]:
+        while True:
+            state = torch.randint(_SIDE * _SIDE, (64,), generator=order)
+            action = torch.randint(4, (64,), generator=order)
+            slips = torch.rand(64, generator=order) < _SLIP
+            taken = torch.where(slips, torch.randint(4, (64,), generator=order), action)
+            after = following[state, taken]
+            yield features[state], action, reward[after], features[after]
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        now, action, gain, after = batch
+        with torch.no_grad():
+            goal = gain + _DISCOUNT * target(after).max(1).values
+        chosen = nn.functional.one_hot(action, 4).to(now.dtype)
+        return nn.functional.mse_loss((model(now) * chosen).sum(1), goal)
+
+    def evaluate(model: nn.Module) -> float:
+        with torch.no_grad():
+            return float(((model(features) - truth) ** 2).mean() / truth.var())
+
+    def renew(step: int, model: nn.Module) -> None:
+        if step % _REFRESH == 0:
+            target.load_state_dict(model.state_dict())
+
+    return Instance(model, batches(), loss, evaluate, on_step=renew)

@@ -1,0 +1,52 @@
+"""Recurrent networks on synthetic sequences."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.league.problem import Instance
+from benchmarks.league.problems.feed import generator, held_out, shuffled, squared_error
+
+
+class _LastState(nn.Module):
+    def __init__(self, cell: type[nn.LSTM] | type[nn.GRU], inputs: int, width: int) -> None:
+        super().__init__()
+        self.cell, self.head = cell(inputs, width, batch_first=True), nn.Linear(width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cell(x)[0][:, -1])
+
+
+def adding_lstm(seed: int) -> Instance:
+    """The adding problem over 20 steps: the sum of two marked numbers, an LSTM of width 64."""
+    draw = generator(seed, "data")
+    values = torch.rand(6_000, 20, 1, generator=draw)
+    marks = torch.zeros(6_000, 20, 1)
+    rows = torch.arange(6_000)
+    marks[rows, torch.randint(10, (6_000,), generator=draw)] = 1.0
+    marks[rows, 10 + torch.randint(10, (6_000,), generator=draw)] = 1.0
+    data, sums = torch.cat([values, marks], -1), (values * marks).sum(1)
+    return Instance(
+        _LastState(nn.LSTM, 2, 64),
+        shuffled((data[1_000:], sums[1_000:]), 32, seed),
+        squared_error,
+        held_out(squared_error, (data[:1_000], sums[:1_000])),
+    )
+
+
+def oscillation_gru(seed: int) -> Instance:
+    """The next value of a sum of two sines with random frequencies and noise, a GRU of width 48 over 24 steps."""
+    draw = generator(seed, "data")
+    count, length = 5_000, 25
+    rates = 0.2 + 0.8 * torch.rand(count, 2, 1, generator=draw)
+    phases = 6.3 * torch.rand(count, 2, 1, generator=draw)
+    waves = torch.sin(rates * torch.arange(length) + phases).sum(1)
+    noisy = waves + 0.05 * torch.randn(count, length, generator=draw)
+    data, following = noisy[:, :-1, None], waves[:, -1:]
+    return Instance(
+        _LastState(nn.GRU, 1, 48),
+        shuffled((data[1_000:], noisy[1_000:, -1:]), 32, seed),
+        squared_error,
+        held_out(squared_error, (data[:1_000], following[:1_000])),
+    )

@@ -1,0 +1,99 @@
+"""Images: batch, group and layer norm, and an autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.league.problem import Batch, Instance
+from benchmarks.league.problems.data import cifar_images, mnist_images, mnist_pixels
+from benchmarks.league.problems.feed import cross_entropy, dense, generator, held_out, shuffled
+
+
+class _Residual(nn.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, width: int, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), norm(width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False), norm(width),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.relu(x + self.body(x))
+
+
+def _residual_net(norm: Callable[[int], nn.Module], width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1, stride=2, bias=False), norm(width), nn.ReLU(), _Residual(width, norm),
+        nn.Conv2d(width, 2 * width, 3, padding=1, stride=2, bias=False), norm(2 * width), nn.ReLU(),
+        _Residual(2 * width, norm), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * width, 10),
+    )  # fmt: skip
+
+
+def cifar_batchnorm(seed: int) -> Instance:
+    """A residual network with batch norm on 10,000 images at 16×16, batch 48."""
+    images, labels, test, truth = cifar_images(10_000, 1_000)
+    calibration = tuple((images[start : start + 250],) for start in (0, 250, 500, 750))
+    return Instance(
+        _residual_net(nn.BatchNorm2d, 16),
+        shuffled((images, labels), 48, seed),
+        cross_entropy,
+        held_out(cross_entropy, (test, truth)),
+        calibration,
+    )
+
+
+def cifar_groupnorm(seed: int) -> Instance:
+    """A residual network with group norm and mirrored images, 10,000 at 16×16, batch 32."""
+    images, labels, test, truth = cifar_images(10_000, 1_000)
+    flip = generator(seed, "noise")
+
+    def mirrored() -> Iterator[Batch]:
+        for inputs, targets in shuffled((images, labels), 32, seed):
+            mirror = torch.rand(len(inputs), 1, 1, 1, generator=flip) < 0.5
+            yield torch.where(mirror, inputs.flip(3), inputs), targets
+
+    model = _residual_net(lambda width: nn.GroupNorm(4, width), 16)
+    return Instance(model, mirrored(), cross_entropy, held_out(cross_entropy, (test, truth)))
+
+
+class _Patches(nn.Module):
+    """A small vision transformer: patches of 7×7, two blocks with layer norm."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embed, self.place = nn.Linear(49, width), nn.Parameter(torch.randn(16, width) * 0.02)
+        block = nn.TransformerEncoderLayer
+        self.blocks = nn.ModuleList(
+            block(width, 4, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True) for _ in range(2)
+        )
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.unfold(2, 7, 7).unfold(3, 7, 7).reshape(len(x), 16, 49)
+        hidden = self.embed(tokens) + self.place
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.head(self.norm(hidden).mean(1))
+
+
+def mnist_layernorm(seed: int) -> Instance:
+    """A vision transformer of width 32 on MNIST, batch 32."""
+    images, labels, test, truth = mnist_images(20_000, 2_000)
+    evaluate = held_out(cross_entropy, (test, truth))
+    return Instance(_Patches(32), shuffled((images, labels), 32, seed), cross_entropy, evaluate)
+
+
+def mnist_autoencoder(seed: int) -> Instance:
+    """An autoencoder 784-256-64-12 and back with ELU, squared error, batch 64."""
+    train, test = mnist_pixels(20_000, 1_000)
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return nn.functional.mse_loss(model(batch[0]), batch[0])
+
+    model = dense(784, 256, 64, 12, 64, 256, 784, activation=nn.ELU)
+    return Instance(model, shuffled((train,), 64, seed), loss, held_out(loss, (test,)))

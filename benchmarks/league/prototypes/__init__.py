@@ -1,0 +1,193 @@
+"""Prototypes of step rules for Auto; experiments, not a part of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
+
+from torch import nn
+
+from benchmarks.league.methods.driver import Driver, Method, trained
+from benchmarks.league.prototypes import balance
+from benchmarks.league.prototypes.base import Windowed
+from benchmarks.league.prototypes.constant import Constant
+from benchmarks.league.prototypes.long import Long, Options
+
+
+class Prototype(Driver):
+    """A prototype as the league runs it."""
+
+    def record(self) -> AbstractContextManager[Any]:
+        """Return the optimizer's own context."""
+        return self.optimizer.record()
+
+    def averaged(self) -> AbstractContextManager[Any]:
+        """Return the context with the averaged weights."""
+        return self.optimizer.average.shown()
+
+    def report(self) -> dict[str, Any]:
+        """Return step sizes and scales over the run."""
+        taus = self.optimizer.taus
+        places = [int(len(taus) * (i + 0.5) / 10) for i in range(10)]
+        return {
+            "taus": [float(f"{taus[i]:.3g}") for i in places],
+            "scales": [float(f"{s:.3g}") for s in getattr(self.optimizer, "scales", [])],
+            "held": self.optimizer.held / max(1, len(taus)),
+            "calls": self.optimizer.calls,
+        }
+
+
+class Logged(Prototype):
+    """The same, with every reading in the report."""
+
+    def report(self) -> dict[str, Any]:
+        """Return step sizes and scales over the run."""
+        rows = [{k: float(f"{v:.4g}") for k, v in asdict(r).items() if k != "extra"} for r in self.optimizer.readings]
+        bounds = [(i, b) for i, b in enumerate(self.optimizer.bounds) if i % 16 == 15]
+        return {"readings": rows, "bounds": [(i, float(f"{b:.3g}")) for i, b in bounds]}
+
+
+def _row(
+    name: str, make: Callable[[list[nn.Parameter]], Windowed], what: str, kind: type[Driver] = Prototype
+) -> Method:
+    return Method(name, lambda model, _: kind(make(trained(model))), what)
+
+
+_SCALES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+_LONG = {
+    "long-0": Options(start=6e-4),
+    "long-1": Options(),
+    "long-2": Options(level=0.25),
+    "long-3": Options(balance=1.0),
+}
+_BALANCE = {
+    "balance-0": balance.Options(),
+    "balance-1": balance.Options(target=0.2),
+    "balance-2": balance.Options(level=0.0),
+    "balance-3": balance.Options(target=0.05),
+    "balance-4": balance.Options(first=1 / 16),
+    "balance-5": balance.Options(first=1 / 16, level=0.0),
+    "balance-6": balance.Options(first=1 / 16, target=0.2),
+    "balance-7": balance.Options(first=1 / 16, target=0.015, root=0.5),
+    "balance-8": balance.Options(first=1 / 16, target=0.015, root=0.5, careful=1.0),
+    "balance-9": balance.Options(first=1 / 16, target=0.015, root=0.5, careful=1.0, level=0.0),
+    "balance-10": balance.Options(first=1 / 16, target=0.0035, root=0.75, careful=1.0),
+    "balance-11": balance.Options(first=1 / 16, target=0.015, root=0.5, careful=1.0, start=1e-3),
+    "balance-12": balance.Options(first=0.01, ramp=0, target=0.015, root=0.5, careful=0.5),
+    "balance-13": balance.Options(first=0.01, ramp=0, target=0.015, root=0.5, careful=0.5, level=0.0),
+    "balance-14": balance.Options(first=0.01, ramp=0, target=0.0035, root=0.75, careful=0.5),
+    "balance-15": balance.Options(first=0.01, ramp=0, target=0.03, root=0.5, careful=0.5),
+    "balance-16": balance.Options(first=0.01, ramp=0, target=0.015, root=0.5, careful=0.5, level=1.0),
+    "balance-17": balance.Options(first=0.01, ramp=0, target=0.015, root=0.5, careful=0.5, alpha=True),
+    "balance-18": balance.Options(first=0.01, ramp=0, target=0.0075, root=0.5, careful=0.5, alpha=True),
+    "balance-19": balance.Options(first=0.01, ramp=0, target=0.0035, root=0.75, careful=0.5, alpha=True),
+    "balance-20": balance.Options(first=0.01, ramp=0, target=0.015, root=0.5, careful=0.5, alpha=True, level=0.0),
+    "balance-21": balance.Options(first=0.03, ramp=0, target=0.0035, root=0.75, careful=0.5, alpha=True, up=4.0),
+    "balance-22": balance.Options(
+        first=0.03, ramp=0, target=0.0035, root=0.75, careful=0.5, alpha=True, up=4.0, level=0.0
+    ),
+    "balance-23": balance.Options(
+        first=0.03, ramp=0, target=0.0035, root=0.75, careful=0.5, alpha=True, up=4.0, level=0.25
+    ),
+    **{
+        f"balance-{number}": balance.Options(
+            **{
+                "first": 0.1,
+                "ramp": 0,
+                "target": 0.0035,
+                "root": 0.75,
+                "careful": 0.5,
+                "alpha": True,
+                "level": 1.0,
+                **other,
+            }
+        )
+        for number, other in (
+            (24, {}),
+            (25, {"level": 0.5, "smooth": 0.9}),
+            (26, {"target": 0.007}),
+            (27, {"target": 0.00175}),
+            (28, {"down": 0.25}),
+            (29, {"root": 0.5, "target": 0.015}),
+            (30, {"careful": 1.0}),
+            (31, {"alpha": False}),
+            (32, {"level": 0.0}),
+            (33, {"level": 2.0, "smooth": 0.9}),
+            (34, {"first": 1e-4}),
+            (35, {"first": 100.0}),
+            (36, {"keep": 0.0}),
+            (37, {"growth": 1.12}),
+            (38, {"careful": 0.0, "keep": 0.7, "level": 0.5, "smooth": 0.9}),
+            (39, {"careful": 0.0, "keep": 0.7, "level": 0.5, "smooth": 0.9, "root": 0.5, "target": 0.015}),
+            (40, {"careful": 0.0, "keep": 0.7, "level": 0.5, "smooth": 0.9, "alpha": False}),
+            (41, {"careful": 0.0, "keep": 0.7, "level": 0.5, "smooth": 0.9, "root": 0.25, "target": 0.06}),
+            (43, {"optimist": True, "level": 0.5, "smooth": 0.9}),
+            (44, {"optimist": True, "level": 0.5, "smooth": 0.9, "careful": 1.0}),
+            (45, {"optimist": True, "level": 0.5, "smooth": 0.9, "first": 1 / 3}),
+            (46, {"optimist": True, "level": 0.5, "smooth": 0.9, "root": 0.5, "target": 0.01}),
+            (47, {"optimist": True, "level": 0.5, "smooth": 0.9, "careful": 1.0, "target": 0.00175}),
+            (48, {"optimist": True, "level": 0.5, "smooth": 0.9, "careful": 1.0, "root": 0.5, "target": 0.025}),
+            (49, {"optimist": True, "level": 0.5, "smooth": 0.9, "careful": 1.0, "root": 0.25, "target": 0.08}),
+            (50, {"optimist": True, "level": 0.0, "careful": 1.0, "root": 0.5, "target": 0.025}),
+            (51, {"optimist": True, "level": 0.25, "smooth": 0.9, "careful": 1.0, "root": 0.5, "target": 0.025}),
+            (52, {"optimist": True, "level": 0.5, "smooth": 0.9, "root": 0.5, "target": 0.012}),
+            (53, {"optimist": True, "level": 0.5, "smooth": 0.9, "root": 0.25, "target": 0.04}),
+            (54, {"optimist": True, "level": 0.0, "root": 0.5, "target": 0.012}),
+            (55, {"optimist": True, "level": 0.5, "smooth": 0.9, "root": 0.5, "target": 0.012, "first": 1e-4}),
+            (56, {"optimist": True, "level": 0.5, "smooth": 0.9, "root": 0.5, "target": 0.012, "first": 100.0}),
+            (57, {"optimist": True, "level": 0.5, "smooth": 0.9, "pull": 0.5}),
+            (58, {"optimist": True, "level": 0.5, "smooth": 0.9, "pull": 1.0, "target": 0.00175}),
+            (59, {"optimist": True, "level": 0.5, "smooth": 0.9, "pull": 1.0}),
+            (60, {"optimist": True, "level": 0.5, "smooth": 0.9, "pull": 0.5, "first": 1e-4}),
+            (61, {"optimist": True, "level": 0.5, "smooth": 0.9, "pull": 0.5, "first": 100.0}),
+            (62, {"optimist": True, "level": 0.0, "pull": 0.5}),
+            (63, {"root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.25}),
+            (64, {"optimist": True, "root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.25}),
+            (65, {"root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.25, "first": 1e-4}),
+            (66, {"root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.25, "first": 100.0}),
+            (67, {"root": 0.5, "target": 0.015, "level": 0.0, "track": 1.25}),
+            (68, {"root": 0.5, "target": 0.015, "level": 0.25, "smooth": 0.9, "track": 1.25}),
+            (69, {"root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.12}),
+            (
+                71,
+                {
+                    "optimist": True,
+                    "root": 0.5,
+                    "target": 0.015,
+                    "level": 0.5,
+                    "smooth": 0.9,
+                    "track": 1.25,
+                    "first": 1e-4,
+                },
+            ),
+            (
+                72,
+                {
+                    "optimist": True,
+                    "root": 0.5,
+                    "target": 0.015,
+                    "level": 0.5,
+                    "smooth": 0.9,
+                    "track": 1.25,
+                    "first": 100.0,
+                },
+            ),
+            (73, {"optimist": True, "root": 0.5, "target": 0.015, "level": 0.0, "track": 1.25}),
+            (74, {"root": 0.5, "target": 0.015, "level": 0.5, "smooth": 0.9, "track": 1.25, "free": True}),
+            (75, {"root": 0.5, "target": 0.015, "level": 0.25, "smooth": 0.9, "track": 1.25, "free": True}),
+            (76, {"root": 0.5, "target": 0.015, "level": 2.0, "smooth": 0.9, "track": 1.25}),
+            (42, {"careful": 0.0, "keep": 0.7, "level": 0.5, "smooth": 0.9, "first": 0.3}),
+        )
+    },
+}
+PROTOTYPES: dict[str, Method] = {
+    row.name: row
+    for row in (
+        *(_row(f"constant-{s:g}", lambda p, s=s: Constant(p, s), f"constant {s:g}, averaged") for s in _SCALES),
+        *(_row(f"logged-{s:g}", lambda p, s=s: Constant(p, s, 12), "the same, logged", Logged) for s in _SCALES),
+        *(_row(name, lambda p, o=o: balance.Balance(p, o), str(o)) for name, o in _BALANCE.items()),
+        *(_row(name, lambda p, o=o: Long(p, o), str(o)) for name, o in _LONG.items()),
+    )
+}

@@ -1,0 +1,145 @@
+"""Parameter groups and saved state of every optimizer of the library."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT, StateDict
+
+from curvestep._errors import CurvestepError
+from curvestep.optim._average import AVERAGING, check_gamma
+from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
+from curvestep.optim._options import MEASUREMENTS
+
+
+class AbstractGroupedOptimizer(Optimizer, ABC):
+    """Base class that holds options in groups, one rule's state in all of them, and all of it in ``state_dict``."""
+
+    def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
+        """Take the parameters and the options of a group, ``lr`` among them."""
+        super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, MEASUREMENTS: 0, RULE_STATE: {}})
+
+    @abstractmethod
+    def _check_options(self, options: dict[str, Any]) -> None:
+        """Refuse a group's options that are out of range."""
+
+    @abstractmethod
+    def _initial_rule_state(self) -> dict[str, Any]:
+        """Return the step rule's state before the first step."""
+
+    @property
+    @abstractmethod
+    def _rule_options(self) -> tuple[str, ...]:
+        """The options that belong to the rule and must therefore be the same in every group."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, with the options it names and the optimizer's own for the rest.
+
+        Args:
+            param_group: ``{"params": …, option: value, …}``.
+
+        Raises:
+            ValueError: An option is out of range, a parameter is complex, or an option of the step rule differs from
+                that of the other groups.
+        """
+        options = {**self.defaults, **param_group}
+        self._check_group(options)
+        super().add_param_group(param_group)
+        added = self.param_groups[-1]
+        for parameter in added["params"]:
+            if parameter.is_complex() or is_sharded(parameter):
+                self.param_groups.pop()
+                raise ValueError(_not_steppable(type(self).__name__, parameter))
+        shared = self.param_groups[0]
+        added[RULE_STATE] = dict(shared[RULE_STATE] or self._initial_rule_state())
+        added[STEPS] = shared[STEPS]
+        added[MEASUREMENTS] = shared[MEASUREMENTS]
+
+    def _check_group(self, options: dict[str, Any]) -> None:
+        """Refuse options that are out of range, or that belong to the step rule and differ from the other groups'."""
+        self._check_options(options)
+        gamma = options.get(AVERAGING)
+        if gamma is not None:
+            check_gamma(gamma)
+        if self.param_groups:
+            first = self.param_groups[0]
+            for name in self._rule_options:
+                if options.get(name) != first.get(name):
+                    msg = (
+                        f"{name} belongs to the step rule, which is one for all parameter groups, but a group with "
+                        f"{name}={options.get(name)!r} was added to groups with {name}={first.get(name)!r}."
+                    )
+                    raise ValueError(msg)
+
+    def load_state_dict(self, state_dict: StateDict) -> None:
+        """Load what ``state_dict()`` returned; the next step is then the one that would have followed, bit for bit.
+
+        Args:
+            state_dict: The dictionary, as it was or through ``torch.save`` and ``torch.load(weights_only=True)``.
+
+        Raises:
+            CurvestepError: It is that of another kind of optimizer.
+        """
+        self._require_own_kind(state_dict)
+        super().load_state_dict(state_dict)
+        self._keep_dtypes(state_dict)
+
+    def _require_own_kind(self, state_dict: StateDict) -> None:
+        """Refuse the state of an optimizer of another kind, whose ``lr`` means something else."""
+        if any(RULE_STATE not in group for group in state_dict["param_groups"]):
+            msg = (
+                f"{type(self).__name__} needs a state_dict of its own kind, but a group of the one given has no "
+                f"{RULE_STATE!r}: it was saved by another optimizer, whose lr is a learning rate. Begin without it."
+            )
+            raise CurvestepError(msg)
+
+    def _keep_dtypes(self, state_dict: StateDict) -> None:
+        """Give loaded tensors the dtype they were saved in; torch rounds them to that of 16-bit parameters."""
+        saved_ids = [index for group in state_dict["param_groups"] for index in group["params"]]
+        for index, parameter in zip(saved_ids, self._parameters(), strict=True):
+            for name, value in state_dict["state"].get(index, {}).items():
+                if isinstance(value, Tensor) and self.state[parameter][name].dtype != value.dtype:
+                    self.state[parameter][name] = value.detach().to(device=parameter.device, copy=True)
+
+    def _rule_state(self) -> dict[str, Any]:
+        """Return the rule's state, which is the same in every group."""
+        return self.param_groups[0][RULE_STATE]
+
+    def _steps(self) -> int:
+        """Return how many times the state was advanced."""
+        return int(self.param_groups[0][STEPS])
+
+    def _parameters(self) -> list[Tensor]:
+        """Return all parameters, group by group."""
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled or loaded optimizer, giving options that it did not know their defaults."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                if name != "differentiable":  # torch puts this among the defaults of whatever it restores
+                    group.setdefault(name, value)
+            group[RULE_STATE] = dict(group.get(RULE_STATE) or self._initial_rule_state())
+
+
+def is_sharded(parameter: Tensor) -> bool:
+    """Whether a parameter holds only this process's shard of a tensor: a DTensor, as fully_shard makes them."""
+    return hasattr(parameter, "placements") and hasattr(parameter, "device_mesh")
+
+
+def _not_steppable(owner: str, parameter: Tensor) -> str:
+    """Return why a parameter cannot be stepped."""
+    if parameter.is_complex():
+        return (
+            f"{owner} needs real parameters, but one of shape {tuple(parameter.shape)} has dtype {parameter.dtype}: "
+            "hold its real and imaginary part (torch.view_as_real) as the parameter."
+        )
+    return (
+        f"{owner} needs whole parameters, but one of shape {tuple(parameter.shape)} is a DTensor, of which this "
+        "process holds a shard: the recording would not see it used. Train with DistributedDataParallel, or leave "
+        "this model to an optimizer of torch."
+    )

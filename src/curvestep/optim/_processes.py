@@ -1,0 +1,54 @@
+"""Several processes that train one model: the numbers of a step that are each process's own, averaged over all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from curvestep.optim._gather import Sums
+from curvestep.optim._proof import RECORDED_SLOPE
+
+#: Which processes share a model: torch's default group, one of the user's own, or None for a process on its own.
+if TYPE_CHECKING:
+    Group = dist.ProcessGroup | Literal["default"] | None
+else:
+    Group = Any  # a build of torch without processes has no such class
+
+#: The numbers of a step that each process has of its own samples. All others are made of `p.grad` and of parameters,
+#: which are the same everywhere.
+OWN = ("loss", "curvature", "absolute_curvature", RECORDED_SLOPE)
+
+
+def is_shared(group: Group) -> bool:
+    """Whether more than one process trains the model."""
+    if group is None or not (dist.is_available() and dist.is_initialized()):
+        return False
+    return dist.get_world_size(None if group == "default" else group) > 1
+
+
+def averaged(tensors: Sequence[Tensor], group: Group) -> list[Tensor]:
+    """Return the mean over the processes of each tensor, by one all-reduce; the tensors themselves in one process.
+
+    The loss is the mean over the processes of their losses, as the gradient is that DistributedDataParallel leaves.
+    """
+    if not is_shared(group) or not tensors:
+        return list(tensors)
+    own = None if group == "default" else group
+    device = tensors[0].device
+    flat = torch.cat([tensor.detach().reshape(-1).to(device, tensors[0].dtype) for tensor in tensors])
+    dist.all_reduce(flat, group=own)
+    pieces = (flat / dist.get_world_size(own)).split([tensor.numel() for tensor in tensors])
+    return [piece.view_as(tensor).to(tensor) for piece, tensor in zip(pieces, tensors, strict=True)]
+
+
+def shared_sums(sums: Sums, group: Group) -> Sums:
+    """Return the numbers of a step with each process's own ones averaged over all."""
+    if not is_shared(group):
+        return sums
+    names = [name for name in OWN if name in sums]
+    wide = [torch.stack([term.to(torch.float64) for term in sums[name]]).sum() for name in names]
+    return {**sums, **{name: [mean] for name, mean in zip(names, averaged(wide, group), strict=True)}}
