@@ -11,7 +11,10 @@ import torch
 
 from curvestep._errors import RecordingError
 from curvestep.engine.data.recording import Products, Recording
+from curvestep.engine.data.slot import BackwardLog
+from curvestep.engine.recording.hooks import wrap_hooks
 from curvestep.engine.recording.recorder import Recorder, open_recorder
+from curvestep.engine.recording.steps import watch_steps
 from curvestep.engine.recording.unobserved import backward_unobserved
 from curvestep.engine.tape import Tape
 
@@ -76,14 +79,22 @@ def record(
             "One recording at a time was needed, but another one is still open. Leave the outer `with record():` "
             "block before starting a new one."
         )
+    wrap_hooks(_open_log)
     recording = Recording(batch_size, share, _PRODUCTS[products])
     recording.replays = memory == "split"
     recorder = Recorder(recording)
+    torch.clear_autocast_cache()  # a weight that was cast before would come in with a gradient graph of its own
     try:
-        with _uncompiled(), backward_unobserved(Recorder), recorder:
+        with _uncompiled(), backward_unobserved(recorder), recorder:
             yield Tape(recording)
     finally:
         recorder.finish()
+        watch_steps(recording)
+
+
+def _open_log() -> BackwardLog | None:
+    recorder = open_recorder()
+    return None if recorder is None else recorder.recording.log
 
 
 def _uncompiled() -> AbstractContextManager[object]:

@@ -8,6 +8,7 @@ from typing import final, get_args
 import torch
 from torch import Tensor
 
+from curvestep._errors import RecordingError
 from curvestep.engine.data.curvature import Curvature, Form, Order, Precision
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.value import Node
@@ -15,6 +16,7 @@ from curvestep.engine.passes import along
 from curvestep.engine.passes.analysis import Plan, analyse
 from curvestep.engine.passes.sweep import check_direction, curvature_sweep
 from curvestep.engine.recording.opaque import refuse_opaque
+from curvestep.engine.recording.steps import age_stepped
 
 
 @final
@@ -65,8 +67,16 @@ class Tape:
         self.recording.require_backward()
 
     def _require_visible(self) -> None:
-        """Refuse a loss that depends on what the recording cannot see into."""
+        """Refuse a loss that depends on what the recording cannot see into; notice steps taken since."""
         root = self.recording.root
+        age_stepped(self.recording)
+        changed = self.recording.log.changed
+        if changed:
+            raise RecordingError(
+                f"The gradient of the recorded loss was needed, but {changed[0]} handed on another gradient than it "
+                "was given, so that p.grad is the gradient of another function. Do without the hook, or return the "
+                "gradient itself; a hook on a parameter may change its gradient."
+            )
         if not self._visible:
             refuse_opaque(self.recording, root)
             self._visible = True

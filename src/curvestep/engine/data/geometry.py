@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int]  # size, stride, storage offset
@@ -10,6 +11,16 @@ Geometry = tuple[tuple[int, ...], tuple[int, ...], int]  # size, stride, storage
 def geometry_of(tensor: Tensor) -> Geometry:
     """Where a tensor lies."""
     return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset())
+
+
+def storage_of(tensor: Tensor) -> int:
+    """A number that tensors with one storage share, 0 for a sparse one."""
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else 0
+
+
+def is_lazy(tensor: Tensor) -> bool:
+    """Whether its elements are the conjugates or negatives of what lies in its storage."""
+    return tensor.is_neg() or (tensor.is_complex() and tensor.is_conj())
 
 
 def flat_buffer(like: Tensor, *geometries: Geometry) -> Tensor:

@@ -32,12 +32,14 @@ class Opaque:
         name: the function's name, or the operation's.
         leaf: a tensor that requires a gradient from which it was computed, None where none was found.
         why: the sentence that says what to do.
+        sentence: the whole refusal, where it is not that a rule is missing.
     """
 
     value: Value
     name: str
     leaf: Tensor | None
     why: str
+    sentence: str = ""
 
 
 @final
@@ -46,13 +48,14 @@ class Recording:
 
     Attributes:
         nodes: the operations, in the order in which they ran.
-        leaves: what came from outside: id of the tensor → the tensor and its value.
+        leaves: what came from outside: id of the tensor → the tensor and its value; id of the value → the same where
+            the tensor was read again under another gradient, or was written to.
         log: what autograd said during backward.
-        foreign: tensors that came in with a gradient graph of their own, as phrases.
         opaque: values whose derivative does not come from recorded operations.
         products: how many products a pass takes.
         replays: whether values between the leaves and the loss are not held but computed again by a pass.
         stated_batch_size: the number of samples, where the user stated it.
+        stepped: ids of parameters that an optimizer has stepped since.
         released: whether everything was dropped.
     """
 
@@ -62,8 +65,8 @@ class Recording:
         self.nodes: list[Node] = []
         self.leaves: dict[int, tuple[Tensor, Value]] = {}
         self.log = BackwardLog(share)
-        self.foreign: list[str] = []
         self.opaque: list[Opaque] = []
+        self.stepped: set[int] = set()
         self.products = products
         self.replays = False
         self.stated_batch_size = batch_size
@@ -89,10 +92,10 @@ class Recording:
                 "Add the losses and call backward() once, or give each forward and backward a recording of its own: an "
                 "optimizer's step() takes all recordings since the last step together."
             )
-        if self.foreign:
+        if self.log.roots > 1:
             raise RecordingError(
-                "The whole forward was needed inside the recording, but a tensor that already carried a gradient graph "
-                f"came in from outside, at {self.foreign[0]}. Move the forward pass inside `with record():`."
+                "backward() on one scalar was needed, but it ran on several tensors at once. Add the losses and call "
+                "backward() on the sum."
             )
 
     @property

@@ -11,11 +11,17 @@ from torch import Tensor
 from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.slot import Slot
 
+#: The version of a value whose tensor was written to without its version counter rising: no tensor has it.
+STALE = 2**62
+
 
 class Value:
     """One version of one tensor: an in-place write makes a new value."""
 
-    __slots__ = ("__weakref__", "data", "dtype", "epoch", "index", "needs_grad", "origin", "shape", "slot", "version")
+    __slots__ = (
+        "__weakref__", "data", "dtype", "epoch", "index", "needs_grad", "origin", "place", "shape", "slot",
+        "version",
+    )  # fmt: skip
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, origin: Node | None, index: int) -> None:
         self.shape = shape
@@ -25,6 +31,7 @@ class Value:
         self.needs_grad = False
         self.data: Tensor | None = None  # held only where a rule asks for it
         self.version = -1
+        self.place = 0  # the address of a leaf's data; 0: not looked at
         self.epoch = 0  # how many in-place writes to its storage it has seen
         self.slot: Slot | None = None
 

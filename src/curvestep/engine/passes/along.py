@@ -13,7 +13,7 @@ from curvestep.engine.data.value import Value
 from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.passes.jets import outgoing
 from curvestep.engine.passes.replay import replay
-from curvestep.engine.rules.site import Site
+from curvestep.engine.rules.site import Site, require_unchanged
 
 
 def loss_along(
@@ -26,9 +26,9 @@ def loss_along(
         for t in steps:
             moved: dict[Value, Tensor] = {}
             for p, d in zip(params, direction, strict=True):
-                entry = recording.leaves.get(id(p))
-                if entry is not None:
-                    moved[entry[1]] = p.detach() + t * d
+                value = _recorded(recording, p)
+                if value is not None:
+                    moved[value] = p.detach() + t * d
             losses.append(replay(plan, root, moved, keep=False)[root].reshape(()))
     return torch.stack(losses) if losses else torch.zeros(0)
 
@@ -44,9 +44,9 @@ def gradient_along(
         for p, d in zip(params, direction, strict=True):
             moved = torch.add(p.detach(), d.detach(), alpha=t).requires_grad_()
             watched.append(moved)
-            entry = recording.leaves.get(id(p))
-            if entry is not None:
-                leaves[entry[1]] = moved
+            value = _recorded(recording, p)
+            if value is not None:
+                leaves[value] = moved
         loss = replay(plan, root, leaves, watched=True)[root]
         if not loss.requires_grad:
             return [torch.zeros_like(p) for p in params]
@@ -66,10 +66,10 @@ def hessian_vector_product(
         for p, d in zip(params, direction, strict=True):
             own = p.detach().clone().requires_grad_()
             watched.append(own)
-            entry = recording.leaves.get(id(p))
-            if entry is not None:
-                leaves[entry[1]] = own
-                seeds[entry[1]] = d.detach()
+            value = _recorded(recording, p)
+            if value is not None:
+                leaves[value] = own
+                seeds[value] = d.detach()
         present = replay(plan, root, leaves, watched=True)
         slope = _first_tangents(plan, seeds, present).get(root)
         if slope is None or not slope.requires_grad:
@@ -77,6 +77,15 @@ def hessian_vector_product(
         cotangent = root.cotangent
         found = torch.autograd.grad(slope, watched, grad_outputs=cotangent, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g.detach() for p, g in zip(params, found, strict=True)]
+
+
+def _recorded(recording: Recording, parameter: Tensor) -> Value | None:
+    """The leaf of a parameter, refused if it was changed since; None where the forward did not read it."""
+    entry = recording.leaves.get(id(parameter))
+    if entry is None:
+        return None
+    require_unchanged(entry[1], parameter, "parameter")
+    return entry[1]
 
 
 def _first_tangents(plan: Plan, seeds: dict[Value, Tensor], present: dict[Value, Tensor]) -> dict[Value, Tensor]:

@@ -42,7 +42,9 @@ class Ledger:
         """Whether terms are paired at this value."""
         if value.slot is None:
             return False
-        if not value.slot.kept:
+        # A backward that was asked for some gradients alone leaves none at what these do not need, and a view that is
+        # written in place later has its own in its base: such terms are carried to where there is one.
+        if not value.slot.kept or value.slot.cotangent is None:
             self._carried = True
             return False
         if self.form == "tangent":
@@ -66,16 +68,18 @@ class Ledger:
             self.exact = False  # the sum over samples was taken before the term could be split
         if not opened:
             return False
-        if value.cotangent is not None:
-            self._pair(value.cotangent, term, value, own=True)
+        assert value.cotangent is not None
+        self._pair(value.cotangent, term, value, own=True)
         return True
 
     def take_spread(self, value: Value, terms: Tensor, like: Value) -> bool:
         """Pair the terms of a reduced loss with the cotangent of its scalar, before they are summed."""
         if not self._open(value):
+            if value.slot is not None and value.slot.cotangent is None:
+                self.exact = False  # they are summed over the samples here
             return False
-        if value.cotangent is not None:
-            self._pair(value.cotangent, terms, like)
+        assert value.cotangent is not None
+        self._pair(value.cotangent, terms, like)
         return True
 
     def _pair(self, cotangent: Tensor, terms: Tensor, value: Value, *, own: bool = False) -> None:

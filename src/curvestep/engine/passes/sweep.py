@@ -176,7 +176,13 @@ def check_direction(params: Sequence[Tensor], direction: Sequence[Tensor]) -> No
             f"One direction tensor for each parameter was needed, but {len(params)} parameters and {len(direction)} "
             "direction tensors were given. Pass two lists of equal length."
         )
+    place: dict[int, int] = {}
     for i, (p, d) in enumerate(zip(params, direction, strict=True)):
+        if place.setdefault(id(p), i) != i:
+            raise DirectionError(
+                f"Each parameter once was needed, but parameter {i} is parameter {place[id(p)]} again. Give it one "
+                "direction, the sum of both."
+            )
         if p.shape != d.shape or p.dtype != d.dtype or p.device != d.device:
             raise DirectionError(
                 f"A direction of shape {tuple(p.shape)}, {p.dtype} on {p.device} was needed for parameter {i}, but "

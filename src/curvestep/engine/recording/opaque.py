@@ -1,4 +1,4 @@
-"""What a recording cannot see into: custom autograd functions, writes that autograd does not know of, several roots.
+"""What a recording cannot see into: custom autograd functions, hidden writes, derivatives of unseen operations.
 
 Operations inside the forward of a `torch.autograd.Function` run without gradients, and the derivative is whatever its
 backward says. Treating them by their own rules would give a curvature that does not belong to the gradient, so such a
@@ -25,7 +25,7 @@ _TRANSPARENT = frozenset({"_DDPSink", "RegisterPostBackwardFunction", "BackwardH
 def opaque(tensor: Tensor, value: Value) -> Opaque | None:
     """Describe an output that requires a gradient though it was made without gradients; None where all is well."""
     node = value.origin
-    if node is None or (node.live and not node.name.startswith(("aten.", "prims."))):
+    if node is not None and node.live and not node.name.startswith(("aten.", "prims.")):
         return None  # a custom operation: it is found by its name in the table of rules, or refused by it
     made_by: Any = tensor.grad_fn
     if isinstance(made_by, BackwardCFunction):
@@ -44,14 +44,29 @@ def opaque(tensor: Tensor, value: Value) -> Opaque | None:
                 "with ordinary torch operations."
             )
         return Opaque(value, name, _first_leaf(made_by), why)
-    guards = None if node.rule is None else node.rule.guards
-    if node.mutates and made_by is not None and not (guards is not None and guards(node, tensor)):
+    if node is not None and node.mutates:
+        guards = None if node.rule is None else node.rule.guards
+        if guards is not None and guards(node, tensor):
+            return None
         why = (
             f"{node.name} overwrote inside torch.no_grad() a tensor that carries a gradient, so that autograd's "
             "gradient is not that of the recorded forward. Do without the in-place write, or without no_grad."
         )
         return Opaque(value, f"{node.name} under no_grad", _first_leaf(made_by), why)
-    return None
+    name = made_by.name()
+    why = (
+        f"autograd gives this output of {'no operation' if node is None else node.name} a gradient that the recorded "
+        "operations do not have, as TorchScript and forward-mode differentiation (torch.func.jvp, forward_ad) do. "
+        "Call the function without torch.jit, and write a derivative within the loss with torch.func.jacrev or "
+        "torch.autograd.grad(…, create_graph=True)."
+    )
+    return Opaque(value, name, _first_leaf(made_by), why)
+
+
+def is_transparent(tensor: Tensor) -> bool:
+    """Whether it was handed on unchanged by a function that waits for backward to arrive."""
+    made_by = tensor.grad_fn
+    return isinstance(made_by, BackwardCFunction) and type(made_by).__name__.removesuffix("Backward") in _TRANSPARENT
 
 
 def _first_leaf(function: Any) -> Tensor | None:
@@ -79,21 +94,15 @@ def on_the_way(recording: Recording, root: Value) -> set[Value]:
 
 
 def refuse_opaque(recording: Recording, root: Value) -> None:
-    """Refuse a loss that depends on what the recording cannot see into, or that is one of several losses."""
+    """Refuse a loss that depends on what the recording cannot see into."""
     wanted = on_the_way(recording, root)
     for found in recording.opaque:
-        if found.value in wanted:
-            start = "" if found.leaf is None else f"parameter of shape {tuple(found.leaf.shape)} → … → "
-            raise MissingRuleError(
-                f"A derivative rule for {found.name} was needed, but there is none. It lies on the path {start}"
-                f"{found.name}. {found.why}"
-            )
-    for node in recording.nodes:
-        for value in node.outputs:
-            if value is None or value.slot is None or not value.slot.scalar:
-                continue
-            if value.cotangent is not None and value not in wanted:
-                raise RecordingError(
-                    "backward() on one scalar was needed, but it ran on several tensors at once. Add the losses and "
-                    "call backward() on the sum."
-                )
+        if found.value not in wanted:
+            continue
+        if found.sentence:
+            raise RecordingError(found.sentence)
+        start = "" if found.leaf is None else f"parameter of shape {tuple(found.leaf.shape)} → … → "
+        raise MissingRuleError(
+            f"A derivative rule for {found.name} was needed, but there is none. It lies on the path {start}"
+            f"{found.name}. {found.why}"
+        )

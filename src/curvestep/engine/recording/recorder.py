@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import BackwardCFunction
 from torch.nn.parameter import UninitializedTensorMixin
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
-from curvestep.engine.data.geometry import Geometry, geometry_of
+from curvestep.engine.data.geometry import Geometry, geometry_of, is_lazy, storage_of
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.slot import Slot
-from curvestep.engine.data.value import Node, Value
+from curvestep.engine.data.value import STALE, Node, Value
+from curvestep.engine.recording import leaves
 from curvestep.engine.recording.facts import OpFacts, facts
-from curvestep.engine.recording.opaque import opaque
+from curvestep.engine.recording.hooks import Gate, gate_of, set_hook
+from curvestep.engine.recording.opaque import is_transparent, opaque
 from curvestep.engine.rules.alias import ALIAS_UPDATE
 from curvestep.engine.rules.table import RULES
 
@@ -46,12 +47,15 @@ class Recorder(TorchDispatchMode):
         self._known: dict[int, tuple[Any, Value]] = {}  # id of a tensor → weak reference, its present value
         self._written_out: set[Value] = set()
         self._pending: list[tuple[Tensor, Value, bool, bool, bool]] = []
+        # Asked of a view, autograd may make its gradient anew, by operations that are no part of the forward.
+        self._reading = False
         # Values kept for speed alone, with their storage: some views share no version counter (`unsafe_chunk`), so a
         # write through one of them is noticed here or never.
         self._optional: dict[Value, int] = {}
+        self._gates: dict[Any, Gate] = {}
         # storage → values written into it. An address may come back after its storage was freed: a value made later
         # counts the writes that it finds there as its past.
-        self._writes: dict[int, list[tuple[Value, Geometry]]] = {}
+        self._writes: dict[int, list[tuple[Value, Geometry, bool]]] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -72,9 +76,10 @@ class Recorder(TorchDispatchMode):
         # (create_graph=True, as in physics-informed nets) are: autograd runs them with gradients enabled.
         if _graph_task() != -1 and not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        if func in _MARKS:
+        if self._reading or func in _MARKS:
             return func(*args, **kwargs)
-        self._settle()
+        if self._pending:
+            self._settle()
         known = facts(func)
         inputs: list[Value] = []
         tensors: list[Tensor] = []
@@ -102,7 +107,8 @@ class Recorder(TorchDispatchMode):
 
     def run_as_one(self, op: Any, rule: Rule, args: tuple[Any, ...]) -> Any:
         """Run a function whose inner operations are not recorded, and write it down as a single operation."""
-        self._settle()
+        if self._pending:
+            self._settle()
         inputs: list[Value] = []
         tensors: list[Tensor] = []
         values = tuple([self._take(a, inputs, tensors) for a in args])
@@ -134,35 +140,59 @@ class Recorder(TorchDispatchMode):
     def _value(self, tensor: Tensor) -> Value:
         """The present value of a tensor: a leaf where it was never seen."""
         entry = self._known.get(id(tensor))
-        if entry is not None and entry[0]() is tensor and not self._became_leaf(tensor, entry[1]):
+        if entry is not None and entry[0]() is tensor:
             value = entry[1]
+            if value.place and tensor.data_ptr() != value.place:
+                value = self._start_again(tensor)
             if self._writes:
                 value = self._refresh(tensor, value)
-            if not value.needs_grad and tensor.requires_grad and not tensor.is_leaf:
-                saved = _unpacked(tensor, value)
-                if saved is None:
-                    self._note_opaque(tensor, value)  # an autograd.Function returned it after other operations
-                else:
-                    value = saved
-                    self._known[id(tensor)] = (_reference(tensor), value)
+            if value.needs_grad != tensor.requires_grad:
+                value = self._under_another_gradient(tensor, value)
             return value
         if isinstance(tensor, UninitializedTensorMixin):  # of a lazy module, which is about to give it a shape
             return Value((), tensor.dtype, None, 0)
+        value = self._leaf(tensor)
+        if value.needs_grad and not tensor.is_leaf:
+            self.recording.opaque.append(leaves.foreign(value))
+        return value
+
+    def _leaf(self, tensor: Tensor) -> Value:
+        """What a tensor is from here on: a leaf with the data that it has now."""
         value = Value(_shape(tensor), tensor.dtype, None, 0)
         value.needs_grad = tensor.requires_grad
         value.data = tensor
         value.version = _version(tensor)
-        value.epoch = len(self._writes.get(_storage(tensor), ())) if self._writes else 0
-        if tensor.requires_grad and not tensor.is_leaf:
-            self.recording.foreign.append(f"a tensor of shape {tuple(tensor.shape)}")
-        self.recording.leaves[id(tensor)] = (tensor, value)  # strong: its id stays its own
-        self._known[id(tensor)] = (lambda: tensor, value)
+        value.epoch = len(self._writes.get(storage_of(tensor), ())) if self._writes else 0
+        if value.needs_grad and tensor.is_leaf:
+            value.place = leaves.place_of(tensor)
+        self._known[id(tensor)] = (lambda: tensor, value)  # strong: its id stays its own
+        leaves.enter_leaf(self.recording, tensor, value)
         return value
 
-    def _became_leaf(self, tensor: Tensor, value: Value) -> bool:
-        """Whether a tensor that was made inside was declared a leaf afterwards, as by `w.detach().requires_grad_()`."""
-        made_inside = value.origin is not None and tensor.requires_grad and tensor.is_leaf
-        return made_inside and id(tensor) not in self.recording.leaves
+    def _start_again(self, tensor: Tensor) -> Value:
+        """Make a leaf of what has become one: detached and made to require a gradient, or written past autograd."""
+        # A use of it before has the old values, and a direction cannot move both: it must not lie on the way.
+        entry = self.recording.leaves.get(id(tensor))
+        if entry is not None and entry[1].needs_grad:
+            self.recording.opaque.append(leaves.overwritten(entry[1]))
+        return self._leaf(tensor)
+
+    def _under_another_gradient(self, tensor: Tensor, value: Value) -> Value:
+        """The value of a tensor that began or ceased to require a gradient since it was last read."""
+        if not tensor.requires_grad:  # written out of a lazy view; or a leaf that was frozen, a constant to autograd
+            return value if value.origin is not None else self._leaf(tensor)
+        if tensor.is_leaf:
+            entry = self.recording.leaves.get(id(tensor))
+            if entry is None or not entry[1].needs_grad or entry[1].version != tensor._version:
+                return self._start_again(tensor)
+            found: Value | None = entry[1]
+        else:
+            found = leaves.unpacked(tensor, value)
+        if found is None:
+            self._note_opaque(tensor, value)  # an autograd.Function returned it after other operations
+            return value
+        self._known[id(tensor)] = (_reference(tensor), found)
+        return found
 
     def _give(
         self, tensor: Any, node: Node, index: int, curved: bool, mutates: bool, holds: bool = True
@@ -172,7 +202,7 @@ class Recorder(TorchDispatchMode):
             return None
         value = Value(_shape(tensor), tensor.dtype, node, index)
         if self._writes:
-            value.epoch = len(self._writes.get(_storage(tensor), ()))
+            value.epoch = len(self._writes.get(storage_of(tensor), ()))
         self._known[id(tensor)] = (_reference(tensor), value)
         # What is made without gradients carries none, unless it is in the forward of a torch.autograd.Function.
         blind = not torch.is_grad_enabled()
@@ -183,8 +213,8 @@ class Recorder(TorchDispatchMode):
             if keep or scalar:
                 value.data = tensor
                 if rule is not None and not scalar and index not in rule.keep_outputs:
-                    self._optional[value] = _storage(tensor)
-                self.recording.log.held += tensor.numel() * tensor.element_size()
+                    self._optional[value] = storage_of(tensor)
+                self.recording.log.held += tensor.numel() * tensor.element_size()  # nbytes is refused by sparse tensors
             self._pending.append((tensor, value, curved or scalar, mutates, blind))
         return value
 
@@ -199,35 +229,47 @@ class Recorder(TorchDispatchMode):
 
     def _settle(self) -> None:
         """Read off the last outputs what autograd has added to them since, and hook those that need it."""
-        if not self._pending:
-            return
-        for tensor, value, hooked, mutated, blind in self._pending:
-            value.needs_grad = tensor.requires_grad or value in self._written_out
-            if blind and value.needs_grad and not tensor.is_leaf:
-                self._note_opaque(tensor, value)
-            if value.data is not None:
-                value.version = _version(tensor)
-            if hooked and tensor.requires_grad and not tensor.is_leaf:  # a hook on a weight would outlive the tape
-                value.slot = self._hook(tensor, mutated)
-        self._pending.clear()
+        pending, self._pending = self._pending, []
+        self._reading = True
+        try:
+            for tensor, value, hooked, mutated, blind in pending:
+                live = tensor.requires_grad
+                # A view that was written is no leaf; to ask it would wait for ever where autograd is just making its
+                # gradient anew, by operations that are seen here.
+                if live and not (mutated and tensor._is_view()) and tensor.is_leaf:
+                    self._start_again(tensor)
+                    continue
+                value.needs_grad = live or value in self._written_out
+                if blind and value.needs_grad:
+                    self._note_opaque(tensor, value)
+                if value.data is not None:
+                    value.version = _version(tensor)
+                if hooked and live:
+                    value.slot = self._hook(tensor, mutated)
+        finally:
+            self._reading = False
 
     def _note_opaque(self, tensor: Tensor, value: Value) -> None:
         """Remember an output whose derivative does not come from recorded operations."""
         found = opaque(tensor, value)
+        if found is None and is_transparent(tensor):
+            gate_of(tensor, self._gates, self.recording.log).watch(tensor)
         if found is not None:
             value.needs_grad = True
             self.recording.opaque.append(found)
 
-    def _hook(self, tensor: Tensor, mutated: bool) -> Slot:
+    def _hook(self, tensor: Tensor, mutated: bool) -> Slot | None:
         """Have autograd leave the cotangent of `tensor` in a slot."""
         base = tensor._base if mutated else None
         if base is None or not base.requires_grad:
             slot = Slot(self.recording.log, tensor)
-            tensor.register_hook(slot)
+            set_hook(tensor, slot)
             return slot
+        if base.dtype != tensor.dtype or is_lazy(base) != is_lazy(tensor):
+            return None  # the view's elements are not those of the base, so its terms are carried on
         # A view written in place gets its gradient through its base, which may be read by other views too.
         slot = Slot(self.recording.log, tensor, (geometry_of(base), geometry_of(tensor)))
-        base.register_hook(slot)
+        set_hook(base, slot)
         return slot
 
     def _keep(self, known: OpFacts, values: tuple[Any, ...], inputs: list[Value], tensors: list[Tensor]) -> None:
@@ -266,22 +308,30 @@ class Recorder(TorchDispatchMode):
             tensor = args[i]
             if not isinstance(tensor, Tensor):
                 continue
-            for value in [v for v, storage in self._optional.items() if storage == _storage(tensor)]:
+            for value in [v for v, storage in self._optional.items() if storage == storage_of(tensor)]:
                 value.data = None
                 del self._optional[value]
             output = node.outputs[position] if position < len(node.outputs) else None
             if output is None:
                 continue
-            log = self._writes.setdefault(_storage(tensor), [])
-            log.append((output, geometry_of(tensor)))
+            log = self._writes.setdefault(storage_of(tensor), [])
+            log.append((output, geometry_of(tensor), is_lazy(tensor)))
             output.epoch = len(log)
 
     def _refresh(self, tensor: Tensor, value: Value) -> Value:
         """The value of a tensor after writes through other views of its storage."""
-        log = self._writes.get(_storage(tensor))
+        log = self._writes.get(storage_of(tensor))
         if not log:
             return value
-        for written, geometry in log[value.epoch :]:
+        past = log[value.epoch :]
+        if past and tensor.requires_grad and tensor.is_leaf:
+            return self._start_again(tensor)
+        for written, geometry, lazy in past:
+            if written.dtype != value.dtype or lazy != is_lazy(tensor):
+                value = self._leaf(tensor)
+                if value.needs_grad:
+                    self.recording.opaque.append(leaves.through_other_numbers(value))
+                break
             # A write of constants into constants is noted too: the samples may come in by it (shifted target tokens).
             live = value.needs_grad or written.needs_grad
             for constant, where in ((value, geometry_of(tensor)), (written, geometry)) if live else ():
@@ -293,6 +343,8 @@ class Recorder(TorchDispatchMode):
             fresh.needs_grad = tensor.requires_grad
             node.outputs = (fresh,)
             self.recording.nodes.append(node)
+            if value.needs_grad and not written.needs_grad and fresh.needs_grad:
+                self.recording.opaque.append(leaves.past_autograd(fresh))
             value = fresh
         value.epoch = len(log)
         self._known[id(tensor)] = (_reference(tensor), value)
@@ -300,31 +352,46 @@ class Recorder(TorchDispatchMode):
 
     def finish(self) -> None:
         """Close the recording."""
-        self._settle()
+        if self._pending:
+            self._settle()
+        if self._writes:
+            self._age()
         self._known.clear()
         self._written_out.clear()
         self._writes.clear()
         self._optional.clear()
+        self._gates.clear()
+
+    def _age(self) -> None:
+        """Have passes refuse the leaves that were written to since they were read, past their version counter too."""
+        for tensor, value in self.recording.leaves.values():
+            if value.data is tensor and len(self._writes.get(storage_of(tensor), ())) > value.epoch:
+                value.version = STALE
+
+    def begin_backward(self, roots: Sequence[Any]) -> bool:
+        """Read off what autograd has added to the tensors at which a backward starts; False: they are not of here."""
+        known = [t for t in roots if isinstance(t, Tensor) and self._is_known(t)]
+        if not known:
+            return False
+        if self._pending:
+            self._settle()
+        for tensor in known:
+            self._value(tensor)
+        self.recording.log.roots = len(roots)
+        return True
+
+    def end_backward(self, returned: Any) -> None:
+        """A backward has ended and given these gradients: let none of them share memory with what is kept."""
+        leaves.part_from_gradients(self.recording, returned or ())
+
+    def _is_known(self, tensor: Tensor) -> bool:
+        entry = self._known.get(id(tensor))
+        return entry is not None and entry[0]() is tensor
 
 
 def open_recorder() -> Recorder | None:
     """The recorder of the recording that is open in this thread."""
     return next((mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, Recorder)), None)
-
-
-def _unpacked(tensor: Tensor, value: Value) -> Value | None:
-    """The output of an operation that autograd had saved and now unpacks, for a gradient inside the forward.
-
-    It comes as a copy, detached twice, to which autograd then gives the graph of the saved one.
-
-    Returns:
-        The value of the saved output; None where the tensor is something else.
-    """
-    if isinstance(tensor.grad_fn, BackwardCFunction):
-        return None
-    while value.origin is not None and (rule := value.origin.rule) is not None and rule.detaches:
-        value = value.origin.inputs[0]
-    return value if value.needs_grad else None
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
@@ -346,7 +413,3 @@ def _version(tensor: Tensor) -> int:
 def _reference(tensor: Tensor) -> Callable[[], Tensor | None]:
     """A weak reference to a tensor."""
     return weakref.ref(tensor)
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata

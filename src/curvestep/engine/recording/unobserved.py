@@ -4,64 +4,83 @@ A dispatch mode sees every operation, those of a backward pass too, and a micros
 is as much as the recording of the forward. Autograd restores the modes of the thread for every node of its graph, so
 they can be put aside only around the whole pass: at the one function through which `Tensor.backward`,
 `torch.autograd.backward` and `torch.autograd.grad` all go. It is exchanged while a recording is open, and only there.
+There the recorders are told, too, at which tensors a backward starts, whichever thread it runs in.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode, _pop_mode, _push_mode
+from torch.utils._python_dispatch import _get_current_dispatch_mode, _pop_mode, _push_mode
 
 _ENTRY = "_engine_run_backward"  # of torch.autograd; where a version has none, backward is simply observed
 
+
+class Watcher(Protocol):
+    """A mode that wants to be told of backwards."""
+
+    def begin_backward(self, roots: Sequence[Any]) -> bool:
+        """A backward starts at these tensors; False: none of them is of this mode."""
+        ...
+
+    def end_backward(self, returned: Any) -> None:
+        """The backward has ended and given these gradients, None where it left them in `.grad`."""
+
+
 _lock = threading.Lock()
-_open = 0
+_open: list[Watcher] = []
 _original: Callable[..., Any] | None = None
 
 
 @contextmanager
-def backward_unobserved(kind: type[TorchDispatchMode]) -> Iterator[None]:
-    """Put the innermost mode aside during backward passes inside the block, if it is of this kind.
+def backward_unobserved(mode: Watcher) -> Iterator[None]:
+    """Put the innermost mode aside during backward passes inside the block, if it is of this mode's class.
 
     A pass with `create_graph=True` is part of the forward and stays observed.
 
     Args:
-        kind: the recorder's class. Other modes, and other threads, see what they would see without this.
+        mode: the recorder. Other modes, and other threads, see what they would see without this.
     """
-    global _open, _original
+    global _original
     with _lock:
-        if _open == 0:
+        if not _open:
             _original = getattr(torch.autograd, _ENTRY, None)
             if _original is not None:
-                setattr(torch.autograd, _ENTRY, _aside(_original, kind))
-        _open += 1
+                setattr(torch.autograd, _ENTRY, _aside(_original, type(mode)))
+        _open.append(mode)
     try:
         yield
     finally:
         with _lock:
-            _open -= 1
-            if _open == 0 and _original is not None:
+            _open.remove(mode)
+            if not _open and _original is not None:
                 setattr(torch.autograd, _ENTRY, _original)
                 _original = None
 
 
-def _aside(run: Callable[..., Any], kind: type[TorchDispatchMode]) -> Callable[..., Any]:
+def _aside(run: Callable[..., Any], kind: type) -> Callable[..., Any]:
     """The engine's entry, with the innermost mode put aside."""
 
     def entry(roots: Any, gradients: Any, keep_graph: Any, create_graph: Any, *rest: Any, **options: Any) -> Any:
         arguments = (roots, gradients, keep_graph, create_graph, *rest)
-        if create_graph or not isinstance(_get_current_dispatch_mode(), kind):
+        if create_graph:
             return run(*arguments, **options)
-        mode: Any = _pop_mode()
+        told: list[Watcher] = []
+        if torch._C._current_graph_task_id() == -1:  # else checkpointing runs a part of a backward again
+            told = [watcher for watcher in tuple(_open) if watcher.begin_backward(roots)]
+        mode: Any = _pop_mode() if isinstance(_get_current_dispatch_mode(), kind) else None
         try:
             found = run(*arguments, **options)
+            for watcher in told:
+                watcher.end_backward(found)
         finally:
-            _push_mode(mode)
-        if mode.after_backward is not None:
+            if mode is not None:
+                _push_mode(mode)
+        if mode is not None and mode.after_backward is not None:
             mode.after_backward()
         return found
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep._errors import MissingRuleError
 from curvestep.engine.data.rule import Cut, Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.data.value import Node, Value
@@ -16,7 +17,17 @@ from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
 
 
+def require_own_gradient(s: Site) -> None:
+    """Refuse an embedding whose backward divides by how often a row is read: that is not its derivative."""
+    if s.arg(3, False):
+        raise MissingRuleError(
+            f"The loss's own gradient was needed, but {s.node.name} ran with scale_grad_by_freq=True, which divides "
+            "the gradient of a row by how often the row is read. Leave scale_grad_by_freq out."
+        )
+
+
 def _embedding(s: Site) -> Jet:
+    require_own_gradient(s)
     index, padding = s.x(1), s.arg(2, -1)
 
     def read(t: Tensor) -> Tensor:
@@ -27,9 +38,20 @@ def _embedding(s: Site) -> Jet:
     return s.through(read)
 
 
+def _embedding_again(s: Site, args: tuple[Any, ...], watched: bool) -> Tensor:
+    if watched:
+        require_own_gradient(s)
+    return aten.embedding.default(*args)
+
+
 op(
     aten.embedding.default,
-    Rule(Kind.LINEAR, _embedding, lambda s: s.at(1) if s.at(0) is Marker.SHARED else Marker.LOST),
+    Rule(
+        Kind.LINEAR,
+        _embedding,
+        lambda s: s.at(1) if s.at(0) is Marker.SHARED else Marker.LOST,
+        rerun=_embedding_again,
+    ),
     dtype="arriving",
     draws=True,
 )

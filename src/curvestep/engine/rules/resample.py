@@ -14,6 +14,7 @@ from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.data.value import Value
 from curvestep.engine.rules.axes import kept_unless, leading_axis, same_axis
 from curvestep.engine.rules.forms import jointly_linear, linear_in_first, recorded
+from curvestep.engine.rules.index import require_own_gradient
 from curvestep.engine.rules.linear import product_jet
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.pool import max_pool
@@ -58,6 +59,7 @@ SUM, MEAN, MAX = 0, 1, 2
 
 
 def _bag(s: Site) -> list[Jet]:
+    require_own_gradient(s)
     weight, index, offsets, _, mode, _, per_sample, *rest = recorded(s)[0] + [None] * 9
     last, padding = (rest + [False, -1])[:2]
     last, padding = bool(last), -1 if padding is None else padding

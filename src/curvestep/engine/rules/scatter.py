@@ -42,6 +42,12 @@ def _zero_value(op: Any) -> Any:
     return lambda t, dim, index, value, **options: op(t, dim, index, 0, **options)
 
 
+def _into_own(op: Any) -> Any:
+    """The operation, which keeps the strides of what it writes into, on a tensor whose elements lie apart."""
+    # A tangent may be a view of overlapping windows where the value is a copy of them.
+    return lambda t, *rest, **options: op(t.contiguous(), *rest, **options)
+
+
 def _alongside(node: Node, out: SampleAxis, result: Value) -> Under:
     """What has as many axes as the result has the samples where that has them, whatever it was made from."""
 
@@ -74,9 +80,12 @@ op(
     cut=_ALONGSIDE,
 )
 op(aten.index_fill.int_Tensor, jointly_linear((0, 3), _beside(0)), cut=_ALONGSIDE)
-op(aten.select_scatter.default, jointly_linear((0, 1), lambda s: _cut_in_axis(s, 2)), cut=Cut(aligned=_alongside_cut))
-op(aten.slice_scatter.default, jointly_linear((0, 1), lambda s: _cut_in_axis(s, 2)), cut=_ALONGSIDE)
-op(aten.diagonal_scatter.default, jointly_linear((0, 1), unnamed))
+for _op, _axis, _cut in (
+    (aten.select_scatter.default, lambda s: _cut_in_axis(s, 2), Cut(aligned=_alongside_cut)),
+    (aten.slice_scatter.default, lambda s: _cut_in_axis(s, 2), _ALONGSIDE),
+    (aten.diagonal_scatter.default, unnamed, None),
+):
+    op(_op, jointly_linear((0, 1), _axis, _into_own(_op)), cut=_cut)
 op(aten.masked_scatter.default, jointly_linear((0, 2), lambda s: s.at(0) if s.at(2) is Marker.SHARED else Marker.LOST))
 op(aten.masked_select.default, jointly_linear((0,), unnamed))
 op(aten.take.default, jointly_linear((0,), lambda s: s.at(1) if s.at(0) is Marker.SHARED else Marker.LOST))

@@ -42,6 +42,20 @@ Propagate = Callable[["Site"], "Jet | Sequence[Jet]"]
 AxisRule = Callable[["AxisSite"], "Annotation | Sequence[Annotation]"]
 
 
+def require_unchanged(value: Value, tensor: Tensor, what: str) -> None:
+    """Refuse the tensor of a value that was written to or replaced since it was recorded."""
+    if value.version < 0:
+        return
+    how = "overwritten in place" if tensor._version != value.version else ""
+    if value.place and tensor.data_ptr() != value.place:
+        how = "given other data"
+    if how:
+        raise RecordingError(
+            f"The {what} as it was in the forward was needed, but the tensor of shape {tuple(tensor.shape)} was {how} "
+            "since. Write to a copy, or call step() first."
+        )
+
+
 class Arguments:
     """The arguments of one operation on the tape."""
 
@@ -127,11 +141,7 @@ class Site(Arguments):
         tensor = value.data
         if tensor is None:
             raise RecordingError(f"The value of an input of {self.node.name} was needed, but the tape did not keep it.")
-        if value.overwritten:
-            raise RecordingError(
-                f"The input of {self.node.name} as it was in the forward was needed, but the tensor of shape "
-                f"{tuple(tensor.shape)} was overwritten in place since. Write to a copy, or call step() first."
-            )
+        require_unchanged(value, tensor, f"input of {self.node.name}")
         return tensor.detach() if tensor.requires_grad else tensor
 
     def has(self, value: Value) -> bool:

@@ -1,0 +1,94 @@
+"""Hooks that hand on another gradient than they were given: the derivative then belongs to another function.
+
+A hook on a leaf changes `p.grad` alone, as clipping does, and is left alone. One between the loss and the parameters is
+noticed where it is set: `Tensor.register_hook` is wrapped once, when the first recording opens, since exchanging a
+method of `Tensor` for each recording would cost every later lookup on tensors its cache. A module's full backward hooks
+work on a node of autograd's graph, on both sides of which a gate stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from curvestep.engine.data.slot import BackwardLog
+
+Hook = Callable[[Tensor], "Tensor | None"]
+#: Sets a hook that no recording looks at.
+set_hook: Callable[[Tensor, Any], Any] = Tensor.register_hook
+_is_wrapped = False
+
+
+def wrap_hooks(log_of: Callable[[], BackwardLog | None]) -> None:
+    """Have hooks that are set on tensors inside a recording looked at; `log_of` gives the log of the open one."""
+    global _is_wrapped
+    if _is_wrapped:
+        return
+    _is_wrapped = True
+
+    def register_hook(self: Tensor, hook: Hook) -> Any:
+        log = log_of() if isinstance(self, Tensor) else None
+        looked = hook if log is None or self.is_leaf else _looked_at(hook, log, tuple(self.shape))
+        return set_hook(self, looked)
+
+    register_hook.__doc__ = set_hook.__doc__
+    Tensor.register_hook = register_hook  # type: ignore[method-assign]
+
+
+def _looked_at(hook: Hook, log: BackwardLog, shape: tuple[int, ...]) -> Hook:
+    """The hook, with a note in the log where it hands on another gradient."""
+
+    def looked_at(gradient: Tensor) -> Tensor | None:
+        version = None if gradient is None else gradient._version
+        found = hook(gradient)
+        replaced = found is not None and found is not gradient
+        if not torch.is_grad_enabled() and (replaced or (gradient is not None and gradient._version != version)):
+            name = getattr(hook, "__qualname__", type(hook).__name__)
+            log.changed.append(f"the hook {name} on a tensor of shape {shape}")
+        return found
+
+    return looked_at
+
+
+@final
+class Gate:
+    """Stands around the node that a module's full backward hooks work on, and compares what comes in and goes out."""
+
+    __slots__ = ("arrived", "log")
+
+    def __init__(self, log: BackwardLog, node: Any) -> None:
+        self.log = log
+        self.arrived: dict[int, Tensor] = {}
+        node.register_hook(self.leave)
+
+    def watch(self, tensor: Tensor) -> None:
+        """Look at the gradient that arrives at one output of the node."""
+        at, arrived = tensor.output_nr, self.arrived
+
+        def arrive(gradient: Tensor | None) -> None:
+            if gradient is not None:
+                arrived[at] = gradient
+
+        set_hook(tensor, arrive)
+
+    def leave(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> None:
+        """Compare the gradients that leave the node with those that arrived: the same numbers in the same place."""
+        if torch.is_grad_enabled():
+            return
+        for at, gradient in self.arrived.items():
+            left = inputs[at + len(inputs) - len(outputs)]  # what is no tensor comes before those that are
+            if left is None or left.data_ptr() != gradient.data_ptr():
+                where = f"a tensor of shape {tuple(gradient.shape)}"
+                self.log.changed.append(f"a full backward hook of a module, on {where},")
+        self.arrived.clear()
+
+
+def gate_of(tensor: Tensor, gates: dict[Any, Gate], log: BackwardLog) -> Gate:
+    """The gate around the node that handed a tensor on, a new one where there is none among `gates`."""
+    node = tensor.grad_fn
+    if node not in gates:
+        gates[node] = Gate(log, node)
+    return gates[node]
