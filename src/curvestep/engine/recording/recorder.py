@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
 from curvestep.engine.data.geometry import Geometry, geometry_of
@@ -145,7 +145,7 @@ class Recorder(TorchDispatchMode):
                     value = saved
                     self._known[id(tensor)] = (_reference(tensor), value)
             return value
-        if isinstance(tensor, UninitializedTensorMixin):  # of a lazy module, which is about to give it a shape
+        if is_lazy(tensor):  # of a lazy module, which is about to give it a shape
             return Value((), tensor.dtype, None, 0)
         value = Value(_shape(tensor), tensor.dtype, None, 0)
         value.needs_grad = tensor.requires_grad
