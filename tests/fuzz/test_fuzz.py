@@ -32,7 +32,6 @@ LAYOUTS = range(0, 16 * len(TABLE), 53)  # 53 shares no factor with the table's 
 # Cases that fail, each with the finding of `tests.fuzz.attack` that stands for its cause. Who mends it removes it here.
 KNOWN: dict[tuple[str, int], str] = {
     ("chains", 19): "attack 11: the bounds of a clamp are detached values, which loss_along holds still",
-    ("chains", 27): "attack 16: a part of scatter_reduce with an index of the samples",
 }
 
 

@@ -54,8 +54,10 @@ class Curvature:
         """Which samples were measured, in the order of `per_sample`; None where no sample axis could be found."""
         if self.part is None:
             return None if self.batch_size is None else tuple(range(self.batch_size))
-        chosen = self.part.chosen
-        return tuple(chosen if self.part.index is None or chosen is not None else self.part.index.tolist())
+        if self.part.chosen is not None:
+            return tuple(self.part.chosen)
+        assert self.part.index is not None
+        return tuple(self.part.index.tolist())
 
     @property
     def standard_error(self) -> Tensor | None:

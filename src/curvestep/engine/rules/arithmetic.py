@@ -100,9 +100,9 @@ op(aten.maximum.default, Rule(Kind.LINEAR, _extremum(True), elementwise_axis, ke
 op(aten.minimum.default, Rule(Kind.LINEAR, _extremum(False), elementwise_axis, keep_inputs=BOTH), kinks=True)
 
 
-def _power_times(factor: Tensor, a: Tensor | float, n: Tensor) -> Tensor:
+def _power_times(factor: Tensor | float, a: Tensor | float, n: Tensor | float) -> Tensor:
     """Factor · aⁿ; 0 where the factor is, though aⁿ may be infinite there."""
-    return factor * torch.where(factor == 0, 1.0, a) ** n
+    return factor * torch.where(torch.as_tensor(factor == 0), 1.0, a) ** n
 
 
 def _log_of(a: Tensor | float) -> Tensor | float:
@@ -123,7 +123,7 @@ def _pow_tensor(s: Site) -> Jet:
         return first, second
     log, y = _log_of(a), s.y()
     rate = y * log
-    crossed = None if da is None or db is None else 2.0 * db * da * (a ** (b - 1) + slope * log)
+    crossed = None if da is None or db is None or slope is None else 2.0 * db * da * (a ** (b - 1) + slope * log)
     grown = None if db is None else rate * log * db * db
     return add(first, mul(rate, db)), add(second, crossed, grown, mul(rate, ddb))
 

@@ -180,8 +180,10 @@ def _values_read(node: Node) -> Any:
     """Along which axes each index that came from outside counts from 0, which is all that is read of its values."""
     found: list[Any] = []
     for index in node.args[1]:
-        given = index is not None and index.data is not None and index.dtype in (torch.int32, torch.int64)
-        found.append(tuple([_counts_along(index.data, dim) for dim in range(len(index.shape))]) if given else None)
+        if index is None or index.data is None or index.dtype not in (torch.int32, torch.int64):
+            found.append(None)
+        else:
+            found.append(tuple([_counts_along(index.data, dim) for dim in range(len(index.shape))]))
     return tuple(found)
 
 

@@ -150,7 +150,7 @@ def _written_under(node: Node, out: SampleAxis, result: Value) -> Under:
         if v is target:
             return out
         if v is mask:
-            return out if out.dim < len(mask.shape) else None
+            return out if out.dim < len(v.shape) else None
         if v is not values or not v.shape:
             return None
         if any(indices[i].dtype == torch.bool for i in used):

@@ -24,7 +24,7 @@ def find_cut(recording: Recording, root: Value, moving: Iterable[Value], kind: O
     computed = recording.computed_from(moving)
     key = _structure(recording, root, moving, kind) if computed == moving else None
     known = None if key is None else _CUTS.get(key)
-    if known is not None:
+    if key is not None and known is not None:
         _CUTS.move_to_end(key)
         return known
     plan = analyse(recording, root, computed)
