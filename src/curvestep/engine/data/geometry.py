@@ -49,3 +49,19 @@ def regather(tensor: Tensor, source: Geometry, target: Geometry) -> Tensor:
     found = put(None, tensor, target, source)
     assert found is not None
     return found
+
+
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """The shape; () for a nested tensor of strided layout, which has none, and no rules that would read it."""
+    try:
+        return tuple(tensor.shape)
+    except RuntimeError:
+        return ()
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor was written to; −1 in inference mode, where nobody counts."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return -1

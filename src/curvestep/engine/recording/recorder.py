@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
-from curvestep.engine.data.geometry import Geometry, geometry_of, is_lazy, storage_of
+from curvestep.engine.data.geometry import Geometry, geometry_of, is_lazy, shape_of, storage_of, version_of
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.slot import Slot
@@ -148,7 +148,7 @@ class Recorder(TorchDispatchMode):
             if value.needs_grad != tensor.requires_grad:
                 value = self._under_another_gradient(tensor, value)
             return value
-        if is_lazy(tensor):  # of a lazy module, which is about to give it a shape
+        if isinstance(tensor, UninitializedTensorMixin):  # of a lazy module, which is about to give it a shape
             return Value((), tensor.dtype, None, 0)
         value = self._leaf(tensor)
         if value.needs_grad and not tensor.is_leaf:
@@ -157,10 +157,10 @@ class Recorder(TorchDispatchMode):
 
     def _leaf(self, tensor: Tensor) -> Value:
         """What a tensor is from here on: a leaf with the data that it has now."""
-        value = Value(_shape(tensor), tensor.dtype, None, 0)
+        value = Value(shape_of(tensor), tensor.dtype, None, 0)
         value.needs_grad = tensor.requires_grad
         value.data = tensor
-        value.version = _version(tensor)
+        value.version = version_of(tensor)
         value.epoch = len(self._writes.get(storage_of(tensor), ())) if self._writes else 0
         if value.needs_grad and tensor.is_leaf:
             value.place = leaves.place_of(tensor)
@@ -199,7 +199,7 @@ class Recorder(TorchDispatchMode):
         """Make the value of an output; `holds`: its data, where the rule reads it."""
         if not isinstance(tensor, Tensor):
             return None
-        value = Value(_shape(tensor), tensor.dtype, node, index)
+        value = Value(shape_of(tensor), tensor.dtype, node, index)
         if self._writes:
             value.epoch = len(self._writes.get(storage_of(tensor), ()))
         self._known[id(tensor)] = (_reference(tensor), value)
@@ -242,7 +242,7 @@ class Recorder(TorchDispatchMode):
                 if blind and value.needs_grad:
                     self._note_opaque(tensor, value)
                 if value.data is not None:
-                    value.version = _version(tensor)
+                    value.version = version_of(tensor)
                 if hooked and live:
                     value.slot = self._hook(tensor, mutated)
         finally:
@@ -293,7 +293,7 @@ class Recorder(TorchDispatchMode):
         for value, tensor in zip(inputs, tensors, strict=True):
             if value.data is None and (not value.needs_grad or id(value) in wanted):
                 value.data = tensor.detach().clone() if id(value) in overwritten else tensor
-                value.version = -1 if id(value) in overwritten else _version(tensor)
+                value.version = -1 if id(value) in overwritten else version_of(tensor)
                 self.recording.log.held += tensor.numel() * tensor.element_size()
             elif value.data is tensor and id(value) in overwritten and id(value) in wanted:
                 value.data = tensor.detach().clone()
@@ -391,22 +391,6 @@ class Recorder(TorchDispatchMode):
 def open_recorder() -> Recorder | None:
     """The recorder of the recording that is open in this thread."""
     return next((mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, Recorder)), None)
-
-
-def _shape(tensor: Tensor) -> tuple[int, ...]:
-    """The shape; () for a nested tensor of strided layout, which has none, and no rules that would read it."""
-    try:
-        return tuple(tensor.shape)
-    except RuntimeError:
-        return ()
-
-
-def _version(tensor: Tensor) -> int:
-    """How often a tensor was written to; −1 in inference mode, where nobody counts."""
-    try:
-        return tensor._version
-    except RuntimeError:
-        return -1
 
 
 def _reference(tensor: Tensor) -> Callable[[], Tensor | None]:
