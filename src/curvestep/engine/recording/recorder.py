@@ -8,7 +8,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy as is_uninitialized
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
 from curvestep.engine.data.geometry import Geometry, geometry_of, is_lazy, shape_of, storage_of, version_of
@@ -149,7 +149,7 @@ class Recorder(TorchDispatchMode):
             if value.needs_grad != tensor.requires_grad:
                 value = self._under_another_gradient(tensor, value)
             return value
-        if isinstance(tensor, UninitializedTensorMixin):  # of a lazy module, which is about to give it a shape
+        if is_uninitialized(tensor):  # of a lazy module, which is about to give it a shape
             return Value((), tensor.dtype, None, 0)
         value = self._leaf(tensor)
         if value.needs_grad and not tensor.is_leaf:
