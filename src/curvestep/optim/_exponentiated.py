@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 from torch.optim.optimizer import StateDict
 
-from curvestep._errors import CurvestepError
 from curvestep._numerics import to_host, working_dtype
 from curvestep._records import Outcome, StepRecord
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
+from curvestep.optim._gather import dense_gradient
 from curvestep.optim._proof import Left
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
@@ -129,7 +129,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         every = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         parameters = [p for p in every if p.requires_grad]
         ell = max((float(group["lr"]) for group in self.param_groups), default=0.0)
-        raw = [_dense_gradient(self, parameter) for parameter in parameters]
+        raw = [dense_gradient(type(self).__name__, parameter) for parameter in parameters]
         gradients = [recordings.unscaled(gradient.to(working_dtype(gradient.dtype))) for gradient in raw]
         own = [self._set_aside(p) for p in parameters]
         step, kept = None, own  # a step that is refused leaves what there was
@@ -287,19 +287,6 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         super().__setstate__(state)
         if "base_optimizer" in state:
             self._share()
-
-
-def _dense_gradient(owner: Optimizer, parameter: Tensor) -> Tensor:
-    """Return p.grad, refusing one that is not dense."""
-    gradient = parameter.grad
-    assert gradient is not None
-    if gradient.layout is not torch.strided:
-        msg = (
-            f"{type(owner).__name__} needs dense gradients, but a parameter of shape {tuple(parameter.shape)} has a "
-            f"gradient of layout {gradient.layout}: build the embedding with sparse=False."
-        )
-        raise CurvestepError(msg)
-    return gradient
 
 
 def _products(gradients: list[Tensor], updates: list[Tensor | None]) -> tuple[list[float], list[float], list[float]]:

@@ -113,7 +113,7 @@ def gather(
         parameters = [p for p in group["params"] if p.requires_grad and p.grad is not None]
         if not parameters:
             continue
-        gradients = [_dense_gradient(owner, parameter) for parameter in parameters]
+        gradients = [_wide_gradient(owner, parameter) for parameter in parameters]
         if recordings.is_scaled:
             gradients = [recordings.unscaled(gradient) for gradient in gradients]
         decay = group.get("weight_decay", 0.0)
@@ -135,8 +135,8 @@ def _state_of(held: State | None, direction: Direction, parameter: Tensor) -> St
     return {**direction.init(parameter.detach()), **(held or {})}
 
 
-def _dense_gradient(owner: str, parameter: Tensor) -> Tensor:
-    """Return a parameter's gradient in the dtype of sums."""
+def dense_gradient(owner: str, parameter: Tensor) -> Tensor:
+    """Return a parameter's gradient; refuse one that is not dense."""
     gradient = parameter.grad
     assert gradient is not None
     if gradient.layout is not torch.strided:
@@ -145,6 +145,12 @@ def _dense_gradient(owner: str, parameter: Tensor) -> Tensor:
             f"layout {gradient.layout}: build the embedding with sparse=False."
         )
         raise CurvestepError(msg)
+    return gradient
+
+
+def _wide_gradient(owner: str, parameter: Tensor) -> Tensor:
+    """Return a parameter's gradient in the dtype of sums."""
+    gradient = dense_gradient(owner, parameter)
     if gradient.requires_grad:  # left by create_graph=True
         gradient = gradient.detach()
     return as_dtype(gradient, working_dtype(parameter.dtype))

@@ -312,17 +312,3 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         ):
             vars(self).setdefault(name, value)
         vars(self).setdefault("last_step", None)
-
-
-def _returned_loss(returned: Any) -> Tensor:
-    """Return what a closure returned as a detached tensor of shape (); refuse what is not one number."""
-    if isinstance(returned, Tensor) and returned.numel() == 1:
-        return returned.detach().reshape(())
-    if isinstance(returned, (int, float)):
-        return torch.tensor(float(returned), dtype=torch.float64)
-    msg = (
-        "This optimizer reads the loss that the closure returns, but the closure returned "
-        f"{'a tensor of shape ' + str(tuple(returned.shape)) if isinstance(returned, Tensor) else repr(returned)}: "
-        "end it with 'return loss', the scalar that backward was called on."
-    )
-    raise RecordingError(msg)
