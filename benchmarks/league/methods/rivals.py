@@ -75,7 +75,7 @@ class _WithLoss(Driver):
 
 
 def _schedule_free(model: nn.Module, steps: int) -> Driver:
-    import schedulefree
+    import schedulefree  # pyright: ignore[reportMissingImports]
 
     del steps
     return _Switched(schedulefree.AdamWScheduleFree(trained(model), lr=0.0025))
@@ -86,20 +86,20 @@ def _plus(model: nn.Module, steps: int) -> Driver:
 
 
 def _prodigy(model: nn.Module, steps: int) -> Driver:
-    import prodigyopt
+    import prodigyopt  # pyright: ignore[reportMissingImports]
 
     del steps
     return Driver(prodigyopt.Prodigy(trained(model), lr=1.0))
 
 
 def _prodigy_cosine(model: nn.Module, steps: int) -> Driver:
-    import prodigyopt
+    import prodigyopt  # pyright: ignore[reportMissingImports]
 
     return Driver(prodigyopt.Prodigy(trained(model), lr=1.0), cosine(steps, 0.0))
 
 
 def _dadapt(model: nn.Module, steps: int) -> Driver:
-    import dadaptation
+    import dadaptation  # pyright: ignore[reportMissingImports]
 
     del steps
     return Driver(dadaptation.DAdaptAdam(trained(model), lr=1.0))
@@ -107,7 +107,7 @@ def _dadapt(model: nn.Module, steps: int) -> Driver:
 
 def _distance_over_gradients(kind: str) -> Callable[[nn.Module, int], Driver]:
     def build(model: nn.Module, steps: int) -> Driver:
-        import dog
+        import dog  # pyright: ignore[reportMissingImports]
 
         del steps
         logging.getLogger("dog").setLevel(logging.ERROR)
@@ -118,14 +118,14 @@ def _distance_over_gradients(kind: str) -> Callable[[nn.Module, int], Driver]:
 
 
 def _momo(model: nn.Module, steps: int) -> Driver:
-    import momo
+    import momo  # pyright: ignore[reportMissingImports]
 
     del steps
     return _WithLoss(momo.MomoAdam(trained(model)))
 
 
 def _mechanic(model: nn.Module, steps: int) -> Driver:
-    from mechanic_pytorch import mechanize
+    from mechanic_pytorch import mechanize  # pyright: ignore[reportMissingImports]
 
     base = mechanize(torch.optim.AdamW)(trained(model), lr=1.0, weight_decay=0.0)
     return Driver(base, cosine(steps))
