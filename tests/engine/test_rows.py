@@ -151,7 +151,6 @@ def test_a_reduction_is_measured_on_half_of_the_batch(name: str, which: int) -> 
 ELSEWHERE = {
     "engine/recording/recorder.py": {"torch.ops.profiler", "torch.ops.prim"},
     "optim/compiled/lifting.py": {"torch.ops.aten"},
-    "bench/overhead/executed.py": {"aten::"},
 }
 
 
