@@ -55,7 +55,14 @@ class DoubleBackwardTape:
         return len(self.per_sample_losses)
 
     def curvature(
-        self, params: Sequence[Tensor], direction: Sequence[Tensor], *, samples: float | None, kind: str, precision: str
+        self,
+        params: Sequence[Tensor],
+        direction: Sequence[Tensor],
+        *,
+        samples: float | None,
+        kind: str,
+        precision: str,
+        part: int = 0,
     ) -> DoubleBackwardCurvature:
         assert samples is None and kind == "exact", "The reference measures every sample's own second derivative."
         assert precision == "recorded", "The reference computes in the dtype of the parameters."
