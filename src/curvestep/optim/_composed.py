@@ -108,7 +108,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         if not at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
 
-        settle_slope(numbers, recordings, gathered, how)
+        settle_slope(numbers, recordings, gathered, how, group)
 
         def measure_line(probe: Probe, asked: LineRequest) -> Probe:
             assert loss is not None, "What has a recording has its loss."

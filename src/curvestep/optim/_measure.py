@@ -32,6 +32,8 @@ DECAY_SLOPE = "decay_slope"
 
 #: The precisions of a pass that round more than the recording may have, and the rounding that is allowed to them.
 _LOOSE = frozenset({"bfloat16", "tf32"})
+#: How far, in units of its norm, a gradient that is computed again may be from itself.
+_ROUNDING = 0.05
 _LEAST = float(torch.finfo(torch.bfloat16).eps)
 
 _NO_SAMPLES = (
@@ -145,7 +147,9 @@ def curvatures(
     return sums
 
 
-def settle_slope(numbers: dict[str, float], recordings: Recordings, gathered: Gathered, how: Measure | None) -> None:
+def settle_slope(
+    numbers: dict[str, float], recordings: Recordings, gathered: Gathered, how: Measure | None, group: Group
+) -> None:
     """Prove that the recording is that of the gradient, or put the recorded loss's slope in place of the gradient's.
 
     A gradient that was clipped since backward makes the direction, and the slope is still that of the loss: the one on
@@ -158,12 +162,34 @@ def settle_slope(numbers: dict[str, float], recordings: Recordings, gathered: Ga
             dtypes = {p.dtype for part in gathered.moving for p in part.parameters}
             loose = how is not None and how.precision in _LOOSE
             require_same_slope(
-                numbers["slope"] - decay, recorded, numbers, lambda: _LEAST if loose else _coarsest(dtypes, recordings)
+                numbers["slope"] - decay,
+                recorded,
+                numbers,
+                lambda: _LEAST if loose else _coarsest(dtypes, recordings),
+                lambda: _is_rounding(recordings, gathered, group),
             )
     elif recorded is not None:
         numbers["slope"] = recorded + decay
     elif left:
         numbers["slope"] = (numbers["slope"] - decay) * growth(left, numbers["gradient_norm_sq"]) + decay
+
+
+def _is_rounding(recordings: Recordings, gathered: Gathered, group: Group) -> bool:
+    """Whether the recordings, run again, give the gradient in p.grad: what differs is then rounding alone.
+
+    Where a network fits its data the gradient is what is left of numbers that cancel, and its slope as inexact.
+
+    Returns:
+        Whether the two gradients agree.
+    """
+    parameters = [parameter for part in gathered.moving for parameter in part.parameters]
+    still = [torch.zeros_like(parameter) for parameter in parameters]
+    again = averaged(recordings.gradient_along(parameters, still, 0.0), group)
+    own = [
+        recordings.unscaled(p.grad).to(g.dtype) for p, g in zip(parameters, again, strict=True) if p.grad is not None
+    ]
+    difference, norm = to_host(squared_norm(_numerics.add(own, again, alpha=-1.0)), squared_norm(own))
+    return difference <= _ROUNDING**2 * norm
 
 
 def growth(left: float, now: float) -> float:

@@ -21,8 +21,11 @@ from curvestep._numerics import squares
 
 #: Name of the tape's ⟨∇J, d⟩ among the numbers of a step.
 RECORDED_SLOPE = "recorded_slope"
-#: A difference of slopes that no dtype makes suspicious, in units of ‖g‖ ‖d‖: the root of float64's rounding.
-_NEVER_TOO_FAR = 2.0**-26
+#: What rounding may do to the slopes, in units of ‖g‖ ‖d‖ and of the root of the dtype's rounding, and at most: 2 % in
+#: float32, 1e-6 in float64.
+_ROOTS, _MOST = 60.0, 0.1
+#: A difference of slopes that no dtype makes suspicious: float64's.
+_NEVER_TOO_FAR = _ROOTS * 2.0**-26
 #: Name of ‖p.grad‖² as the recorded backward left it.
 LEFT_NORM_SQ = "left_norm_sq"
 
@@ -66,7 +69,11 @@ def versions_of(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:
 
 
 def require_same_slope(
-    slope: float, recorded: float, numbers: Mapping[str, float], resolution: Callable[[], float]
+    slope: float,
+    recorded: float,
+    numbers: Mapping[str, float],
+    resolution: Callable[[], float],
+    is_rounding: Callable[[], bool],
 ) -> None:
     """Refuse a recording whose slope is not that of the gradient.
 
@@ -74,8 +81,8 @@ def require_same_slope(
         slope: The gradient's, without L2 terms.
         recorded: The tape's.
         numbers: Those of the step, ‖g‖² and ‖d‖² among them.
-        resolution: Gives the relative rounding of the coarsest dtype that the loss went through, where it matters; its
-            root is allowed, in units of ‖g‖ ‖d‖.
+        resolution: Gives the relative rounding of the coarsest dtype that the loss went through, where it matters.
+        is_rounding: Looks closer where the slopes differ by more: whether the recordings give this gradient after all.
 
     Raises:
         RecordingError: They differ.
@@ -84,13 +91,18 @@ def require_same_slope(
     difference = abs(recorded - slope)
     if not difference > _NEVER_TOO_FAR * unit:  # NaN too: the step is refused for that
         return
-    if not math.isfinite(difference) or difference <= math.sqrt(resolution()) * unit:
+    if not math.isfinite(difference) or difference <= _allowed(resolution()) * unit or is_rounding():
         return
     msg = (
         "A recording of the loss whose gradient is in p.grad was needed, but along the step's direction the recorded "
         f"loss has the slope {recorded:.6g} and the gradient {slope:.6g}. {_cause(recorded, slope, unit)}"
     )
     raise RecordingError(msg)
+
+
+def _allowed(resolution: float) -> float:
+    """Return how far the slopes may differ, in units of ‖g‖ ‖d‖."""
+    return min(_ROOTS * math.sqrt(resolution), _MOST)
 
 
 def _cause(recorded: float, slope: float, unit: float) -> str:
