@@ -58,6 +58,7 @@ class Node:
     outputs: tuple[Value | None, ...]
     live: bool  # some input requires a gradient
     mutates: bool
+    number: bool | int | float | complex | None = None  # what Python read by it
 
     @property
     def name(self) -> str:

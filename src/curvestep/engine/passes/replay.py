@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curvestep._errors import MissingRuleError
+from curvestep._errors import MissingRuleError, RecordingError
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.rules.operators import functional_twin
@@ -35,7 +35,7 @@ def replay(
     last_use = plan.last_use
     for index, node in enumerate(plan.steps):
         site = Site(node, {}, {}, present)
-        outs = rerun(node, site, watched)
+        outs = _elsewhere(node, site, watched)
         for value, out in zip(node.outputs, outs, strict=False):
             if value is not None and (keep or value in last_use or value is root):
                 present[value] = out
@@ -44,6 +44,22 @@ def replay(
                 if last_use.get(value) == index:
                     present.pop(value, None)
     return present
+
+
+def _elsewhere(node: Node, site: Site, watched: bool) -> Sequence[Any]:
+    """One operation at other parameters; what carries no gradient carries none here."""
+    if any(v is not None and v.needs_grad for v in node.outputs):
+        return rerun(node, site, watched)
+    with torch.no_grad():
+        outs = rerun(node, site, False)
+    if node.number is not None and outs[0] != node.number:
+        raise RecordingError(
+            "The loss at other parameters was needed, but the forward read a number of a tensor that depends on them "
+            f"(.item(), float(…), or a condition of Python), {node.number:.6g} where they were and {outs[0]:.6g} there, "
+            "and what it did with it is not recorded. Keep it a tensor (torch.where for a condition), or read it after "
+            "backward."
+        )
+    return outs
 
 
 def rerun(node: Node, site: Site, watched: bool) -> Sequence[Any]:
