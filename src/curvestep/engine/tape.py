@@ -234,13 +234,13 @@ class Tape:
             steps: numbers.
 
         Returns:
-            One loss a step, shape (len(steps),). Dropout masks and other random draws are the recorded ones; conditions,
-            indices and detached values are those of the new point; batch normalisation in training mode takes its
-            statistics there and leaves the running ones alone.
+            One loss a step, shape (len(steps),). Dropout masks and other random draws are the recorded ones;
+            conditions, indices and detached values are those of the new point; batch normalisation in training mode
+            takes its statistics there and leaves the running ones alone.
 
         Raises:
-            RecordingError: backward did not run, ran twice, or a stored constant was overwritten since; or Python read a
-                number in the forward (`.item()`, an if) that is another one there.
+            RecordingError: backward did not run, ran twice, or a stored constant was overwritten since; or Python read
+                a number in the forward (`.item()`, an if) that is another one there.
             DirectionError: params and direction do not match.
 
         Cost:

@@ -55,9 +55,9 @@ def _elsewhere(node: Node, site: Site, watched: bool) -> Sequence[Any]:
     if node.number is not None and outs[0] != node.number:
         raise RecordingError(
             "The loss at other parameters was needed, but the forward read a number of a tensor that depends on them "
-            f"(.item(), float(…), or a condition of Python), {node.number:.6g} where they were and {outs[0]:.6g} there, "
-            "and what it did with it is not recorded. Keep it a tensor (torch.where for a condition), or read it after "
-            "backward."
+            f"(.item(), float(…), or a condition of Python), {node.number:.6g} where they were and {outs[0]:.6g} "
+            "there, and what it did with it is not recorded. Keep it a tensor (torch.where for a condition), or read "
+            "it after backward."
         )
     return outs
 
