@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import math
 import pickle
@@ -113,6 +114,23 @@ def test_gradients_buffers_modes_and_random_numbers_are_left_alone(method: Metho
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in net.named_buffers())
     assert buffers["1.num_batches_tracked"] == 1  # the statistics moved once, in the recorded forward
     assert torch.equal(generator, torch.get_rng_state()) and net.training
+
+
+def test_no_step_leaves_anything_for_the_collector() -> None:
+    gc.collect()
+    gc.freeze()  # what was there before is not looked through again for each method
+    gc.disable()
+    try:
+        for name, (method, options) in zip(CASE_IDS, CASES, strict=True):
+            problem = make_problem()
+            optimizer = method.make(problem.net.parameters(), **options)
+            problem.train(optimizer, range(3))  # caches fill up
+            gc.collect()
+            problem.train(optimizer, range(3))
+            assert gc.collect() == 0, f"{name}: reference cycles hold memory until the collector comes"
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 @every_case

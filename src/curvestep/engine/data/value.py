@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,14 @@ class Value:
     def overwritten(self) -> bool:
         """Whether the tensor that is held was written to since."""
         return self.data is not None and self.version >= 0 and self.data._version != self.version
+
+
+def with_values(arg: Any, replace: Callable[[Value], Any]) -> Any:
+    """An argument of an operation with each value in it, in nested lists too, replaced."""
+    # A function of this file, since one that is defined where it is used and calls itself is a reference cycle.
+    if isinstance(arg, Value):
+        return replace(arg)
+    return [with_values(a, replace) for a in arg] if isinstance(arg, list) else arg
 
 
 @dataclass(slots=True, eq=False)

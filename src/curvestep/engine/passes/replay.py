@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import MissingRuleError, RecordingError
-from curvestep.engine.data.value import Node, Value
+from curvestep.engine.data.value import Node, Value, with_values
 from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.rules.operators import functional_twin
 from curvestep.engine.rules.site import Site
@@ -64,16 +64,8 @@ def _elsewhere(node: Node, site: Site, watched: bool) -> Sequence[Any]:
 
 def rerun(node: Node, site: Site, watched: bool) -> Sequence[Any]:
     """One operation at the present values, never writing to anything recorded."""
-
-    def fetch(arg: Any) -> Any:
-        if isinstance(arg, Value):
-            return site.data(arg)
-        if isinstance(arg, list):
-            return [fetch(a) for a in arg]
-        return arg
-
-    args = tuple(fetch(a) for a in node.args)
-    options = {k: fetch(v) for k, v in node.kwargs.items()}
+    args = tuple([with_values(a, site.data) for a in node.args])
+    options = {k: with_values(v, site.data) for k, v in node.kwargs.items()}
     rule = node.rule
     if rule is not None and rule.rerun is not None:
         out = rule.rerun(site, args, watched)
