@@ -68,6 +68,12 @@ COMMANDS: dict[str, Command] = {
             "every rule checked against its truths; a minute",
         ),
         Command(
+            "fuzz",
+            "benchmarks.fuzz.command:fuzz",
+            "docs/fuzzing.md",
+            "random programs under the engine, beside truths that it does not make; hours",
+        ),
+        Command(
             "claims",
             "benchmarks.claims.command:claims",
             "docs/claims.md",

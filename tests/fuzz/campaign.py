@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +22,7 @@ GENERATORS: dict[str, Callable[[int], Program | None]] = {"chains": random_progr
 
 # A case takes some tenths of a second; one that is not back by then hangs, and its process is ended.
 PATIENCE = 60.0
+EVERY = 5000  # cases between two notes
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ class Summary:
     torch: str = str(torch.__version__)
     generator: str = "chains"
     seed: int = 0
+    engine: str = ""  # a digest of its files, where the caller has one
+    first: int = 0  # the number of the first case
     cases: int = 0
     skipped: int = 0  # an operation that cannot stand at a place
     checks: int = 0
@@ -82,6 +83,7 @@ class Summary:
     @classmethod
     def load(cls, plain: dict[str, Any]) -> Summary:
         """Out of what `json` gave."""
+        plain = {**plain, "failures": {name: dict(find) for name, find in plain["failures"].items()}}
         counters = {name: Counter(plain[name]) for name in ("operations", "refused", "unjudged")}
         return cls(**{**plain, **counters})
 
@@ -136,13 +138,13 @@ def work(job: Job, sender: Connection) -> None:
 class Campaign:
     """Cases in order of their number, in some processes, until a number of cases or of seconds is over."""
 
-    def __init__(self, summary: Summary, processes: int, log: Path | None) -> None:
+    def __init__(self, summary: Summary, processes: int, note: Callable[[Summary], object]) -> None:
         self.summary = summary
-        self.log = log
+        self.note = note  # is given the summary every `EVERY` cases and at the end
         self.context = multiprocessing.get_context("spawn")
         self.workers: dict[Connection, tuple[Any, Job, float, int]] = {}
         for k in range(processes):
-            self._start(Job(summary.generator, summary.seed, summary.cases + k, processes))
+            self._start(Job(summary.generator, summary.seed, summary.first + summary.cases + k, processes))
 
     def run(self, cases: int, seconds: float) -> Summary:
         """Go on until either is reached."""
@@ -159,7 +161,7 @@ class Campaign:
         return self.summary
 
     def write(self) -> None:
-        """Append the summary as it stands to the log."""
+        """Say how far it has come, and note it."""
         s = self.summary
         new = sum(f["known"] is None for f in s.failures.values())
         print(
@@ -167,9 +169,7 @@ class Campaign:
             f"{len(s.failures)} kinds of failure ({new} not on the list), {s.seconds:.0f} s",
             flush=True,
         )
-        if self.log is not None:
-            with self.log.open("a", encoding="utf-8") as out:
-                out.write(json.dumps(s.json()) + "\n")
+        self.note(s)
 
     def _start(self, job: Job) -> None:
         receiver, sender = self.context.Pipe(duplex=False)
@@ -212,16 +212,5 @@ class Campaign:
             print(f"case {find['case']}: {new} [{find['known'] or 'new'}] {find['detail']}", flush=True)
             if find["known"] is None:
                 print(find["program"] + "\n", flush=True)
-        if self.summary.cases % 1000 == 0:
+        if self.summary.cases % EVERY == 0:
             self.write()
-
-
-def resumed(log: Path | None, generator: str, seed: int) -> Summary:
-    """The last summary of the same generator and seed in a log, or an empty one."""
-    if log is not None and log.exists():
-        for line in reversed(log.read_text(encoding="utf-8").splitlines()):
-            plain = json.loads(line)
-            same = (generator, seed, str(torch.__version__))
-            if (plain["generator"], plain["seed"], plain["torch"]) == same:
-                return Summary.load(plain)
-    return Summary(generator=generator, seed=seed)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
-from tests.fuzz.campaign import GENERATORS, Campaign, Summary, resumed
+from tests.fuzz.campaign import GENERATORS
 from tests.fuzz.generate import layout_program, random_program
 from tests.fuzz.known import known
 from tests.fuzz.operations import BY_NAME, LOSSES, TABLE
@@ -163,14 +161,3 @@ def test_a_step_is_taken_out() -> None:
 def test_known_causes_are_told_from_new_ones() -> None:
     assert known("rows", "h1 = F.group_norm(h0, 2)") == "attack 14"
     assert known("total", "h1 = torch.sin(h0)") is None
-
-
-def test_a_campaign_goes_on_where_its_log_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = tmp_path / "log.jsonl"
-    first = Campaign(Summary(seed=3), 1, log).run(4, 120.0)
-    assert first.cases == 4 and first.checks > 0
-    second = Campaign(resumed(log, "chains", 3), 1, log).run(6, 120.0)
-    assert second.cases == 6
-    assert [json.loads(line)["cases"] for line in log.read_text().splitlines()] == [4, 6]
-    assert resumed(log, "chains", 4).cases == 0
-    assert "6 cases" in capsys.readouterr().out
