@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tests.fuzz.operations import LOSSES, TABLE
 from tests.fuzz.operations.operation import Fields, Operation
 from tests.fuzz.programs import Backward, Kind, Leaf, Mode, Program, Step, operation
-from tests.fuzz.trace import MIXED, SHARED, Samples, Where, where, with_sample_changed
+from tests.fuzz.trace import MIXED, SHARED, UNKNOWN, Samples, Where, where, with_sample_changed
 
 LARGEST_VALUE = 30.0  # beyond it exponentials and powers leave the range in which differences have digits
 LARGEST_SIZE = 400
@@ -138,7 +138,7 @@ class Builder:
             return False
         place = where(base, values[1:], self.batch) if self.batch > 1 else SHARED
         self.places[out] = place
-        return place != MIXED or self.mixes
+        return place not in (MIXED, UNKNOWN) or self.mixes
 
     def _forget(self, out: str) -> None:
         """Drop a value and the leaves that were made for it."""
