@@ -51,6 +51,7 @@ class Recording:
         leaves: what came from outside: id of the tensor → the tensor and its value; id of the value → the same where
             the tensor was read again under another gradient, or was written to.
         log: what autograd said during backward.
+        revealed: values whose gradient came from what runs beneath autograd, with its name.
         opaque: values whose derivative does not come from recorded operations.
         products: how many products a pass takes.
         replays: whether values between the leaves and the loss are not held but computed again by a pass.
@@ -65,6 +66,7 @@ class Recording:
         self.nodes: list[Node] = []
         self.leaves: dict[int, tuple[Tensor, Value]] = {}
         self.log = BackwardLog(share)
+        self.revealed: dict[Value, str] = {}
         self.opaque: list[Opaque] = []
         self.stepped: set[int] = set()
         self.products = products
@@ -130,5 +132,7 @@ class Recording:
         self.nodes.clear()
         self.leaves.clear()
         self.opaque.clear()
+        self.revealed.clear()
         self.log.root = None
+        self.log.gradients.clear()
         self.log.slots.clear()

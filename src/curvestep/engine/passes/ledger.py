@@ -75,7 +75,7 @@ class Ledger:
     def take_spread(self, value: Value, terms: Tensor, like: Value) -> bool:
         """Pair the terms of a reduced loss with the cotangent of its scalar, before they are summed."""
         if not self._open(value):
-            if value.slot is not None and value.slot.cotangent is None:
+            if value.slot is None or value.slot.cotangent is None:
                 self.exact = False  # they are summed over the samples here
             return False
         assert value.cotangent is not None
