@@ -29,6 +29,7 @@ class Tape:
 
     def __init__(self, recording: Recording | None = None) -> None:
         self.recording = Recording() if recording is None else recording
+        self.recording.holders += 1
         self._visible = False
         self._plan: Plan | None = None
         self._revealed: list[str] = []
@@ -358,9 +359,14 @@ class Tape:
     # -- life -------------------------------------------------------------------------------------------------
 
     def release(self) -> None:
-        """Drop every tensor that the tape holds; further passes are refused."""
-        self.recording.release()
-        self._plan = None
+        """Drop every tensor that the tape holds, unless another tape of the recording does; passes are refused then."""
+        shared, self.recording, self._plan = self.recording, Recording(), None
+        self.recording.released = True
+        if not shared.released:
+            shared.holders -= 1
+            shared.waiting.pop(id(self), None)
+            if shared.holders == 0:
+                shared.release()
 
     @property
     def released(self) -> bool:

@@ -57,6 +57,10 @@ class Recording:
         replays: whether values between the leaves and the loss are not held but computed again by a pass.
         stated_batch_size: the number of samples, where the user stated it.
         stepped: ids of parameters that an optimizer has stepped since.
+        holders: how many tapes are of it.
+        waiting: tape of an optimizer that will measure → id of the optimizer and its parameters; what another one
+            moves is kept until then. The key is the tape's id.
+        parted: ids of parameters that have moved since, whose values at the time of the forward are kept.
         released: whether everything was dropped.
     """
 
@@ -69,6 +73,9 @@ class Recording:
         self.revealed: dict[Value, str] = {}
         self.opaque: list[Opaque] = []
         self.stepped: set[int] = set()
+        self.holders = 0
+        self.waiting: dict[int, tuple[int, list[Tensor]]] = {}
+        self.parted: set[int] = set()
         self.products = products
         self.replays = False
         self.stated_batch_size = batch_size
@@ -133,6 +140,7 @@ class Recording:
         self.leaves.clear()
         self.opaque.clear()
         self.revealed.clear()
+        self.waiting.clear()
         self.log.root = None
         self.log.gradients.clear()
         self.log.slots.clear()
