@@ -128,8 +128,9 @@ class Ledger:
 
 def _alike(cotangent: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:
     """Both as real numbers of one dtype in which long sums may be formed."""
-    if cotangent.is_complex() and terms.is_complex():  # autograd's cotangent of a complex tensor is the conjugate one
-        return torch.view_as_real(cotangent.resolve_conj()), torch.view_as_real(terms.resolve_conj())
     wide = torch.promote_types(cotangent.dtype, terms.dtype)
+    if wide.is_complex:  # autograd's cotangent of a complex tensor is the conjugate one
+        cotangent, terms = (torch.view_as_real(t.to(wide).resolve_conj()) for t in (cotangent, terms))
+        return cotangent, terms
     wide = torch.float32 if wide in (torch.float16, torch.bfloat16) else wide
     return cotangent.to(wide), terms.to(wide)

@@ -203,11 +203,6 @@ def check_direction(params: Sequence[Tensor], direction: Sequence[Tensor]) -> No
                 f"A direction of shape {tuple(p.shape)}, {p.dtype} on {p.device} was needed for parameter {i}, but "
                 f"shape {tuple(d.shape)}, {d.dtype} on {d.device} was given. Match the parameter, as its gradient does."
             )
-        if p.is_complex():
-            raise DirectionError(
-                f"Real parameters were needed, but parameter {i} of shape {tuple(p.shape)} has dtype {p.dtype}. Hold "
-                "its real and imaginary part (torch.view_as_real) as the parameter."
-            )
         if not p.requires_grad:
             raise DirectionError(
                 f"Parameters that require gradients were needed, but parameter {i} of shape {tuple(p.shape)} is "
