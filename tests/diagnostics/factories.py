@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,13 +22,12 @@ class Point(nn.Module):
 
 
 class Opaque(torch.autograd.Function):
-    """exp ∘ sin with its own backward; the tensor that it returns is not the last that it makes."""
+    """exp ∘ sin by numpy, with its own backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        y = x.sin().exp()
+        y = torch.from_numpy(np.exp(np.sin(x.detach().numpy())))
         ctx.save_for_backward(x, y)
-        y.sum()
         return y
 
     @staticmethod

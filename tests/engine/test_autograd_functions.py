@@ -28,10 +28,6 @@ class Swish(torch.autograd.Function):
         return grad * (p + ctx.beta * x * p * (1 - p)), None
 
 
-class Unregistered(Swish):
-    """The same, never registered."""
-
-
 def formula(x: Tensor, beta: float) -> Tensor:
     return x * torch.sigmoid(beta * x)
 
@@ -76,15 +72,6 @@ def test_a_registered_autograd_function_is_exact_in_every_pass() -> None:
 def test_outside_of_a_recording_it_is_as_it_was() -> None:
     x = torch.randn(4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda t: Swish.apply(t, 0.7), (x,))
-
-
-def test_one_that_is_not_registered_is_refused_by_name() -> None:
-    first, last, x, y = _net()
-    params = [*first.parameters(), *last.parameters()]
-    with curvestep.record() as tape:
-        F.cross_entropy(last(Unregistered.apply(first(x), 1.5)), y).backward()
-    with pytest.raises(curvestep.MissingRuleError, match=r"Unregistered.*register_rule"):
-        tape.curvature(params, [torch.ones_like(p) for p in params])
 
 
 def test_a_second_rule_is_refused() -> None:

@@ -55,8 +55,7 @@ ROWS: list[Model] = [
     _row("Falcon", "FalconForCausalLM", {
         "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
     }, causal, note="one key and value head"),
-    _row("BLOOM", "BloomForCausalLM", _bloom, padded, refused="GeLUFunction",
-         note="ALiBi biases; its activation is an autograd.Function"),
+    _row("BLOOM", "BloomForCausalLM", _bloom, padded, note="ALiBi biases; its activation is an autograd.Function"),
     _row("StarCoder2", "Starcoder2ForCausalLM", {**_llama, "embedding_dropout": 0.0, "residual_dropout": 0.0}, causal),
     _row("Mamba", "MambaForCausalLM", {
         "vocab_size": VOCABULARY, "hidden_size": 16, "state_size": 4, "num_hidden_layers": 2, "expand": 2,
@@ -77,5 +76,5 @@ ROWS: list[Model] = [
         "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3,
         "num_attention_heads": 2, "lru_width": 16, "attention_window_size": 4,
         "block_types": ["recurrent", "attention"],
-    }, causal, refused="SqrtBoundDerivative", note="the gradient of a square root is clipped by an autograd.Function"),
+    }, causal, note="the gradient of a square root is clipped by an autograd.Function"),
 ]  # fmt: skip

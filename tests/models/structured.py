@@ -207,6 +207,25 @@ class Splines(nn.Module):
         return self.base(F.silu(x[..., 0])) + torch.einsum("bik,oik->bo", basis, self.coefficients)
 
 
+class StraightThrough(torch.autograd.Function):
+    """The sign, with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return g
+
+
+class Binary(nn.Linear):
+    """A layer whose weights are signs."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, StraightThrough.apply(self.weight), self.bias)  # pyright: ignore[reportArgumentType]
+
+
 class Recommender(nn.Module):
     """Bags of embeddings, dense features, and the products of all pairs of them."""
 
@@ -307,5 +326,8 @@ ROWS: list[Model] = [
           whole="the samples are lost in what aten._embedding_bag"),
     Model("actor and critic", FAMILY, actor_critic, smooth=False, note="clipped policy objective"),
     Model("step within a step", FAMILY, inner_step, note="meta-learning: a gradient step inside the forward"),
+    Model("binarised net", FAMILY,
+          lambda: classes(nn.Sequential(Binary(3, 5), nn.Tanh(), Binary(5, CLASSES)), torch.randn(BATCH, 3)),
+          refused="StraightThrough", note="signs by a straight-through estimator that nobody registered"),
     Model("Barlow twins", FAMILY, redundancy, exact=False, note="the loss is one number for the whole batch"),
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from curvestep.engine.data.curvature import Order as Order
 from curvestep.engine.data.curvature import Precision as Precision
 from curvestep.engine.data.part import spread as spread
 from curvestep.engine.record import Memory as Memory
+from curvestep.engine.record import join as join
 from curvestep.engine.record import record as record
 from curvestep.engine.recording.recorder import open_recorder as open_recorder
 from curvestep.engine.recording.registry import register_rule as register_rule

@@ -92,6 +92,28 @@ def record(
         watch_steps(recording)
 
 
+def join(batch_size: int | None = None) -> Tape | None:
+    """A tape of its own of the recording that is open in this thread.
+
+    Returns:
+        The tape; None where no recording is open.
+
+    Raises:
+        RecordingError: both state a number of samples, and not the same.
+    """
+    recorder = open_recorder()
+    if recorder is None:
+        return None
+    recording = recorder.recording
+    if batch_size is not None and recording.stated_batch_size not in (None, batch_size):
+        raise RecordingError(
+            f"One number of samples for the whole recording was needed, but {recording.stated_batch_size} and "
+            f"{batch_size} were stated. Give both the same batch_size."
+        )
+    recording.stated_batch_size = batch_size or recording.stated_batch_size
+    return Tape(recording)
+
+
 def _open_log() -> BackwardLog | None:
     recorder = open_recorder()
     return None if recorder is None else recorder.recording.log

@@ -15,8 +15,9 @@ from curvestep.engine.data.value import Node
 from curvestep.engine.passes import along
 from curvestep.engine.passes.analysis import Plan, analyse
 from curvestep.engine.passes.following import following
-from curvestep.engine.passes.sweep import check_direction, curvature_sweep
-from curvestep.engine.recording.opaque import refuse_opaque
+from curvestep.engine.passes.proof import prove
+from curvestep.engine.passes.sweep import check_direction, curvature_sweep, is_traced, slope_sweep
+from curvestep.engine.recording.opaque import on_the_way, refuse_opaque
 from curvestep.engine.recording.steps import age_stepped
 
 
@@ -29,9 +30,11 @@ class Tape:
 
     def __init__(self, recording: Recording | None = None) -> None:
         self.recording = Recording() if recording is None else recording
+        self.recording.holders += 1
         self._visible = False
         self._plan: Plan | None = None
         self._followed: Plan | None = None
+        self._revealed: list[str] = []
 
     # -- what the recording says ------------------------------------------------------------------------------
 
@@ -88,7 +91,21 @@ class Tape:
             )
         if not self._visible:
             refuse_opaque(self.recording, root)
+            if self.recording.revealed:
+                wanted = on_the_way(self.recording, root)
+                self._revealed = [name for value, name in self.recording.revealed.items() if value in wanted]
             self._visible = True
+
+    def _prove(self, params: Sequence[Tensor], direction: Sequence[Tensor], slope: Tensor | None = None) -> None:
+        """Refuse what ran beneath autograd if its gradient is not the derivative of what was seen of it."""
+        if not self._revealed or is_traced():
+            return
+        if slope is None:
+            slope = slope_sweep(self.recording, params, direction)
+        still = [torch.zeros_like(d) for d in direction]
+        again = lambda: along.gradient_along(self.recording, self.plan, params, still, 0.0)  # noqa: E731
+        with torch.no_grad():
+            prove(self.recording, self._revealed, params, direction, slope, again)
 
     # -- passes -----------------------------------------------------------------------------------------------
 
@@ -159,7 +176,8 @@ class Tape:
 
         Raises:
             RecordingError: backward did not run, ran twice, or a stored tensor was overwritten since.
-            MissingRuleError: an operation between a parameter and the loss has no rule.
+            MissingRuleError: an operation between a parameter and the loss has no rule, or the slope is not that of
+                the gradient that a `torch.autograd.Function` left.
             DirectionError: params and direction do not match.
             SampleAxisError: no tensor has an axis of the stated `batch_size`.
             ValueError: `form`, `kind` or `precision` is none of those named, `samples` is no count, no fraction and no
@@ -168,7 +186,8 @@ class Tape:
         Cost:
             One tangent pass: two or three products for every product of the forward (see `products` of `record`; one in
             the first layer), two with kind="ggn"; one more where terms are carried, and the forward again where the
-            recording holds no values; no host sync. Of a part of the batch, that part of it. Per operation
+            recording holds no values; no host sync, but one where a `torch.autograd.Function` has to be proved. Of a
+            part of the batch, that part of it, and then also first tangents of the whole for that proof. Per operation
             some microseconds of Python, and once for each new sequence of shapes some milliseconds to find how the tape
             is cut.
 
@@ -204,7 +223,7 @@ class Tape:
             raise ValueError(f"part must be a whole number of at least 0, but part={part!r} was given.")
         asked = None if samples is None else _checked(samples)
         self._require_visible()
-        return curvature_sweep(
+        found = curvature_sweep(
             self.recording,
             params,
             direction,
@@ -215,6 +234,9 @@ class Tape:
             kind=kind,
             precision=precision,
         )
+        whole = found.samples == found.batch_size and precision not in ("bfloat16", "tf32")
+        self._prove(params, direction, found.slope if whole else None)
+        return found
 
     def loss_along(self, params: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]) -> Tensor:
         """The recorded loss at points of a line, on the same batch with the same random numbers.
@@ -342,14 +364,21 @@ class Tape:
         """
         self._require_visible()
         check_direction(params, direction)
+        self._prove(params, direction)
         return along.hessian_vector_product(self.recording, self.plan, params, direction)
 
     # -- life -------------------------------------------------------------------------------------------------
 
     def release(self) -> None:
-        """Drop every tensor that the tape holds; further passes are refused."""
-        self.recording.release()
+        """Drop every tensor that the tape holds, unless another tape of the recording does; passes are refused then."""
+        shared, self.recording = self.recording, Recording()
         self._plan = self._followed = None
+        self.recording.released = True
+        if not shared.released:
+            shared.holders -= 1
+            shared.waiting.pop(id(self), None)
+            if shared.holders == 0:
+                shared.release()
 
     @property
     def released(self) -> bool:

@@ -133,6 +133,6 @@ def _cause(recorded: float, slope: float, unit: float) -> str:
         )
     return (
         "Something between the recorded forward and p.grad changed one of them: a hook on a tensor or a module, a "
-        "write through .data, code that the recording cannot see into (TorchScript, forward-mode differentiation), or "
+        "write through .data, a function whose backward is not the derivative of its forward, or "
         "gradients averaged over processes. curvestep.doctor examines the model; LQA and GeN measure without curvature."
     )

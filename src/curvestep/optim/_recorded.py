@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from torch.optim.optimizer import ParamsT
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
 from curvestep._warn import warn
-from curvestep.engine import Memory, Tape, record
+from curvestep.engine import Memory, Tape, join, open_recorder, record
+from curvestep.engine.data.recording import Recording
 from curvestep.optim._average import AVERAGING, exchanged
 from curvestep.optim._commit import EFFECTIVE_LR
 from curvestep.optim._groups import AbstractGroupedOptimizer
@@ -51,6 +52,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         self._tapes: list[Tape] = []
         self._unrecorded = False
         self._left: Left | None = None
+        self._recorded: Recording | None = None
         self._noted_scale: Tensor | None = None
         self._is_averaged = False
         self._adrift = 0.0
@@ -97,6 +99,10 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
     ) -> Iterator[Tape]:
         """Record the forward and the backward pass inside the ``with`` block, for the next ``step()``.
 
+        Optimizers of one loss, each with parameters of its own, share a recording: ``with a.record(), b.record():``.
+        Each then measures along its own direction at the recorded point, whichever steps first; the outermost says
+        what is held.
+
         Recordings since the last step add up, as gradients do: with one around the forward and backward of each
         micro-batch, the step measures the loss of them all. ``zero_grad()`` drops those that were not used. Before a
         step that measures nothing (a lazy rule between two measurements) nothing is recorded: the tape is then an
@@ -125,15 +131,29 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             yield tape
             self._unrecorded = True
         else:
-            with record(batch_size, memory=self._memory if memory is None else memory) as tape:
+            with self._joined(batch_size) or record(
+                batch_size, memory=self._memory if memory is None else memory
+            ) as tape:
+                self._recorded = tape.recording
+                tape.recording.waiting[id(tape)] = id(self), parameters
                 try:
                     yield tape
                 except BaseException:
                     tape.release()
                     raise
+                finally:
+                    self._recorded = None
             self._tapes.append(tape)
         ran = versions_of(parameters) != before
         self._left = Left.by_backward(parameters) if ran else None
+
+    def _joined(self, batch_size: int | None) -> AbstractContextManager[Tape] | None:
+        """Return the recording of another optimizer that is open in this thread; None where none is."""
+        recorder = open_recorder()
+        if recorder is None or recorder.recording is self._recorded:
+            return None  # one within its own is refused
+        tape = join(batch_size)
+        return None if tape is None else nullcontext(tape)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients, as in ``torch.optim``, and drop the recordings that they came from.
@@ -305,6 +325,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         for name, value in (
             ("_tapes", []),
             ("_left", None),
+            ("_recorded", None),
             ("_noted_scale", None),
             ("_unrecorded", False),
             ("_is_averaged", False),

@@ -19,7 +19,7 @@ def _swish(h: Tensor) -> Tensor:
     return h * torch.sigmoid(h)
 
 
-@FINDINGS.row("loops F2")
+@FINDINGS.row("loops F2", must_answer=True)
 def a_scripted_activation_called_again() -> Iterator[Claim]:
     swish = torch.jit.script(_swish)
     first, last, x = nn.Linear(3, 4), nn.Linear(4, 2), torch.randn(5, 3)
@@ -31,7 +31,7 @@ def a_scripted_activation_called_again() -> Iterator[Claim]:
         yield from whole(tape.curvature(params, d), lambda: last(_swish(first(x))).exp().mean(), params, d)
 
 
-@FINDINGS.row("loops F3")
+@FINDINGS.row("loops F3", must_answer=True)
 def a_penalty_on_a_forward_mode_derivative() -> Iterator[Claim]:
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     x, o, y = torch.randn(5, 3), torch.randn(5, 3), torch.arange(5) % 2
@@ -47,7 +47,7 @@ def a_penalty_on_a_forward_mode_derivative() -> Iterator[Claim]:
     yield from whole(tape.curvature(params, d), loss, params, d)
 
 
-@FINDINGS.row("loops F3")
+@FINDINGS.row("loops F3", must_answer=True)
 def a_loss_of_the_forward_mode_derivative_alone() -> Iterator[Claim]:
     w, x, o = torch.randn(3, 2, requires_grad=True), torch.randn(5, 3), torch.randn(5, 3)
     d = directions([w])

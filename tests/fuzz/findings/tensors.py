@@ -74,13 +74,13 @@ def assigned_through_view_as_complex() -> Iterator[Claim]:
     return _plain(loss, [w])
 
 
-@FINDINGS.row("attack 24")
+@FINDINGS.row("attack 24", must_answer=True)
 def a_forward_mode_tangent() -> Iterator[Claim]:
     w, x, o = torch.randn(3, requires_grad=True), torch.randn(4, 3), torch.randn(4, 3)
     return _plain(lambda: torch.func.jvp(lambda z: torch.sin(w * z), (x,), (o,))[1].sum(1).mean(), [w])
 
 
-@FINDINGS.row("attack 24")
+@FINDINGS.row("attack 24", must_answer=True)
 def a_laplacian() -> Iterator[Claim]:
     w, v = torch.randn(3, 4, requires_grad=True), torch.randn(4, requires_grad=True)
     x = torch.randn(5, 3)

@@ -51,11 +51,16 @@ class Recording:
         leaves: what came from outside: id of the tensor → the tensor and its value; id of the value → the same where
             the tensor was read again under another gradient, or was written to.
         log: what autograd said during backward.
+        revealed: values whose gradient came from what runs beneath autograd, with its name.
         opaque: values whose derivative does not come from recorded operations.
         products: how many products a pass takes.
         replays: whether values between the leaves and the loss are not held but computed again by a pass.
         stated_batch_size: the number of samples, where the user stated it.
         stepped: ids of parameters that an optimizer has stepped since.
+        holders: how many tapes are of it.
+        waiting: tape of an optimizer that will measure → id of the optimizer and its parameters; what another one
+            moves is kept until then. The key is the tape's id.
+        parted: ids of parameters that have moved since, whose values at the time of the forward are kept.
         released: whether everything was dropped.
     """
 
@@ -65,8 +70,12 @@ class Recording:
         self.nodes: list[Node] = []
         self.leaves: dict[int, tuple[Tensor, Value]] = {}
         self.log = BackwardLog(share)
+        self.revealed: dict[Value, str] = {}
         self.opaque: list[Opaque] = []
         self.stepped: set[int] = set()
+        self.holders = 0
+        self.waiting: dict[int, tuple[int, list[Tensor]]] = {}
+        self.parted: set[int] = set()
         self.products = products
         self.replays = False
         self.stated_batch_size = batch_size
@@ -131,5 +140,8 @@ class Recording:
         self.nodes.clear()
         self.leaves.clear()
         self.opaque.clear()
+        self.revealed.clear()
+        self.waiting.clear()
         self.log.root = None
+        self.log.gradients.clear()
         self.log.slots.clear()

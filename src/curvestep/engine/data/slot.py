@@ -11,12 +11,13 @@ from curvestep.engine.data.geometry import Geometry, regather
 class BackwardLog:
     """What autograd told the tape during backward: which passes ran, which tensor was the root, what was kept."""
 
-    __slots__ = ("changed", "held", "root", "roots", "share", "slots", "tasks")
+    __slots__ = ("changed", "gradients", "held", "root", "roots", "share", "slots", "tasks")
 
     def __init__(self, share: float | None = None) -> None:
         self.tasks: list[int] = []
         self.root: Slot | None = None
         self.roots = 0  # on how many tensors the last backward was called
+        self.gradients: dict[int, Tensor] = {}  # id of a leaf → its gradient, where that has to be proved
         self.changed: list[str] = []  # what handed on another gradient than it was given
         self.share = share  # cotangents to keep, as a share of the bytes that the tape holds; None: all
         self.held = 0  # bytes of forward values that the tape holds

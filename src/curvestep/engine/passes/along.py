@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from curvestep._errors import RecordingError
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.value import Value
 from curvestep.engine.passes.analysis import Plan
@@ -84,6 +85,11 @@ def _recorded(recording: Recording, parameter: Tensor) -> Value | None:
     entry = recording.leaves.get(id(parameter))
     if entry is None:
         return None
+    if id(parameter) in recording.parted:
+        raise RecordingError(
+            f"The parameter of shape {tuple(parameter.shape)} as it was in the forward was needed, but an optimizer "
+            "that shares the recording has moved it since. Ask before its step."
+        )
     require_unchanged(entry[1], parameter, "parameter")
     return entry[1]
 

@@ -75,7 +75,7 @@ class Ledger:
     def take_spread(self, value: Value, terms: Tensor, like: Value) -> bool:
         """Pair the terms of a reduced loss with the cotangent of its scalar, before they are summed."""
         if not self._open(value):
-            if value.slot is not None and value.slot.cotangent is None:
+            if value.slot is None or value.slot.cotangent is None:
                 self.exact = False  # they are summed over the samples here
             return False
         assert value.cotangent is not None
@@ -128,8 +128,9 @@ class Ledger:
 
 def _alike(cotangent: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:
     """Both as real numbers of one dtype in which long sums may be formed."""
-    if cotangent.is_complex() and terms.is_complex():  # autograd's cotangent of a complex tensor is the conjugate one
-        return torch.view_as_real(cotangent.resolve_conj()), torch.view_as_real(terms.resolve_conj())
     wide = torch.promote_types(cotangent.dtype, terms.dtype)
+    if wide.is_complex:  # autograd's cotangent of a complex tensor is the conjugate one
+        cotangent, terms = (torch.view_as_real(t.to(wide).resolve_conj()) for t in (cotangent, terms))
+        return cotangent, terms
     wide = torch.float32 if wide in (torch.float16, torch.bfloat16) else wide
     return cotangent.to(wide), terms.to(wide)

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -39,8 +40,9 @@ def curvature_sweep(
     kind: Order,
     part: int | Tensor = 0,
     precision: Precision = "recorded",
+    bends: bool = True,
 ) -> Curvature:
-    """Run the sweep; see `Tape.curvature`."""
+    """Run the sweep; see `Tape.curvature`. Without `bends` second-order terms are left out."""
     check_direction(params, direction)
     # A mode that looks on may be tracing: what is read on the host then would be a constant of the trace.
     on_host = _watchers() == 0 and all(p.device.type == "cpu" for p in params)
@@ -58,6 +60,8 @@ def curvature_sweep(
             plan = analyse(recording, root, recording.computed_from(set(seeds)))
             if kind == "ggn":
                 plan = gauss_newton(plan, root, seeds)
+        if not bends:
+            plan = replace(plan, bends=(False,) * len(plan.steps))
         if recording.replays and form == "auto":
             form = "taylor"  # there are no cotangents to pair with
         ledger = Ledger(plan, root, form=form, per_sample=per_sample, share=share)
@@ -65,7 +69,7 @@ def curvature_sweep(
         first, scale = seeded(precision, plan, seeds)
         second: dict[Value, Tensor] = {}
         for index, node in enumerate(plan.steps):
-            bends = plan.bends[index]
+            bent = plan.bends[index]
             if present is not None:
                 _compute(node, present)
             reads: Dtypes | None = None
@@ -75,11 +79,11 @@ def curvature_sweep(
                 dtypes = working(precision, node, first, second)
                 reads, carries = dtypes.reads, dtypes.carries
                 d, dd = arriving(node, first, reads), arriving(node, second, reads)
-            site = Site(node, d, dd, present, first_only=not bends, products=products, on_host=on_host, reads=reads)
+            site = Site(node, d, dd, present, first_only=not bent, products=products, on_host=on_host, reads=reads)
             for value, dy, ddy in outgoing(node, site, d, dd, carries):
                 if dy is not None:
                     first[value] = dy
-                if ddy is None or not bends:
+                if ddy is None or not bent:
                     continue
                 if isinstance(ddy, Spread):
                     if not ledger.take_spread(value, ddy.terms, node.args[ddy.like]):
@@ -93,10 +97,21 @@ def curvature_sweep(
         return found if scale is None else undone(found, scale)
 
 
+def slope_sweep(recording: Recording, params: Sequence[Tensor], direction: Sequence[Tensor]) -> Tensor:
+    """⟨∇J, d⟩ of all samples, by first tangents alone."""
+    return curvature_sweep(
+        recording, params, direction, per_sample=False, form="tangent", samples=None, kind="exact", bends=False
+    ).slope
+
+
+def is_traced() -> bool:
+    """Whether a pass is being traced, so that nothing may be read on the host."""
+    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
+
+
 def _unwatched() -> AbstractContextManager[object]:
     """Put dispatch modes aside, but for the one of `make_fx`: a pass that is being traced must be seen by it."""
-    tracing = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
-    return nullcontext() if tracing else _disable_current_modes()
+    return nullcontext() if is_traced() else _disable_current_modes()
 
 
 def _compute(node: Node, present: dict[Value, Tensor]) -> None:
@@ -187,11 +202,6 @@ def check_direction(params: Sequence[Tensor], direction: Sequence[Tensor]) -> No
             raise DirectionError(
                 f"A direction of shape {tuple(p.shape)}, {p.dtype} on {p.device} was needed for parameter {i}, but "
                 f"shape {tuple(d.shape)}, {d.dtype} on {d.device} was given. Match the parameter, as its gradient does."
-            )
-        if p.is_complex():
-            raise DirectionError(
-                f"Real parameters were needed, but parameter {i} of shape {tuple(p.shape)} has dtype {p.dtype}. Hold "
-                "its real and imaginary part (torch.view_as_real) as the parameter."
             )
         if not p.requires_grad:
             raise DirectionError(

@@ -10,6 +10,15 @@ import torch
 from curvestep.engine.data.rule import Rule
 from curvestep.engine.rules import lookup
 
+#: What torch.optim puts around ``step`` and ``zero_grad`` for the profiler, and what autograd asks a fake tensor before
+#: it has given it a gradient: no operations on data.
+MARKS = frozenset(
+    getattr(operation, overload)
+    for name in ("_record_function_enter", "_record_function_enter_new", "_record_function_exit")
+    for operation in [getattr(torch.ops.profiler, name)]
+    for overload in operation.overloads()
+) | {torch.ops.prim.device.default}
+
 
 @dataclass(frozen=True, slots=True)
 class OpFacts:

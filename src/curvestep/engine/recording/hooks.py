@@ -14,6 +14,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.slot import BackwardLog
 
 Hook = Callable[[Tensor], "Tensor | None"]
@@ -51,6 +52,30 @@ def _looked_at(hook: Hook, log: BackwardLog, shape: tuple[int, ...]) -> Hook:
         return found
 
     return looked_at
+
+
+def note_gradients(recording: Recording) -> list[Any]:
+    """Have the gradients of leaves noted as backward makes them, which may be in several parts.
+
+    Returns:
+        The handles of the hooks.
+    """
+    noted = recording.log.gradients
+
+    def note(leaf: int) -> Hook:
+        def add(gradient: Tensor) -> None:
+            noted[leaf] = noted[leaf] + gradient if leaf in noted else gradient.detach()
+
+        return add
+
+    moving = {id(t): t for t, v in recording.leaves.values() if v.needs_grad and t.requires_grad and t.is_leaf}
+    handles: list[Any] = []
+    for tensor in moving.values():
+        handles.append(set_hook(tensor, note(id(tensor))))
+        hooks: Any = tensor._backward_hooks
+        for key in [key for key in hooks if key != handles[-1].id]:
+            hooks[key] = hooks.pop(key)  # a hook of the user's, which may change the gradient, comes after it
+    return handles
 
 
 @final

@@ -1,8 +1,7 @@
-"""What a recording cannot see into: custom autograd functions, hidden writes, derivatives of unseen operations.
+"""What a recording cannot see into: functions computed outside of torch, hidden writes, unseen derivatives.
 
-Operations inside the forward of a `torch.autograd.Function` run without gradients, and the derivative is whatever its
-backward says. Treating them by their own rules would give a curvature that does not belong to the gradient, so such a
-function on the path to the loss is refused by name.
+Where the operations beneath a gradient were seen, the tape goes through them (`curvestep.engine.recording.beneath`).
+What is left has a gradient that no operation explains, and is refused by name where it lies on the path to the loss.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from curvestep._errors import MissingRuleError, RecordingError
 from curvestep.engine.data.recording import Opaque, Recording
 from curvestep.engine.data.value import Value
 
-_REENTRANT = "CheckpointFunction"
 # They hand their inputs on unchanged, to be told when backward arrives: data-parallel training and a module's full
 # backward hooks put them there.
 _TRANSPARENT = frozenset({"_DDPSink", "RegisterPostBackwardFunction", "BackwardHookFunction"})
@@ -32,17 +30,12 @@ def opaque(tensor: Tensor, value: Value) -> Opaque | None:
         name = type(made_by).__name__.removesuffix("Backward")
         if name in _TRANSPARENT:
             return None
-        if name == _REENTRANT:
-            why = (
-                "Reentrant activation checkpointing hides the operations inside it. Call "
-                "torch.utils.checkpoint.checkpoint(…, use_reentrant=False), which a recording can follow."
-            )
-        else:
-            why = (
-                f"{name} is a torch.autograd.Function: its derivative is what its backward says, and a recording "
-                "cannot differentiate that again. Register a formula for it with curvestep.register_rule, or write it "
-                "with ordinary torch operations."
-            )
+        why = (
+            f"{name} is a torch.autograd.Function with a gradient, but by the torch operations of its forward the "
+            "result depends on no parameter: it was rounded or compared, or computed elsewhere. Say once with "
+            "curvestep.register_rule what it stands for, as lambda x: x + (f(x) - x).detach() for a straight-through "
+            "estimator of f, or write it with ordinary torch operations."
+        )
         return Opaque(value, name, _first_leaf(made_by), why)
     if node is not None and node.mutates:
         guards = None if node.rule is None else node.rule.guards
@@ -56,9 +49,8 @@ def opaque(tensor: Tensor, value: Value) -> Opaque | None:
     name = made_by.name()
     why = (
         f"autograd gives this output of {'no operation' if node is None else node.name} a gradient that the recorded "
-        "operations do not have, as TorchScript and forward-mode differentiation (torch.func.jvp, forward_ad) do. "
-        "Call the function without torch.jit, and write a derivative within the loss with torch.func.jacrev or "
-        "torch.autograd.grad(…, create_graph=True)."
+        "operations do not have. Write it with ordinary torch operations, without torch.jit, and a derivative within "
+        "the loss with torch.func.jacrev or torch.autograd.grad(…, create_graph=True)."
     )
     return Opaque(value, name, _first_leaf(made_by), why)
 

@@ -11,29 +11,20 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy as is_uninitialized
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
-from curvestep.engine.data.geometry import Geometry, geometry_of, is_lazy, shape_of, storage_of, version_of
+from curvestep.engine.data.geometry import geometry_of, is_lazy, shape_of, storage_of, version_of
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.slot import Slot
-from curvestep.engine.data.value import STALE, Node, Value
+from curvestep.engine.data.value import Node, Value
 from curvestep.engine.recording import leaves
-from curvestep.engine.recording.facts import OpFacts, facts
-from curvestep.engine.recording.hooks import Gate, gate_of, set_hook
+from curvestep.engine.recording.beneath import Beneath, is_beneath, lacks_gradient, leaves_given, name_of
+from curvestep.engine.recording.facts import MARKS, OpFacts, facts
+from curvestep.engine.recording.hooks import Gate, gate_of, note_gradients, set_hook
+from curvestep.engine.recording.keeping import keep
 from curvestep.engine.recording.opaque import is_transparent, opaque
-from curvestep.engine.rules.alias import ALIAS_UPDATE
-from curvestep.engine.rules.table import RULES
+from curvestep.engine.recording.writes import Writes, put_in
 
-_graph_task = torch._C._current_graph_task_id
-
-
-#: What torch.optim puts around ``step`` and ``zero_grad`` for the profiler, and what autograd asks a fake tensor before
-#: it has given it a gradient: no operations on data.
-_MARKS = frozenset(
-    getattr(operation, overload)
-    for name in ("_record_function_enter", "_record_function_enter_new", "_record_function_exit")
-    for operation in [getattr(torch.ops.profiler, name)]
-    for overload in operation.overloads()
-) | {torch.ops.prim.device.default}
+_graph_task, _forward_mode = torch._C._current_graph_task_id, torch._C._is_fwd_grad_enabled
 
 
 @final
@@ -53,9 +44,9 @@ class Recorder(TorchDispatchMode):
         # write through one of them is noticed here or never.
         self._optional: dict[Value, int] = {}
         self._gates: dict[Any, Gate] = {}
-        # storage → values written into it. An address may come back after its storage was freed: a value made later
-        # counts the writes that it finds there as its past.
-        self._writes: dict[int, list[tuple[Value, Geometry, bool]]] = {}
+        self._noting: list[Any] = []  # hooks on leaves for the time of a backward
+        self._beneath = Beneath()
+        self._writes = Writes()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -74,9 +65,10 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         # Backward's own operations are not part of the forward, but those of a gradient that is itself differentiated
         # (create_graph=True, as in physics-informed nets) are: autograd runs them with gradients enabled.
-        if _graph_task() != -1 and not torch.is_grad_enabled():
+        beneath = not _forward_mode() and is_beneath()
+        if _graph_task() != -1 and not torch.is_grad_enabled() and not beneath:
             return func(*args, **kwargs)
-        if self._reading or func in _MARKS:
+        if self._reading or func in MARKS:
             return func(*args, **kwargs)
         if self._pending:
             self._settle()
@@ -86,8 +78,14 @@ class Recorder(TorchDispatchMode):
         values = tuple([self._take(a, inputs, tensors) for a in args])
         keyed = {k: self._take(v, inputs, tensors) for k, v in kwargs.items()} if kwargs else {}
         live = any([v.needs_grad for v in inputs])
-        if live:
-            self._keep(known, values, inputs, tensors)
+        detaches = live and known.rule is not None and known.rule.detaches
+        if self._beneath.made and not beneath and live and not detaches:
+            self._surface()
+        hidden = beneath or detaches or bool(self._beneath.made)
+        if hidden:
+            self._beneath.hold([values[i] for i in known.written] if beneath else (), inputs, tensors)
+        if live and not beneath:
+            keep(self.recording, known, values, inputs, tensors, self._optional, self._beneath)
         out = func(*args, **kwargs)
         mutates = bool(known.written)
         number = out if isinstance(out, (int, float, complex)) else None
@@ -98,7 +96,10 @@ class Recorder(TorchDispatchMode):
         if curved and known.rule is not None:
             curved = known.rule.curved([isinstance(v, Value) and v.needs_grad for v in values])
         holds = not self.recording.replays or known.random
-        node.outputs = tuple([self._give(t, node, i, curved, mutates, holds) for i, t in enumerate(outs)])
+        give = self._hide if beneath else self._give
+        node.outputs = tuple([give(t, node, i, curved, mutates, holds) for i, t in enumerate(outs)])
+        if hidden:
+            self._beneath.add(outs, node.outputs, beneath)
         if lazy and node.outputs[0] is not None:  # a lazy conjugate is written out below autograd, which marks nothing
             self._written_out.add(node.outputs[0])
         if mutates:
@@ -115,7 +116,7 @@ class Recorder(TorchDispatchMode):
         values = tuple([self._take(a, inputs, tensors) for a in args])
         live = any([v.needs_grad for v in inputs])
         if live:
-            self._keep(OpFacts(rule, ()), values, inputs, tensors)
+            keep(self.recording, OpFacts(rule, ()), values, inputs, tensors, self._optional, self._beneath)
         with _disable_current_modes():
             out = op(*args)
         node = Node(op, rule, values, {}, tuple(inputs), (), live, False)
@@ -145,9 +146,9 @@ class Recorder(TorchDispatchMode):
             value = entry[1]
             if value.place and tensor.data_ptr() != value.place:
                 value = self._start_again(tensor)
-            if self._writes:
+            if self._writes.of:
                 value = self._refresh(tensor, value)
-            if value.needs_grad != tensor.requires_grad:
+            if value.needs_grad != tensor.requires_grad and not is_beneath():
                 value = self._under_another_gradient(tensor, value)
             return value
         if is_uninitialized(tensor):  # of a lazy module, which is about to give it a shape
@@ -163,7 +164,7 @@ class Recorder(TorchDispatchMode):
         value.needs_grad = tensor.requires_grad
         value.data = tensor
         value.version = version_of(tensor)
-        value.epoch = len(self._writes.get(storage_of(tensor), ())) if self._writes else 0
+        value.epoch = self._writes.count(tensor)
         if value.needs_grad and tensor.is_leaf:
             value.place = leaves.place_of(tensor)
         self._known[id(tensor)] = (lambda: tensor, value)  # strong: its id stays its own
@@ -180,6 +181,8 @@ class Recorder(TorchDispatchMode):
 
     def _under_another_gradient(self, tensor: Tensor, value: Value) -> Value:
         """The value of a tensor that began or ceased to require a gradient since it was last read."""
+        if not tensor.requires_grad and value in self._beneath.revealed:  # a function says that it has no derivative
+            return self._leaf(tensor)
         if not tensor.requires_grad:  # written out of a lazy view; or a leaf that was frozen, a constant to autograd
             return value if value.origin is not None else self._leaf(tensor)
         if tensor.is_leaf:
@@ -190,8 +193,7 @@ class Recorder(TorchDispatchMode):
         else:
             found = leaves.unpacked(tensor, value)
         if found is None:
-            self._note_opaque(tensor, value)  # an autograd.Function returned it after other operations
-            return value
+            return self._note_opaque(tensor, value)
         self._known[id(tensor)] = (_reference(tensor), found)
         return found
 
@@ -202,8 +204,8 @@ class Recorder(TorchDispatchMode):
         if not isinstance(tensor, Tensor):
             return None
         value = Value(shape_of(tensor), tensor.dtype, node, index)
-        if self._writes:
-            value.epoch = len(self._writes.get(storage_of(tensor), ()))
+        if self._writes.of:
+            value.epoch = self._writes.count(tensor)
         self._known[id(tensor)] = (_reference(tensor), value)
         # What is made without gradients carries none, unless it is in the forward of a torch.autograd.Function.
         blind = not torch.is_grad_enabled()
@@ -218,6 +220,21 @@ class Recorder(TorchDispatchMode):
                 self.recording.log.held += tensor.numel() * tensor.element_size()  # nbytes is refused by sparse tensors
             self._pending.append((tensor, value, curved or scalar, mutates, blind))
         return value
+
+    def _hide(self, tensor: Any, node: Node, index: int, *_: bool) -> Value | None:
+        """Make the value of an output beneath autograd, which has no gradient as yet."""
+        if not isinstance(tensor, Tensor):
+            return None
+        value = Value(shape_of(tensor), tensor.dtype, node, index)
+        value.epoch = self._writes.count(tensor)
+        self._known[id(tensor)] = (_reference(tensor), value)
+        return value
+
+    def _surface(self) -> None:
+        """Control is above autograd again: find what has got a gradient meanwhile, and let go of the rest."""
+        for tensor in self._beneath.outputs():
+            self._value(tensor)
+        self._beneath.clear()
 
     def _reads(self, node: Node, rule: Rule, index: int, value: Value) -> bool:
         """Whether the rule will read an output, or may be quicker if it can."""
@@ -241,6 +258,12 @@ class Recorder(TorchDispatchMode):
                     self._start_again(tensor)
                     continue
                 value.needs_grad = live or value in self._written_out
+                if live and self._beneath.hides(value):  # of TorchScript, or of an operation with a tangent of zeros
+                    value.needs_grad = False
+                    self._value(tensor)
+                    continue
+                if not live and not blind and lacks_gradient(value):
+                    self._beneath.add((tensor,), (value,), False)
                 if blind and value.needs_grad:
                     self._note_opaque(tensor, value)
                 if value.data is not None:
@@ -250,14 +273,25 @@ class Recorder(TorchDispatchMode):
         finally:
             self._reading = False
 
-    def _note_opaque(self, tensor: Tensor, value: Value) -> None:
-        """Remember an output whose derivative does not come from recorded operations."""
+    def _note_opaque(self, tensor: Tensor, value: Value) -> Value:
+        """The value of an output whose gradient is not of the operation that made it: revealed, or else remembered."""
+        out = self._beneath.reveal(self.recording, value, tensor)
+        if out is not None:
+            self._known[id(tensor)] = (_reference(tensor), out)
+            if out.data is not None or not self.recording.replays:
+                out.slot = self._hook(tensor, value.origin is not None and value.origin.mutates)
+            if is_transparent(tensor):
+                gate_of(tensor, self._gates, self.recording.log).watch(tensor)
+            else:
+                self.recording.revealed[out] = name_of(tensor)
+                for leaf in leaves_given(tensor):
+                    self._value(leaf)
+            return out
         found = opaque(tensor, value)
-        if found is None and is_transparent(tensor):
-            gate_of(tensor, self._gates, self.recording.log).watch(tensor)
         if found is not None:
             value.needs_grad = True
             self.recording.opaque.append(found)
+        return value
 
     def _hook(self, tensor: Tensor, mutated: bool) -> Slot | None:
         """Have autograd leave the cotangent of `tensor` in a slot."""
@@ -273,34 +307,6 @@ class Recorder(TorchDispatchMode):
         set_hook(base, slot)
         return slot
 
-    def _keep(self, known: OpFacts, values: tuple[Any, ...], inputs: list[Value], tensors: list[Tensor]) -> None:
-        """Hold the inputs that the rule will read, and every constant of an operation that carries gradients."""
-        rule = known.rule
-        wanted: set[int] = set()
-        if rule is not None and (not self.recording.replays or known.random):
-            if rule.factors:
-                factors = [i for i in rule.factors if i < len(values) and isinstance(values[i], Value)]
-                for i in factors:
-                    if any(values[j].needs_grad for j in factors if j != i):
-                        wanted.add(id(values[i]))
-            for i in rule.keep_inputs:
-                if i < len(values):
-                    for v in values[i] if isinstance(values[i], list) else (values[i],):
-                        wanted.add(id(v))
-        overwritten = {id(values[i]) for i in known.written}
-        if wanted and self._optional:
-            for value in inputs:
-                if id(value) in wanted:
-                    self._optional.pop(value, None)
-        for value, tensor in zip(inputs, tensors, strict=True):
-            if value.data is None and (not value.needs_grad or id(value) in wanted):
-                value.data = tensor.detach().clone() if id(value) in overwritten else tensor
-                value.version = -1 if id(value) in overwritten else version_of(tensor)
-                self.recording.log.held += tensor.numel() * tensor.element_size()
-            elif value.data is tensor and id(value) in overwritten and id(value) in wanted:
-                value.data = tensor.detach().clone()
-                value.version = -1
-
     # -- aliases --------------------------------------------------------------------------------------------------
 
     def _note_writes(self, node: Node, known: OpFacts, args: Any, values: tuple[Any, ...]) -> None:
@@ -313,19 +319,15 @@ class Recorder(TorchDispatchMode):
                 value.data = None
                 del self._optional[value]
             output = node.outputs[position] if position < len(node.outputs) else None
-            if output is None:
-                continue
-            log = self._writes.setdefault(storage_of(tensor), [])
-            log.append((output, geometry_of(tensor), is_lazy(tensor)))
-            output.epoch = len(log)
+            if output is not None:
+                self._writes.add(tensor, output)
 
     def _refresh(self, tensor: Tensor, value: Value) -> Value:
         """The value of a tensor after writes through other views of its storage."""
-        log = self._writes.get(storage_of(tensor))
-        if not log:
+        past = self._writes.since(tensor, value)
+        if not past:
             return value
-        past = log[value.epoch :]
-        if past and tensor.requires_grad and tensor.is_leaf:
+        if tensor.requires_grad and tensor.is_leaf:
             return self._start_again(tensor)
         for written, geometry, lazy in past:
             if written.dtype != value.dtype or lazy != is_lazy(tensor):
@@ -333,21 +335,17 @@ class Recorder(TorchDispatchMode):
                 if value.needs_grad:
                     self.recording.opaque.append(leaves.through_other_numbers(value))
                 break
-            # A write of constants into constants is noted too: the samples may come in by it (shifted target tokens).
-            live = value.needs_grad or written.needs_grad
-            for constant, where in ((value, geometry_of(tensor)), (written, geometry)) if live else ():
-                if not constant.needs_grad and constant.data is None:  # a replay writes it again
-                    constant.data = tensor.detach().as_strided(*where).clone()
-            args = (value, written, geometry_of(tensor), geometry)
-            node = Node(ALIAS_UPDATE, RULES[ALIAS_UPDATE], args, {}, (value, written), (), live, False)
-            fresh = Value(tuple(tensor.shape), tensor.dtype, node, 0)
-            fresh.needs_grad = tensor.requires_grad
-            node.outputs = (fresh,)
+            hidden = is_beneath() or self._beneath.of_function(value, written)
+            node = put_in(tensor, value, written, geometry, hidden)
+            (fresh,) = node.outputs
+            assert fresh is not None
             self.recording.nodes.append(node)
             if value.needs_grad and not written.needs_grad and fresh.needs_grad:
                 self.recording.opaque.append(leaves.past_autograd(fresh))
+            if hidden:
+                self._beneath.add((tensor,), (fresh,), is_beneath())
             value = fresh
-        value.epoch = len(log)
+        value.epoch = self._writes.count(tensor)
         self._known[id(tensor)] = (_reference(tensor), value)
         return value
 
@@ -355,19 +353,14 @@ class Recorder(TorchDispatchMode):
         """Close the recording."""
         if self._pending:
             self._settle()
-        if self._writes:
-            self._age()
+        self._writes.age(self.recording)
         self._known.clear()
+        self._forget_hooks()
+        self._beneath = Beneath()
         self._written_out.clear()
-        self._writes.clear()
+        self._writes.of.clear()
         self._optional.clear()
         self._gates.clear()
-
-    def _age(self) -> None:
-        """Have passes refuse the leaves that were written to since they were read, past their version counter too."""
-        for tensor, value in self.recording.leaves.values():
-            if value.data is tensor and len(self._writes.get(storage_of(tensor), ())) > value.epoch:
-                value.version = STALE
 
     def begin_backward(self, roots: Sequence[Any]) -> bool:
         """Read off what autograd has added to the tensors at which a backward starts; False: they are not of here."""
@@ -378,16 +371,24 @@ class Recorder(TorchDispatchMode):
             self._settle()
         for tensor in known:
             self._value(tensor)
+        self._beneath.clear()
         self.recording.log.roots = len(roots)
+        if self.recording.revealed:
+            self._noting = note_gradients(self.recording)
         return True
 
     def end_backward(self, returned: Any) -> None:
         """A backward has ended and given these gradients: let none of them share memory with what is kept."""
         leaves.part_from_gradients(self.recording, returned or ())
+        self._forget_hooks()
+
+    def _forget_hooks(self) -> None:
+        for handle in self._noting:
+            handle.remove()
+        self._noting.clear()
 
     def _is_known(self, tensor: Tensor) -> bool:
-        entry = self._known.get(id(tensor))
-        return entry is not None and entry[0]() is tensor
+        return id(tensor) in self._known and self._known[id(tensor)][0]() is tensor
 
 
 def open_recorder() -> Recorder | None:

@@ -34,7 +34,8 @@ def register_rule(op: Any, formula: Callable[..., Any], *, samples: Samples = "n
 
     Args:
         op: an operation of `torch.library`, as `torch.ops.mylib.swish` or `torch.ops.mylib.swish.default`, or a
-            subclass of `torch.autograd.Function`, whose `apply` is then recorded as one operation.
+            subclass of `torch.autograd.Function`, whose `apply` is then recorded as one operation. It needs that where
+            its forward runs outside of torch, or its backward is not the derivative of its forward.
         formula: takes the arguments of the operation and returns its outputs in order, out of place and without
             random numbers. It runs again in each pass, on the recorded inputs.
         samples: where the samples are after the operation. "elementwise": inputs are broadcast, each element of the

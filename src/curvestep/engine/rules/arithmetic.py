@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable
 
@@ -105,10 +106,15 @@ def _power_times(factor: Tensor | float, a: Tensor | float, n: Tensor | float) -
     return factor * torch.where(torch.as_tensor(factor == 0), 1.0, a) ** n
 
 
-def _log_of(a: Tensor | float) -> Tensor | float:
-    """log a; 0 at a = 0, where it meets aᵇ = 0: autograd takes aᵇ log a for 0 there."""
+def _log_of(a: Tensor | complex, like: Tensor) -> Tensor | complex:
+    """log a; 0 at a = 0, where it meets aᵇ = 0: autograd takes aᵇ log a for 0 there. Complex where `like` is."""
     if isinstance(a, Tensor):
+        a = a.to(like.dtype) if like.is_complex() else a
         return torch.log(torch.where(a == 0, 1.0, a))
+    if like.is_complex() and a != 0:
+        return cmath.log(a)
+    assert not isinstance(a, complex) or a == 0
+    a = a.real
     return math.log(a) if a > 0 else 0.0 if a == 0 else math.nan
 
 
@@ -121,7 +127,8 @@ def _pow_tensor(s: Site) -> Jet:
     first, second = mul(slope, da), add(bend, mul(slope, dda))
     if db is None and ddb is None:
         return first, second
-    log, y = _log_of(a), s.y()
+    y = s.y()
+    log = _log_of(a, y)
     rate = y * log
     crossed = None if da is None or db is None or slope is None else 2.0 * db * da * (a ** (b - 1) + slope * log)
     grown = None if db is None else rate * log * db * db

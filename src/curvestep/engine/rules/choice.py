@@ -118,6 +118,8 @@ _CONSTANT = Rule(Kind.CONSTANT, constant, _fill_axis)
 for _op in (aten.floor.default, aten.ceil.default, aten.round.default, aten.trunc.default, aten.sign.default):
     op(_op, _CONSTANT, kinks=True)
 op(aten.detach.default, _CONSTANT, detaches=True)
+#: What a detached tensor is made by that has a gradient after all: beneath autograd a detach changes nothing.
+UNDETACHED = aten.alias.default
 for _op in (
     aten.zeros_like.default, aten.ones_like.default, aten.full_like.default, aten.empty_like.default,
     aten.rand_like.default, aten.randn_like.default, aten.fill.Scalar, aten.zero.default,

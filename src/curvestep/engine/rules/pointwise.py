@@ -73,6 +73,17 @@ def in_one_kernel(
 # -- smooth functions of one variable ---------------------------------------------------------------------------
 
 
+# The kernels of gradients conjugate f′ where that is complex, and a tangent does not: the conjugate value undoes it.
+
+
+def _tanh_through(s: Site, t: Tensor) -> Tensor:
+    return aten.tanh_backward.default(t, s.y().conj())
+
+
+def _sigmoid_through(s: Site, t: Tensor) -> Tensor:
+    return aten.sigmoid_backward.default(t, s.y().conj())
+
+
 def _tanh_bend(s: Site, dx: Tensor, dy: Tensor) -> Tensor:
     return (dx * dy).mul_(s.y()).mul_(-2.0)  # f″ = −2 y f′
 
@@ -230,12 +241,12 @@ def _atan(s: Site) -> Slopes:
 
 op(
     aten.tanh.default,
-    in_one_kernel(lambda s, t: aten.tanh_backward.default(t, s.y()), _tanh_bend, keep="y"),
+    in_one_kernel(_tanh_through, _tanh_bend, keep="y"),
     dtype="arriving",
 )
 op(
     aten.sigmoid.default,
-    in_one_kernel(lambda s, t: aten.sigmoid_backward.default(t, s.y()), _sigmoid_bend, keep="y"),
+    in_one_kernel(_sigmoid_through, _sigmoid_bend, keep="y"),
     dtype="arriving",
 )
 op(aten.silu.default, in_one_kernel(_silu_through, _silu_bend, keep="x"), dtype="arriving")

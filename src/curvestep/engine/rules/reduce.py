@@ -97,10 +97,14 @@ def _variance(s: Site, root: bool) -> Jet:
     def total(t: Tensor | None) -> Tensor | None:
         return None if t is None else scale * t.sum(axes, keepdim=True)
 
-    dv = mul(2.0, total(mul(u, du)))
-    ddv = add(mul(2.0, total(mul(du, du))), mul(2.0, total(mul(u, ddu))))
+    def product(a: Tensor, b: Tensor | None) -> Tensor | None:
+        return None if b is None else (a.conj() * b).real if a.is_complex() else a * b
+
+    dv = mul(2.0, total(product(u, du)))
+    ddv = add(None if du is None else mul(2.0, total(product(du, du))), mul(2.0, total(product(u, ddu))))
     if root:
-        v = scale * (u * u).sum(axes, keepdim=True)
+        v = total(product(u, u))
+        assert v is not None
         still = v == 0  # a kink, at which autograd's derivative is 0
         y = torch.where(still, 1.0, v).sqrt()
         dv = None if dv is None else dv / (2 * y)

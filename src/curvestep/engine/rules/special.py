@@ -32,10 +32,15 @@ def _inverse(root: Callable[[Tensor], Tensor], sign: float, bend: float) -> Call
     return slopes
 
 
+def _acosh_root(x: Tensor) -> Tensor:
+    # of a complex number, the root of the product lies on another branch than the product of the roots
+    return (x - 1).rsqrt() * (x + 1).rsqrt() if x.is_complex() else (x * x - 1).rsqrt()
+
+
 op(aten.asin.default, unary(_inverse(lambda x: (1 - x * x).rsqrt(), 1.0, 1.0), keep="x"))
 op(aten.acos.default, unary(_inverse(lambda x: (1 - x * x).rsqrt(), -1.0, 1.0), keep="x"))
 op(aten.asinh.default, unary(_inverse(lambda x: (1 + x * x).rsqrt(), 1.0, -1.0), keep="x"))
-op(aten.acosh.default, unary(_inverse(lambda x: (x * x - 1).rsqrt(), 1.0, -1.0), keep="x"))
+op(aten.acosh.default, unary(_inverse(_acosh_root, 1.0, -1.0), keep="x"))
 
 
 def _atanh(s: Site) -> Slopes:

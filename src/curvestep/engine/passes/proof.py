@@ -1,0 +1,75 @@
+"""Whether a gradient that came from beneath autograd is the derivative of the operations that were seen there.
+
+The slope of the recorded operations along a direction is compared with that of the gradient that backward left. They
+agree to rounding where a function's backward is the derivative of its forward, and not where it is something else: a
+straight-through estimator, a gradient that is scaled or clipped, a result that was computed outside of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from curvestep._errors import MissingRuleError
+from curvestep._numerics import dots, squared_norm
+from curvestep.engine.data.recording import Recording
+
+#: What rounding may do to the slopes, in units of ‖g‖ ‖d‖ and of the root of the coarsest rounding, and at most.
+_ROOTS, _MOST = 4.0, 0.1
+#: How far a gradient that is computed again may be from the first, in units of its norm.
+_AGAIN = 0.02
+
+
+def prove(
+    recording: Recording,
+    names: Sequence[str],
+    params: Sequence[Tensor],
+    direction: Sequence[Tensor],
+    slope: Tensor,
+    again: Callable[[], Sequence[Tensor]],
+) -> None:
+    """Refuse a recording whose slope is not that of the gradient.
+
+    Args:
+        recording: what was recorded.
+        names: what gave gradients beneath autograd on the way to the loss.
+        params: what moves.
+        direction: d, a tensor for each of them.
+        slope: that of the recorded operations along d.
+        again: gives their gradient, for a closer look.
+
+    Raises:
+        MissingRuleError: they differ.
+
+    Cost:
+        A product of gradients and direction, and one host synchronisation.
+    """
+    left = recording.log.gradients
+    zero = torch.zeros((), device=slope.device)
+    pairs = [(left[id(p)], d) for p, d in zip(params, direction, strict=True) if id(p) in left]
+    gradients = [g for g, _ in pairs]
+    own = sum((t.to(zero.device) for t in dots(gradients, [d for _, d in pairs])), zero)
+    unit = (squared_norm(gradients) * squared_norm(direction)).sqrt() if pairs else zero
+    recorded, found, scale = torch.stack([t.double().reshape(()) for t in (slope, own, unit.to(zero.device))]).tolist()
+    if abs(recorded - found) <= min(_ROOTS * _rounding(recording) ** 0.5, _MOST) * scale or recorded == found:
+        return
+    given = [left.get(id(p)) for p in params]
+    if all(g is not None for g in given):
+        other = [a - g for a, g in zip(again(), given, strict=True) if g is not None]
+        if float(squared_norm(other)) <= _AGAIN**2 * float(squared_norm(gradients)):
+            return
+    many = ", ".join(dict.fromkeys(names))
+    raise MissingRuleError(
+        f"A backward that is the derivative of the forward was needed, but along the direction the operations that ran "
+        f"in the forward of {many} give the slope {recorded:.6g} and the backward {found:.6g}. Where the backward is "
+        "meant to be another function's, as that of a straight-through estimator is, say which with "
+        "curvestep.register_rule; checkpoints need use_reentrant=False where they detach something."
+    )
+
+
+def _rounding(recording: Recording) -> float:
+    """The relative rounding of the coarsest dtype that the loss went through."""
+    dtypes = {v.dtype for node in recording.nodes for v in node.outputs if v is not None and v.needs_grad}
+    return max((torch.finfo(t).eps for t in dtypes), default=0.0)

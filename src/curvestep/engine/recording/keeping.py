@@ -1,0 +1,53 @@
+"""What a recording holds of the inputs of an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from curvestep.engine.data.geometry import version_of
+from curvestep.engine.data.recording import Recording
+from curvestep.engine.data.value import Value
+from curvestep.engine.recording.beneath import Beneath
+from curvestep.engine.recording.facts import OpFacts
+from curvestep.engine.recording.reads import reads
+
+
+def keep(
+    recording: Recording,
+    known: OpFacts,
+    values: Sequence[Any],
+    inputs: Sequence[Value],
+    tensors: Sequence[Tensor],
+    optional: dict[Value, int],
+    beneath: Beneath,
+) -> None:
+    """Hold the inputs that the rule will read, and every constant of an operation that carries gradients.
+
+    Args:
+        recording: holds them.
+        known: the facts of the operation.
+        values: its arguments.
+        inputs: the values among them.
+        tensors: their tensors.
+        optional: values that were kept for speed alone; what a rule reads is no longer among them.
+        beneath: what was seen beneath autograd.
+    """
+    wanted: set[int] = set()
+    if not recording.replays or known.random:
+        wanted = {id(v) for v in reads(known.rule, values, lambda v: v.needs_grad)}
+    overwritten = {id(values[i]) for i in known.written}
+    if wanted and optional:
+        for value in inputs:
+            if id(value) in wanted:
+                optional.pop(value, None)
+    for value, tensor in zip(inputs, tensors, strict=True):
+        if value.data is None and (not value.needs_grad or id(value) in wanted):
+            value.data = tensor.detach().clone() if id(value) in overwritten else tensor
+            value.version = -1 if id(value) in overwritten else version_of(tensor)
+            recording.log.held += tensor.numel() * tensor.element_size()
+        elif id(value) in overwritten and id(value) in wanted and beneath.is_held(value, tensor):
+            value.data = tensor.detach().clone()
+            value.version = -1
