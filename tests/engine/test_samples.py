@@ -46,11 +46,12 @@ def test_rows_follow_the_definition(axis: SampleAxis) -> None:
 def test_permute_and_merge() -> None:
     assert through_permute(SampleAxis(0, inner=2), (2, 0, 1)) == SampleAxis(1, inner=2)
     a, b = SampleAxis(0), SampleAxis(1)
-    assert merge([(a, True), (Marker.SHARED, True)]) == a
-    assert merge([(a, True), (b, False)]) == a
-    assert merge([(a, True), (b, True)]) is Marker.LOST
-    assert merge([(a, True), (Marker.LOST, False)]) is Marker.LOST
-    assert merge([(Marker.SHARED, True)]) is Marker.SHARED
+    assert merge([a, Marker.SHARED, a]) == a
+    assert merge([a, b]) is Marker.LOST
+    assert merge([a, Marker.LOST]) is Marker.LOST
+    assert merge([a, Marker.SUMMED]) == a
+    assert merge([Marker.SUMMED, Marker.POOLED, Marker.SHARED]) is Marker.POOLED
+    assert merge([Marker.SHARED]) is Marker.SHARED
 
 
 def check(net: nn.Module, x: Tensor) -> curvestep.Tape:

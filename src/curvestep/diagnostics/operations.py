@@ -12,7 +12,8 @@ from curvestep.diagnostics.findings import Coverage, Operation
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.value import Node, Value
-from curvestep.engine.passes.analysis import Plan, find_source
+from curvestep.engine.passes.analysis import Plan
+from curvestep.engine.passes.batch import find_source
 from curvestep.engine.recording.opaque import on_the_way
 from curvestep.engine.rules.site import AxisSite
 

@@ -27,7 +27,7 @@ def swapped_in_place(x: Tensor) -> Tensor:
 
 
 def packed(x: Tensor) -> Tensor:
-    data, _ = aten._pack_padded_sequence.default((x * x).transpose(0, 1), torch.tensor([4, 2, 1]), False)
+    data, _ = aten._pack_padded_sequence.default((x * x).transpose(0, 1), torch.tensor([4, 2, 1, 1]), False)
     return data
 
 
@@ -40,7 +40,7 @@ ROWS = [
     Row("aten.diag_embed.default", lambda x: torch.diag_embed(x * x, 1, 1, 2), [normal(3, 4)], "off the diagonal"),
     Row("aten.trace.default", lambda x: (x * x).trace(), [normal(4, 4)], sampled=()),
     Row("aten.transpose_.default", swapped_in_place, [normal(3, 2, 4)]),
-    Row("aten._pack_padded_sequence.default", packed, [normal(3, 4, 2)], sampled=()),
+    Row("aten._pack_padded_sequence.default", packed, [normal(4, 4, 2)], sampled=()),
     Row(
         "aten._weight_norm_interface.default",
         weight_norm,

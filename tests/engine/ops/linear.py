@@ -33,7 +33,9 @@ def einsum(formula: str) -> Callable[..., Tensor]:
 
 def by_sparse(w: Tensor) -> Tensor:
     """A constant sparse matrix times w."""
-    return torch.sparse.mm(torch.tensor([[0.0, 1.5, 0.0], [2.0, 0.0, -1.0]], dtype=w.dtype).to_sparse_coo(), w)
+    return torch.sparse.mm(
+        torch.tensor([[0.0, 1.5, 0.0, 0.0], [2.0, 0.0, -1.0, 0.5]], dtype=w.dtype).to_sparse_coo(), w
+    )
 
 
 def scaled(run: Any) -> Callable[..., Tensor]:
@@ -45,7 +47,7 @@ ROWS = [
     Row("aten.mm.default", torch.mm, [normal(5, 4), normal(4, 2)], "of weights", sampled=()),
     Row("aten.mm.default", lambda x, w: torch.mm(w, x.t()).t(), [normal(3, 4), normal(5, 4)], "samples in columns"),
     Row("aten.mm.default", lambda x, w: F.linear(x, w), [normal(3, 5, 4), normal(2, 4)], "tokens, no bias"),
-    Row("aten._sparse_addmm.default", by_sparse, [normal(3, 2)], sampled=()),
+    Row("aten._sparse_addmm.default", by_sparse, [normal(4, 2)], sampled=()),
     Row("aten.bmm.default", torch.bmm, [normal(3, 2, 4), normal(3, 4, 5)], sampled=(0, 1)),
     Row("aten.bmm.default", torch.matmul, [normal(3, 2, 5, 4), normal(3, 2, 4, 5)], "heads", sampled=(0, 1)),
     Row("aten.bmm.default", einsum("bij,bjk->bik"), [normal(3, 2, 4), normal(3, 4, 5)], "einsum", sampled=(0, 1)),

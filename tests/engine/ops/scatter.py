@@ -119,7 +119,7 @@ ROWS = [
     Row(
         "aten.masked_scatter.default",
         lambda x, y, m: x.masked_scatter(m, y),
-        [normal(4, 3), normal(12), coin(4, 3)],
+        [normal(4, 5), normal(20), coin(4, 5)],
         sampled=(),
     ),
     Row("aten.masked_select.default", lambda x, m: x.masked_select(m), [normal(4, 3), coin(4, 3)], sampled=()),

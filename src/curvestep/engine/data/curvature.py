@@ -32,6 +32,8 @@ class Curvature:
             could be found.
         per_sample_exact: whether each entry is that sample's own second derivative. False where samples interact
             through something else than the recorded operations can separate; the mean is exact all the same.
+        samples_guessed: whether the number of samples was read off the first axis of the data. Where that is another
+            axis, the rows are not those of the samples; state `batch_size`, and this is False.
         source: which pass made it: "tangent" (second-order terms met the cotangents at once), "taylor" (they were
             carried to the loss), or "tangent+taylor" (both, in different parts of the net).
         samples: how many samples were measured; None where no sample axis could be found. Fewer than the batch has
@@ -48,6 +50,7 @@ class Curvature:
     samples: int | None = None
     batch_size: int | None = None
     part: Part | None = field(default=None, repr=False)
+    samples_guessed: bool = False
 
     @property
     def indices(self) -> tuple[int, ...] | None:

@@ -66,30 +66,22 @@ def through_broadcast(annotation: Annotation, shape: Sequence[int], out: Sequenc
     return annotation
 
 
-def merge(parts: Iterable[tuple[Annotation, bool]]) -> Annotation:
-    """One annotation for operands that meet elementwise; each part says whether it already has the output's shape.
-
-    Where two operands name different axes, the one that needed no broadcasting wins: a table of positions whose
-    length happens to equal the batch must not displace the activations to which it is added.
-
-    Returns:
-        The annotation of the result.
-    """
-    best: SampleAxis | None = None
-    full = clash = False
+def merge(parts: Iterable[Annotation]) -> Annotation:
+    """One annotation for operands that meet, each as it lies in the result: named axes agree, or none is left."""
+    named: SampleAxis | None = None
     whole: Marker = Marker.SHARED
-    for annotation, is_full in parts:
+    for annotation in parts:
+        if annotation is Marker.SHARED:
+            continue
         if annotation is Marker.LOST:
             return Marker.LOST
         if not isinstance(annotation, SampleAxis):
             whole = annotation if whole is Marker.SHARED or annotation is Marker.POOLED else whole
-        elif best is None or (is_full and not full):
-            best, full, clash = annotation, is_full, False
-        elif annotation != best and is_full >= full:
-            clash = True
-    if clash:
-        return Marker.LOST
-    return whole if best is None else best
+        elif named is None:
+            named = annotation
+        elif annotation != named:
+            return Marker.LOST
+    return whole if named is None else named
 
 
 def rows(contribution: Tensor, axis: SampleAxis, batch: int) -> Tensor:

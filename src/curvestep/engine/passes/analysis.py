@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import final
-
-import torch
 
 from curvestep._errors import SampleAxisError
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
 from curvestep.engine.data.value import Node, Value
-from curvestep.engine.rules.axes import elementwise_axis
-from curvestep.engine.rules.index import counts_positions
+from curvestep.engine.passes.annotation import Notes, annotate
+from curvestep.engine.passes.batch import find_batch, find_source
 from curvestep.engine.rules.site import AxisSite
 
 
@@ -33,6 +31,9 @@ class Plan:
             that the split over samples is exact.
         apart: whether every second-order term arises at a clean value, so that nothing has to be carried.
         bends: for each step whether the second-order terms that arise in it count; elsewhere only first tangents do.
+        foreign: as in `Notes`.
+        alone: whether one sample is the whole batch.
+        guessed: whether the number of samples was read off the data.
     """
 
     steps: tuple[Node, ...]
@@ -43,6 +44,9 @@ class Plan:
     separable: bool
     apart: bool
     bends: tuple[bool, ...]
+    foreign: Set[Value] = frozenset()
+    alone: bool = False
+    guessed: bool = False
 
 
 def analyse(recording: Recording, root: Value, moving: Iterable[Value] | None = None) -> Plan:
@@ -56,14 +60,24 @@ def analyse(recording: Recording, root: Value, moving: Iterable[Value] | None = 
     batch = stated or find_batch(recording.nodes, reached)
     if batch is None:
         return Plan(steps, last_use, None, {}, frozenset(), separable=False, apart=False, bends=everywhere)
-    axes = annotate(recording, reached, batch)
+    notes = annotate(recording, reached, batch)
     if stated is not None and stated > 1:
-        _require_samples(recording, reached, steps, axes, stated)
-    clean = _clean(steps, root, axes, batch)
+        _require_samples(recording, reached, steps, notes.axes, stated)
+    clean = _clean(steps, root, notes, batch)
     curved = [node for node in steps if _curved(node)]
-    separable = _separable(steps, curved, root, axes, clean)
+    separable = _separable(steps, curved, root, notes.axes, clean, notes.foreign)
     return Plan(
-        steps, last_use, batch, axes, clean, separable, separable and _apart(curved, clean, last_use), everywhere
+        steps,
+        last_use,
+        batch,
+        notes.axes,
+        clean,
+        separable,
+        apart=separable and _apart(curved, clean, last_use),
+        bends=everywhere,
+        foreign=notes.foreign,
+        alone=batch == 1 and (stated == 1 or not any(v in reached for v in notes.foreign)),
+        guessed=stated is None,
     )
 
 
@@ -91,7 +105,7 @@ def gauss_newton(plan: Plan, root: Value, moving: Iterable[Value]) -> Plan:
         else:
             bends[index] = True
     curved = [node for node, bent in zip(plan.steps, bends, strict=True) if bent and _curved(node)]
-    separable = plan.batch is not None and _separable(plan.steps, curved, root, plan.axes, plan.clean)
+    separable = plan.batch is not None and _separable(plan.steps, curved, root, plan.axes, plan.clean, plan.foreign)
     apart = separable and _apart(curved, plan.clean, plan.last_use)
     return replace(plan, separable=separable, apart=apart, bends=tuple(bends))
 
@@ -130,54 +144,6 @@ def _backward(nodes: Sequence[Node], reached: set[Value], root: Value) -> tuple[
     return tuple(reversed(steps))
 
 
-# -- the batch --------------------------------------------------------------------------------------------------------
-
-
-def _drawn_by(node: Node) -> bool:
-    """Whether a batch may be drawn out of data by an operation."""
-    return node.rule is not None and node.rule.draws
-
-
-def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
-    """Read the number of samples off the first axis of the tensor that `find_source` finds, None without one."""
-    found = find_source(nodes, reached)
-    return None if found is None else found[0].shape[0]
-
-
-def find_source(nodes: Sequence[Node], reached: set[Value]) -> tuple[Value, Node] | None:
-    """Find the first data tensor that meets a parameter.
-
-    Data is what came from outside, or was read by index out of it (a batch drawn inside the recording); tensors made
-    inside (positions, noise) count only if nothing else does.
-
-    Returns:
-        That tensor and the operation in which they meet, None where no data meets a parameter.
-    """
-    source: dict[Value, Value] = {}
-    created: tuple[Value, Node] | None = None
-    for node in nodes:
-        moving = node.live and any(v in reached for v in node.inputs)
-        data = [v for v in node.inputs if v not in reached]
-        for value in data:
-            if value.origin is None and value.shape and 0 not in value.shape and not _is_weight(value):
-                source.setdefault(value, value)
-        if moving:
-            for value in data:
-                found = source.get(value)
-                if found is None:
-                    continue
-                if _is_data(found):
-                    return found, node
-                created = created or (found, node)
-        elif not node.live:
-            known = next((source[v] for v in data if v in source), None)
-            for value in node.outputs:
-                if value is not None and value.shape:
-                    drawn = known is None or (_drawn_by(node) and _is_data(known))
-                    source[value] = value if drawn or known is None else known
-    return created
-
-
 def _require_samples(
     recording: Recording, reached: set[Value], steps: Sequence[Node], axes: dict[Value, Annotation], stated: int
 ) -> None:
@@ -194,81 +160,6 @@ def _require_samples(
     )
 
 
-def _is_data(source: Value) -> bool:
-    return source.origin is None or _drawn_by(source.origin)
-
-
-def _is_weight(value: Value) -> bool:
-    """Whether a leaf is a module's parameter: one that is frozen, or that does not move, is no data."""
-    return isinstance(value.data, torch.nn.Parameter)
-
-
-def annotate(recording: Recording, reached: set[Value], batch: int) -> dict[Value, Annotation]:
-    """Give every value its annotation, following the operations in order."""
-    axes: dict[Value, Annotation] = {}
-    # Samples come first, unless their number was stated and the data that meets a parameter says otherwise. A mask of
-    # truth values says nothing: it is often shared.
-    source = find_source(recording.nodes, reached)
-    found = None if recording.stated_batch_size is None else source
-    # A table of positions may happen to have as many rows as there are samples; it counts as data only where nothing
-    # else does. What is taken for shared is carried until it meets the samples, which is right either way.
-    tables = source is not None and _is_data(source[0])
-    anywhere = found is not None and batch not in (1, found[0].shape[0]) and found[0].dtype != torch.bool
-    for _, value in recording.leaves.values():
-        sizes = value.shape if anywhere and value.dtype != torch.bool else value.shape[:1]
-        data = value not in reached and batch in sizes and not _is_weight(value)
-        axes[value] = SampleAxis(sizes.index(batch)) if data else Marker.SHARED
-    for node in recording.nodes:
-        found = (
-            [Marker.SHARED] * len(node.outputs)
-            if tables and counts_positions(node.op)
-            else _outputs_of(node, axes, batch)
-        )
-        for value, annotation in zip(node.outputs, found, strict=True):
-            if value is None:
-                continue
-            if isinstance(annotation, SampleAxis) and not _fits(annotation, value.shape, batch):
-                annotation = Marker.LOST
-            unnamed = annotation in (Marker.SHARED, Marker.LOST)  # a part of the data, or all of it in another order
-            if unnamed and _drawn_by(node) and not node.live and value.shape[:1] == (batch,):
-                annotation = SampleAxis(0)  # a batch drawn inside the recording
-            axes[value] = annotation
-    return axes
-
-
-def _fits(axis: SampleAxis, shape: Sequence[int], batch: int) -> bool:
-    return axis.dim < len(shape) and shape[axis.dim] == axis.outer * axis.inner * batch
-
-
-def _outputs_of(node: Node, axes: dict[Value, Annotation], batch: int) -> Sequence[Annotation]:
-    site = AxisSite(node, axes, batch)
-    if not node.inputs:  # made from nothing: a batch of noise, or a table
-        return [
-            SampleAxis(0) if v is not None and v.shape and v.shape[0] == batch else Marker.SHARED for v in node.outputs
-        ]
-    if node.rule is None:
-        return [_guess(site, value) for value in node.outputs]
-    found = node.rule.axis(site)
-    return [found] * len(node.outputs) if isinstance(found, (SampleAxis, Marker)) else found
-
-
-def _guess(site: AxisSite, value: Value | None) -> Annotation:
-    """The annotation behind an operation without a rule (comparisons, index arithmetic): by shape alone."""
-    known = [site.of(v) for v in site.node.inputs]
-    if value is None or all(k is Marker.SHARED for k in known):
-        return Marker.SHARED
-    same = [
-        k for k, v in zip(known, site.node.inputs, strict=True) if v.shape == value.shape and k is not Marker.SHARED
-    ]
-    if same:
-        return same[0]
-    try:
-        broadcast = tuple(torch.broadcast_shapes(*[v.shape for v in site.node.inputs]))
-    except RuntimeError:
-        return Marker.LOST
-    return elementwise_axis(site) if broadcast == value.shape else Marker.LOST
-
-
 # -- who mixes samples ------------------------------------------------------------------------------------------------
 
 
@@ -277,8 +168,9 @@ def _curved(node: Node) -> bool:
     return node.rule is None or node.rule.curved([isinstance(a, Value) and a.needs_grad for a in node.args])
 
 
-def _clean(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation], batch: int) -> frozenset[Value]:
+def _clean(steps: Sequence[Node], root: Value, notes: Notes, batch: int) -> frozenset[Value]:
     """Values whose every path to the root keeps the samples apart until a plain sum over them."""
+    axes, confirmed = notes.axes, notes.confirmed
     spoiled: set[Value] = set()
     used: set[Value] = {root}
     for node in reversed(steps):
@@ -292,7 +184,8 @@ def _clean(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation], ba
             known = axes.get(value, Marker.SHARED)
             if isinstance(known, SampleAxis):
                 # a curved loss that reduces hands out its terms before the sum, so it keeps the samples apart too
-                fine = all(isinstance(a, SampleAxis) or a is Marker.SUMMED for a in after)
+                sums = value in confirmed
+                fine = all(isinstance(a, SampleAxis) or (sums and a is Marker.SUMMED) for a in after)
             else:
                 fine = known is Marker.SUMMED and all(a is Marker.SUMMED for a in after) and not _curved(node)
             if mixes or not fine:
@@ -302,12 +195,17 @@ def _clean(steps: Sequence[Node], root: Value, axes: dict[Value, Annotation], ba
 
 
 def _separable(
-    steps: Sequence[Node], curved: Sequence[Node], root: Value, axes: dict[Value, Annotation], clean: frozenset[Value]
+    steps: Sequence[Node],
+    curved: Sequence[Node],
+    root: Value,
+    axes: dict[Value, Annotation],
+    clean: frozenset[Value],
+    foreign: Set[Value],
 ) -> bool:
     """Whether carrying second-order terms until they reach a clean value splits them all exactly.
 
     A term of a shared value that reaches the loss through sums alone (a penalty on weights) belongs to every sample
-    alike, which is exact as well; a term of the batch that reaches the root unsplit is not.
+    alike, which is exact as well; a term of the batch that reaches the root unsplit is not, nor is one of other data.
 
     Returns:
         Whether all terms are split exactly.
@@ -319,7 +217,7 @@ def _separable(
     exact: dict[Value, bool] = {}  # a term carried at this value will be split exactly
 
     def arrives(source: Value, out: Value) -> bool:
-        shared = axes.get(source, Marker.SHARED) is Marker.SHARED
+        shared = axes.get(source, Marker.SHARED) is Marker.SHARED and source not in foreign
         if shared and axes.get(out) is Marker.SUMMED and out in clean:
             return True
         return exact.get(out, False)
@@ -329,7 +227,7 @@ def _separable(
             if value is None or (value is not root and value not in consumers):
                 continue
             if value is root:
-                exact[value] = axes.get(value) is Marker.SHARED
+                exact[value] = axes.get(value) is Marker.SHARED and value not in foreign
             elif value in clean and isinstance(axes[value], SampleAxis):
                 exact[value] = True
             else:

@@ -72,8 +72,12 @@ class Ledger:
         self._pair(value.cotangent, term, value, own=True)
         return True
 
-    def take_spread(self, value: Value, terms: Tensor, like: Value) -> bool:
+    def take_spread(self, node: Node, value: Value, terms: Tensor, like: Value) -> bool:
         """Pair the terms of a reduced loss with the cotangent of its scalar, before they are summed."""
+        if not isinstance(self.plan.axes.get(like), SampleAxis):  # samples may have come in by another argument
+            axes = self.plan.axes
+            there = (v for v in node.inputs if v.shape == terms.shape)
+            like = next((v for v in there if isinstance(axes.get(v), SampleAxis)), like)
         if not self._open(value):
             if value.slot is None or value.slot.cotangent is None:
                 self.exact = False  # they are summed over the samples here
@@ -118,11 +122,12 @@ class Ledger:
             total=total,
             slope=zero if slope is None else (cotangent * slope).sum(),
             per_sample=each,
-            per_sample_exact=each is not None and (self.exact or self.plan.batch == 1),  # one sample is the whole
+            per_sample_exact=each is not None and (self.exact or self.plan.alone),
             source="tangent" if source == "auto" else source,
             samples=self.plan.batch,
             batch_size=self.plan.batch if part is None else part.batch,
             part=part,
+            samples_guessed=self.plan.guessed,
         )
 
 

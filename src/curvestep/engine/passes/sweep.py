@@ -86,7 +86,7 @@ def curvature_sweep(
                 if ddy is None or not bent:
                     continue
                 if isinstance(ddy, Spread):
-                    if not ledger.take_spread(value, ddy.terms, node.args[ddy.like]):
+                    if not ledger.take_spread(node, value, ddy.terms, node.args[ddy.like]):
                         second[value] = ddy.terms.sum()
                 elif not ledger.take(node, value, ddy):
                     second[value] = ddy.to(carried_in(value, carries))

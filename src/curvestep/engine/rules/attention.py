@@ -15,7 +15,7 @@ from torch import Tensor
 
 from curvestep._errors import MissingRuleError
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
 from curvestep.engine.rules.axes import BATCHED, kept_unless
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
@@ -205,9 +205,11 @@ def _mask(s: Site, value: Any) -> Tensor | None:
 
 
 def _attention_axis(s: AxisSite) -> list[Annotation]:
-    known = s.at(0)
-    if any(s.at(i) != known for i in (1, 2)) or (isinstance(known, SampleAxis) and known.dim >= len(s.shape(0)) - 2):
-        known = Marker.LOST if known is not Marker.SHARED else known
+    """Samples among the leading axes of any argument, masks included, which are aligned at the last axis."""
+    out = s.out_shape()
+    known = merge([through_broadcast(s.of(v), v.shape, out) for v in s.node.inputs])
+    if isinstance(known, SampleAxis) and known.dim >= len(out) - 2:
+        known = Marker.LOST
     return [known] + [Marker.LOST] * (len(s.node.outputs) - 1)
 
 

@@ -14,7 +14,7 @@ from curvestep.engine.rules.site import AxisSite
 def elementwise_axis(site: AxisSite) -> Annotation:
     """Inputs are broadcast together; every output element depends on its own input elements only."""
     out = site.out_shape()
-    return merge((through_broadcast(site.of(v), v.shape, out), v.shape == out) for v in site.node.inputs)
+    return merge([through_broadcast(site.of(v), v.shape, out) for v in site.node.inputs])
 
 
 def same_axis(site: AxisSite) -> list[Annotation]:
@@ -68,15 +68,16 @@ def leading_axis(site: AxisSite) -> Annotation:
 
 def joined_axis(*positions: int) -> Callable[[AxisSite], Annotation]:
     """Arguments that meet element by element: one axis, or shared ones beside it; anything else is lost."""
+    return lambda site: merge([site.at(i) for i in positions])
+
+
+def before(trailing: int, *positions: int) -> Callable[[AxisSite], Annotation]:
+    """Samples on one axis of the arguments (default: of the first), the same in each and none of the last ones."""
+    meet = joined_axis(*positions or (0,))
 
     def axis(site: AxisSite) -> Annotation:
-        known = [site.at(i) for i in positions if isinstance(site.arg(i), Value)]
-        named = [k for k in known if isinstance(k, SampleAxis)]
-        if not named:
-            return next((m for m in (Marker.LOST, Marker.POOLED, Marker.SUMMED) if m in known), Marker.SHARED)
-        if Marker.LOST in known or any(k != named[0] for k in named):
-            return Marker.LOST
-        return named[0]
+        known = meet(site)
+        return Marker.LOST if isinstance(known, SampleAxis) and known.dim >= len(site.out_shape()) - trailing else known
 
     return axis
 

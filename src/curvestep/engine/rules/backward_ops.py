@@ -15,13 +15,19 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import MEAN, Kind, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.rules.axes import elementwise_axis, first_axis
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
+from curvestep.engine.rules.axes import before, elementwise_axis, joined_axis
 from curvestep.engine.rules.forms import formula, jointly_linear, recorded, torchs_formula
 from curvestep.engine.rules.linear import product_jet
 from curvestep.engine.rules.operators import aten, tensor_positions
 from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
+
+
+def _along(known: Annotation, dim: int, rank: int) -> bool:
+    """Whether the samples lie along an axis."""
+    return isinstance(known, SampleAxis) and known.dim == dim % max(rank, 1)
+
 
 # -- activations -----------------------------------------------------------------------------------------------------
 
@@ -60,7 +66,13 @@ for _op in (
 op(aten.softplus_backward.default, formula(_softplus, elementwise_axis))
 op(aten.elu_backward.default, formula(_elu, elementwise_axis))
 op(aten.log_sigmoid_backward.default, formula(lambda g, x, _: g * torch.sigmoid(-x), elementwise_axis))
-op(aten.glu_backward.default, formula(_glu, lambda s: s.at(1)))
+op(
+    aten.glu_backward.default,
+    formula(
+        _glu,
+        lambda s: Marker.LOST if _along(known := joined_axis(0, 1)(s), s.arg(2), len(s.out_shape())) else known,
+    ),
+)
 op(aten.softshrink_backward.default, formula(_outside, elementwise_axis))
 op(aten.hardshrink_backward.default, formula(_outside, elementwise_axis))
 
@@ -69,8 +81,8 @@ op(aten.hardshrink_backward.default, formula(_outside, elementwise_axis))
 
 
 def _softmax_axis(s: AxisSite) -> Annotation:
-    known, along = elementwise_axis(s), s.arg(2) % max(len(s.out_shape()), 1)
-    return Marker.LOST if isinstance(known, SampleAxis) and known.dim == along else known
+    known = elementwise_axis(s)
+    return Marker.LOST if _along(known, s.arg(2), len(s.out_shape())) else known
 
 
 for _op in (aten._softmax_backward_data.default, aten._log_softmax_backward_data.default):
@@ -88,14 +100,23 @@ def _smooth_l1(g: Tensor, x: Tensor, t: Tensor, reduction: int, beta: float) -> 
     return out / max(x.numel(), 1) if reduction == MEAN else out
 
 
-op(aten.smooth_l1_loss_backward.default, formula(_smooth_l1, lambda s: s.at(1)))
+op(aten.smooth_l1_loss_backward.default, formula(_smooth_l1, elementwise_axis))
 for _op in (
     aten.mse_loss_backward.default, aten.huber_loss_backward.default, aten.binary_cross_entropy_backward.default,
     aten.soft_margin_loss_backward.default,
 ):  # fmt: skip
-    op(_op, torchs_formula(_op, lambda s: s.at(1)))
+    op(_op, torchs_formula(_op, elementwise_axis))
+
+
+def _picked_axis(s: AxisSite) -> Annotation:
+    """Samples in front of the classes, in every argument that has them; classes behind them count their weights."""
+    s.unread(6)
+    known = joined_axis(0, 1, 2)(s)
+    return Marker.LOST if isinstance(known, SampleAxis) and known.dim else known
+
+
 for _op in (aten.nll_loss_backward.default, aten.nll_loss2d_backward.default):
-    op(_op, jointly_linear((0,), lambda s: s.at(1), keep=(1,)))
+    op(_op, jointly_linear((0,), _picked_axis, keep=(1,)))
 
 
 # -- convolution: three outputs, bilinear, bilinear and linear in (g, x, w) ------------------------------------------
@@ -125,6 +146,7 @@ def _convolution(s: Site) -> list[Jet]:
 
 def _convolution_axis(s: AxisSite) -> list[Annotation]:
     known = s.at(0)
+    s.unread(1, 2)  # the gradient of the input reads the shape of the input alone, that of the weight likewise
     inputs = known if known in (SampleAxis(0), Marker.SHARED) and s.at(2) is Marker.SHARED else Marker.LOST
     whole = Marker.SHARED if known is Marker.SHARED and s.at(1) is Marker.SHARED else Marker.POOLED
     return [inputs, whole, whole]
@@ -190,22 +212,25 @@ def _batch_norm(
     return gx, (g * n).sum(dims), g.sum(dims)
 
 
+def _pooled(known: Annotation) -> Annotation:
+    """The gradient of a weight: a sum over the samples."""
+    return Marker.POOLED if isinstance(known, SampleAxis) else known
+
+
 def _batch_axis(s: AxisSite) -> list[Annotation]:
-    known = s.at(0) if s.at(0) == s.at(1) else Marker.LOST
-    return [known, Marker.POOLED, Marker.POOLED]
+    s.unread(*(3, 4) if s.arg(7) else (), 5, 6)  # the statistics are made again
+    known = joined_axis(0, 1)(s) if s.shared(2) else Marker.LOST
+    return [known, _pooled(known), _pooled(known)]
 
 
-op(
-    aten.native_layer_norm_backward.default,
-    formula(
-        _layer_norm,
-        lambda s: [
-            s.at(0) if s.at(0) == s.at(1) and s.at(0) == SampleAxis(0) else Marker.LOST,
-            Marker.POOLED,
-            Marker.POOLED,
-        ],
-    ),
-)
+def _layer_axis(s: AxisSite) -> list[Annotation]:
+    known = joined_axis(0, 1, 3, 4)(s) if s.shared(5, 6) else Marker.LOST
+    if isinstance(known, SampleAxis) and known.dim >= len(s.shape(1)) - len(s.arg(2)):
+        known = Marker.LOST
+    return [known, _pooled(known), _pooled(known)]
+
+
+op(aten.native_layer_norm_backward.default, formula(_layer_norm, _layer_axis))
 op(aten.native_batch_norm_backward.default, formula(_batch_norm, _batch_axis, couples=lambda s: bool(s.arg(7))))
 
 
@@ -226,14 +251,10 @@ for _name in (
     "_upsample_nearest_exact1d_backward", "_upsample_nearest_exact2d_backward", "_upsample_nearest_exact3d_backward",
 ):  # fmt: skip
     _op = getattr(aten, _name).default
-    op(_op, jointly_linear((0,), first_axis, keep=tensor_positions(_op)[1:]))
-
-
-def _scattered_axis(s: AxisSite) -> Annotation:
-    return Marker.POOLED if isinstance(s.at(0), SampleAxis) else s.at(0)
-
-
-op(aten.embedding_dense_backward.default, jointly_linear((0,), _scattered_axis))
+    _tensors = tensor_positions(_op)
+    _mixed = int(_name[_name.index("d_") - 1])  # as many of the last axes as the name says
+    op(_op, jointly_linear((0,), before(_mixed, *_tensors), keep=_tensors[1:]))
+op(aten.embedding_dense_backward.default, jointly_linear((0,), lambda s: _pooled(merge([s.at(0), s.at(1)]))))
 
 
 def _cut_axis(s: AxisSite) -> Annotation:

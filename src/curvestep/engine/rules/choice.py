@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
-from curvestep.engine.rules.axes import BROADCAST, elementwise_axis
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, through_broadcast
+from curvestep.engine.rules.axes import BROADCAST, elementwise_axis, first_axis
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
@@ -64,8 +64,8 @@ def _copy_into(s: Site) -> Jet:
 
 
 def _copy_axis(s: AxisSite) -> Annotation:
-    source = through_broadcast(s.at(1), s.shape(1), s.out_shape())
-    return merge([(source, True)])
+    s.unread(0)
+    return through_broadcast(s.at(1), s.shape(1), s.out_shape())
 
 
 def _copy_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
@@ -114,7 +114,8 @@ def _fill_axis(s: AxisSite) -> Annotation:
     return known if isinstance(known, SampleAxis) else Marker.SHARED
 
 
-_CONSTANT = Rule(Kind.CONSTANT, constant, _fill_axis)
+_CONSTANT = Rule(Kind.CONSTANT, constant, first_axis)
+_FILLED = Rule(Kind.CONSTANT, constant, _fill_axis)
 for _op in (aten.floor.default, aten.ceil.default, aten.round.default, aten.trunc.default, aten.sign.default):
     op(_op, _CONSTANT, kinks=True)
 op(aten.detach.default, _CONSTANT, detaches=True)
@@ -123,9 +124,14 @@ UNDETACHED = aten.alias.default
 for _op in (
     aten.zeros_like.default, aten.ones_like.default, aten.full_like.default, aten.empty_like.default,
     aten.rand_like.default, aten.randn_like.default, aten.fill.Scalar, aten.zero.default,
-    aten.bernoulli.default,
 ):  # fmt: skip
-    op(_op, _CONSTANT)
+    op(_op, _FILLED)
+op(aten.bernoulli.default, _CONSTANT)
+
+
+def _blank_axis(s: AxisSite) -> Annotation:
+    s.unread(0)
+    return Marker.SHARED
 
 
 # only dtype and device come from the argument; what is written later brings its samples
@@ -133,4 +139,4 @@ for _op in (
     aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default,
     aten.new_empty_strided.default,
 ):  # fmt: skip
-    op(_op, Rule(Kind.CONSTANT, constant, lambda s: Marker.SHARED))
+    op(_op, Rule(Kind.CONSTANT, constant, _blank_axis))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
 from curvestep.engine.data.value import Value
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
@@ -145,10 +145,15 @@ def _ctc(s: Site) -> list[Jet]:
 
 
 def _ctc_axis(s: AxisSite) -> list[Annotation]:
+    """Samples on axis 1 of the scores, in front in lengths and padded targets; lengths tell joined targets apart."""
     known = s.at(0)
     if isinstance(known, SampleAxis):
         known = SampleAxis(0, known.outer, known.inner) if known.dim == 1 else Marker.LOST
-    return [known, Marker.LOST]
+    targets = s.at(1)
+    if len(s.shape(1)) == 1:
+        targets = Marker.LOST if isinstance(targets, SampleAxis) else Marker.SHARED
+    lengths = [s.of(v) for v in s.node.inputs[2:]]
+    return [merge([known, targets, *lengths]), Marker.LOST]
 
 
 for _op in (aten._ctc_loss.Tensor, aten._ctc_loss.default):

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from curvestep._errors import MissingRuleError
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.data.samples import Marker
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
+from curvestep.engine.rules.axes import before
 from curvestep.engine.rules.forms import formula
 from curvestep.engine.rules.linalg import and_nothing, matmul, matrices_axis
 from curvestep.engine.rules.operators import aten
-from curvestep.engine.rules.site import Jet, Site
+from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
 from curvestep.engine.rules.tangents import add, mul
 
@@ -105,9 +106,18 @@ def _lu_solve(packed: Tensor, pivots: Tensor, b: Tensor, *, left: bool = True, a
     return torch.linalg.solve(a.mH if adjoint else a, b, left=left)
 
 
+def _factors_axis(s: AxisSite) -> Annotation:
+    """Samples on one leading axis of factors, pivots and right-hand sides."""
+    known = merge([s.at(0), s.at(1), s.at(2)])
+    deep = not isinstance(known, SampleAxis) or (
+        len(s.shape(0)) == len(s.shape(2)) == len(s.out_shape()) and known.dim < len(s.out_shape()) - 2
+    )
+    return known if deep else Marker.LOST
+
+
 op(
     aten.linalg_lu_solve.default,
-    formula(_lu_solve, lambda s: matrices_axis(s) if s.at(0) == s.at(2) else [Marker.LOST]),
+    formula(_lu_solve, _factors_axis),
 )
 
 
@@ -253,4 +263,4 @@ def _householder(a: Tensor, tau: Tensor) -> Tensor:
     return out
 
 
-op(aten.linalg_householder_product.default, formula(_householder, matrices_axis))
+op(aten.linalg_householder_product.default, formula(_householder, before(2, 0, 1)))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from curvestep._errors import MissingRuleError
 from curvestep.engine.data.rule import Cut, Kind, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
@@ -65,11 +65,11 @@ def _gather(s: Site) -> Jet:
 
 def _gather_axis(s: AxisSite) -> Annotation:
     source, index = s.at(0), s.at(2)
+    known = merge([source, index])
     if isinstance(source, SampleAxis):
         if source.dim == s.arg(1) % len(s.shape(0)) or s.shape(0)[source.dim] != s.shape(2)[source.dim]:
             return Marker.LOST
-        return source
-    return index if source is Marker.SHARED else source
+    return known
 
 
 op(aten.gather.default, Rule(Kind.LINEAR, _gather, _gather_axis), dtype="arriving", draws=True)
@@ -82,15 +82,13 @@ def _index_select(s: Site) -> Jet:
 
 
 def _index_select_axis(s: AxisSite) -> Annotation:
-    source = s.at(0)
+    source, index = s.at(0), s.at(2)
     along = s.arg(1) % max(len(s.shape(0)), 1)
     if isinstance(source, SampleAxis):
-        return Marker.LOST if source.dim == along else source
-    if source is Marker.SHARED and isinstance(s.at(2), SampleAxis):
-        axis = s.at(2)
-        assert isinstance(axis, SampleAxis)
-        return SampleAxis(along, axis.outer, axis.inner)
-    return source
+        return Marker.LOST if source.dim == along or index is not Marker.SHARED else source
+    if source is Marker.SHARED and isinstance(index, SampleAxis):
+        return SampleAxis(along, index.outer, index.inner)
+    return source if index is Marker.SHARED else Marker.LOST
 
 
 op(aten.index_select.default, Rule(Kind.LINEAR, _index_select, _index_select_axis), dtype="arriving", draws=True)
@@ -105,18 +103,19 @@ def _index(s: Site) -> Jet:
 def _index_axis(s: AxisSite) -> Annotation:
     source, indices = s.at(0), s.arg(1)
     used = [i for i, v in enumerate(indices) if v is not None]
-    if isinstance(source, SampleAxis) and all(i > source.dim for i in used):
-        return source  # what is read lies behind the samples, whatever the indices are made from
+    fixed = all([s.of(indices[i]) is Marker.SHARED for i in used])
+    neighbours = used == list(range(used[0], used[0] + len(used)))
+    if fixed and neighbours and isinstance(source, SampleAxis) and used[0] > source.dim:
+        return source  # what is read lies behind the samples
     if any(indices[i].dtype in (torch.bool, torch.uint8) for i in used):  # a mask: how many it picks is not known
-        known = {s.of(indices[i]) for i in used}
-        return source if isinstance(source, Marker) and known <= {Marker.SHARED} else Marker.LOST
+        return source if isinstance(source, Marker) and fixed else Marker.LOST
     # The broadcast indices take the place of the indexed axes if those are neighbours, else they come first.
     width = max(len(indices[i].shape) for i in used)
-    start = used[0] if used == list(range(used[0], used[0] + len(used))) else 0
+    start = used[0] if neighbours else 0
     kept = [d for d in range(len(s.shape(0))) if d not in used]
     if isinstance(source, SampleAxis) and source.dim not in used:
         at = kept.index(source.dim)
-        return SampleAxis(at + width * (at >= start), source.outer, source.inner)
+        return SampleAxis(at + width * (at >= start), source.outer, source.inner) if fixed else Marker.LOST
     landed: set[Annotation] = set()
     for i in used:
         known = s.of(indices[i])

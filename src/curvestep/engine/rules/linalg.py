@@ -103,9 +103,7 @@ def _least_squares(a: Tensor, b: Tensor, rcond: float | None = None, *, driver: 
 
 op(
     aten.linalg_lstsq.default,
-    formula(
-        _least_squares, lambda s: [joined_axis(0, 1)(s) if len(s.shape(0)) > 2 else Marker.LOST] * len(s.node.outputs)
-    ),
+    formula(_least_squares, lambda s: _batched_axis(s)),
 )
 
 
@@ -194,11 +192,9 @@ def _solution_axis(s: AxisSite) -> list[Annotation]:
         behind = len(s.shape(0)) - a.dim
         if behind <= 2:
             return [Marker.LOST] * len(s.node.outputs)
-        vector = len(s.shape(1)) == len(s.shape(0)) - 1
-        found.append(SampleAxis(rank - behind + (1 if vector else 0), a.outer, a.inner))
+        found.append(SampleAxis(rank - behind + _is_vector(s), a.outer, a.inner))
     if isinstance(b, SampleAxis):
-        free = rank - 1 if _left(s) else rank - 2
-        held = {rank - 2, rank - 1} - {free} if len(s.shape(1)) == len(s.shape(0)) else {rank - 1}
+        held = {rank - 1} if _is_vector(s) or not _left(s) else {rank - 2}
         if b.dim + rank - len(s.shape(1)) in held:
             return [Marker.LOST] * len(s.node.outputs)
         found.append(SampleAxis(b.dim + rank - len(s.shape(1)), b.outer, b.inner))
@@ -206,6 +202,14 @@ def _solution_axis(s: AxisSite) -> list[Annotation]:
         return [Marker.LOST] * len(s.node.outputs)
     rest = next((m for m in (Marker.POOLED, Marker.SUMMED) if m in (a, b)), Marker.SHARED)
     return [found[0] if found else rest] + [Marker.LOST] * (len(s.node.outputs) - 1)
+
+
+def _is_vector(s: Any) -> bool:
+    """Whether the right-hand side is one vector for each matrix, which the triangular solver does not know."""
+    shape, right = s.arg(0).shape, s.arg(1).shape
+    return s.node.op is aten._linalg_solve_ex.default and (
+        len(right) == 1 or (len(shape) - 1 == len(right) and right == shape[:-1])
+    )
 
 
 def _left(s: Any) -> bool:
@@ -249,8 +253,7 @@ def _solved(
 
 def _solve(s: Site) -> list[Jet]:
     a, left = s.x(0), _left(s)
-    shape, rank = s.arg(1).shape, a.dim()
-    vector = len(shape) == 1 or (rank - 1 == len(shape) and shape == a.shape[:-1])
+    vector = _is_vector(s)
     factors = torch.linalg.lu_factor(a)
 
     def solve(t: Tensor) -> Tensor:

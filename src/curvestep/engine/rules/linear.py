@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curvestep._errors import MissingRuleError
 from curvestep.engine.data.rule import Cut, Kind, NotCut, Product, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge, through_broadcast
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.axes import BATCHED
 from curvestep.engine.rules.bilinear import Bilinear, Tangents, bilinear_jet, worth_it
@@ -47,14 +47,14 @@ def matrix_axis(site: AxisSite, left: int, right: int) -> Annotation:
     if isinstance(a, SampleAxis):
         if left_rank == 1 or a.dim == left_rank - 1:
             return Marker.POOLED
-        found.append(a)
+        found.append(SampleAxis(a.dim + rank - left_rank + (right_rank == 1), a.outer, a.inner))
     if isinstance(b, SampleAxis):
         if right_rank == 1 or b.dim == right_rank - 2:
             return Marker.POOLED
         if b.dim == right_rank - 1:
             found.append(SampleAxis(rank - 1, b.outer, b.inner))
         else:
-            found.append(b)
+            found.append(SampleAxis(b.dim + rank - right_rank + (left_rank == 1), b.outer, b.inner))
     if Marker.LOST in (a, b):
         return Marker.LOST
     if not found:
@@ -115,7 +115,7 @@ def _with_bias(form: Bilinear, *, polarised: bool = False) -> Rule:
     return Rule(
         Kind.MULTILINEAR,
         jet,
-        lambda s: matrix_axis(s, 1, 2),
+        lambda s: merge([through_broadcast(s.at(0), s.shape(0), s.out_shape()), matrix_axis(s, 1, 2)]),
         factors=(1, 2),
         may_read=both_live(1, 2) if polarised else None,
     )

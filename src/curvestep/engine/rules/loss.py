@@ -43,7 +43,11 @@ def _nll(forward: Any, backward: Any) -> Rule:
         return [(first, second), (None, None)]
 
     def axis(s: AxisSite) -> list[Annotation]:
-        known = s.at(0)
+        known, labels = s.at(0), s.at(1)
+        if isinstance(labels, SampleAxis):  # as long as the first axis of what they pick from
+            known = merge([known, labels]) if labels.dim == 0 and (s.arg(3) == NONE or known == labels) else Marker.LOST
+        elif labels is not Marker.SHARED:
+            known = Marker.LOST
         if s.arg(3) != NONE:
             out = Marker.SUMMED if isinstance(known, SampleAxis) else known
         else:
@@ -65,13 +69,15 @@ for _op, _backward in (
 Bends = tuple[Tensor, "Tensor | float | None"]  # ∂f/∂(difference or input) and its derivative
 
 
-def _reduced_axis(at: int, inputs: tuple[int, ...]) -> Callable[[AxisSite], Annotation]:
+def _reduced_axis(at: int) -> Callable[[AxisSite], Annotation]:
     def axis(s: AxisSite) -> Annotation:
-        shape = torch.broadcast_shapes(*[s.shape(i) for i in inputs])
-        joined = merge((through_broadcast(s.at(i), s.shape(i), shape), s.shape(i) == tuple(shape)) for i in inputs)
-        if s.arg(at, MEAN) == NONE:
+        tensors = s.node.inputs
+        shape = tuple(torch.broadcast_shapes(*[v.shape for v in tensors]))
+        joined = merge([through_broadcast(s.of(v), v.shape, shape) for v in tensors])
+        if s.arg(at, MEAN) == NONE or not isinstance(joined, SampleAxis):
             return joined
-        return Marker.SUMMED if isinstance(joined, SampleAxis) else joined
+        # the terms are split over the samples by an input that lies as they do
+        return Marker.SUMMED if any(v.shape == shape and s.of(v) == joined for v in tensors) else Marker.LOST
 
     return axis
 
@@ -96,7 +102,7 @@ def _of_difference(bends: Callable[[Site, Tensor], Bends]) -> Rule:
         second = add(mul(slope, dd), None if bend is None or d is None else bend * d * d)
         return _finish(mul(slope, d), second, s.arg(2, MEAN), difference.shape)
 
-    return Rule(Kind.NONLINEAR, jet, _reduced_axis(2, (0, 1)), keep_inputs=(0, 1))
+    return Rule(Kind.NONLINEAR, jet, _reduced_axis(2), keep_inputs=(0, 1))
 
 
 def _smooth_l1(s: Site, e: Tensor) -> Bends:
@@ -131,7 +137,7 @@ def of_input(bends: Callable[[Site], Bends], at: int, inputs: tuple[int, ...]) -
         second = add(mul(slope, ddx), None if bend is None or dx is None else bend * dx * dx)
         return _finish(mul(slope, dx), second, s.arg(at, MEAN), s.x(0).shape)
 
-    return Rule(Kind.NONLINEAR, jet, _reduced_axis(at, (0,)), keep_inputs=inputs)
+    return Rule(Kind.NONLINEAR, jet, _reduced_axis(at), keep_inputs=inputs)
 
 
 def _weighted(s: Site, index: int, bends: Bends) -> Bends:

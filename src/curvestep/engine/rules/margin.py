@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Reduction, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
 from curvestep.engine.rules.loss import MEAN, NONE, of_input
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site, Spread
@@ -47,10 +47,11 @@ def _class_axis(reduction_at: int) -> Callable[[AxisSite], list[Annotation]]:
     """The loss is one number a sample or reduced; what else comes out has the shape of the labels."""
 
     def axis(s: AxisSite) -> list[Annotation]:
-        known = s.at(0)
-        if isinstance(known, SampleAxis) and known.dim != 0:
-            known = Marker.LOST
+        known = merge([s.at(0), s.at(1)])
         reduced = isinstance(known, SampleAxis) and s.arg(reduction_at, MEAN) != NONE
+        if isinstance(known, SampleAxis) and (known.dim != 0 or len(s.shape(0)) < 2 or (reduced and s.at(0) != known)):
+            known = Marker.LOST
+            reduced = False
         return [Marker.SUMMED if reduced else known, known][: len(s.node.outputs)]
 
     return axis

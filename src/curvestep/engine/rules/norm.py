@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import Cut, Kind, NotCut, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import AxisSite, Jet, Site
@@ -229,8 +229,7 @@ def _group_norm(s: Site) -> list[Jet]:
 
 def _group_axis(s: AxisSite) -> list[Annotation]:
     known = s.at(0)
-    moments = known if not isinstance(known, SampleAxis) or known.dim == 0 else Marker.LOST
-    return [known, moments, moments]
+    return [known if not isinstance(known, SampleAxis) or known.dim == 0 else Marker.LOST] * 3
 
 
 def _group_sizes(args: list[Any], out: tuple[int, ...], narrowed: Any) -> list[Any]:
@@ -302,12 +301,18 @@ def _batch_by_kernel(
 
 def _batch_axis(s: AxisSite) -> list[Annotation]:
     known = s.at(0)
+    if s.arg(5):
+        s.unread(3, 4)  # running statistics are read in evaluation mode alone
     # Instance norm folds samples into channels: index 1 then is sample·channel, and statistics stay within a sample.
+    of_channels = [s.at(1), s.at(2)]
+    if any(isinstance(k, SampleAxis) for k in of_channels):
+        scale = merge(of_channels)
+        known = merge([known, SampleAxis(1, scale.outer, scale.inner) if isinstance(scale, SampleAxis) else scale])
     return [known, Marker.LOST, Marker.LOST] if isinstance(known, SampleAxis) else [known] * 3
 
 
 def _batch_couples(s: AxisSite) -> bool:
-    known = s.at(0)
+    known = _batch_axis(s)[0]
     return bool(s.arg(5)) and not (isinstance(known, SampleAxis) and known.dim == 1)
 
 

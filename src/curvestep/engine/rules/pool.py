@@ -7,15 +7,15 @@ import math
 from torch import Tensor
 
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.rules.axes import same_axis
+from curvestep.engine.rules.axes import before
 from curvestep.engine.rules.forms import linear_in_first
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.site import Jet, Site
 from curvestep.engine.rules.table import op
 
 
-def max_pool(spatial: int) -> Rule:
-    """Max pooling with recorded winners: a gather of the tangent at them."""
+def max_pool(spatial: int, *others: int) -> Rule:
+    """Max pooling with recorded winners: a gather of the tangent at them; others have the leading axes of the first."""
 
     def jet(s: Site) -> list[Jet]:
         winners = s.y(1)
@@ -27,7 +27,7 @@ def max_pool(spatial: int) -> Rule:
 
         return [s.through(gather), (None, None)]
 
-    return Rule(Kind.LINEAR, jet, same_axis, keep_outputs=(1,))
+    return Rule(Kind.LINEAR, jet, before(spatial, 0, *others), keep_outputs=(1,))
 
 
 op(aten.max_pool2d_with_indices.default, max_pool(2), dtype="arriving", kinks=True)
@@ -35,13 +35,21 @@ op(aten.max_pool3d_with_indices.default, max_pool(3), kinks=True)
 op(aten.adaptive_max_pool2d.default, max_pool(2), kinks=True)
 op(aten.adaptive_max_pool3d.default, max_pool(3), kinks=True)
 
-op(aten.avg_pool2d.default, linear_in_first(same_axis), dtype="arriving")
-op(aten._adaptive_avg_pool2d.default, linear_in_first(same_axis), dtype="arriving")
-for _op in (
-    aten.avg_pool1d.default, aten.avg_pool3d.default, aten._adaptive_avg_pool3d.default,
-    aten.adaptive_avg_pool1d.default, aten.upsample_nearest1d.default, aten.upsample_nearest2d.default,
-    aten.upsample_nearest3d.default,
-    aten.upsample_linear1d.default, aten.upsample_bilinear2d.default, aten.upsample_trilinear3d.default,
-    aten.upsample_bicubic2d.default, aten.pixel_shuffle.default, aten.pixel_unshuffle.default,
-):  # fmt: skip
-    op(_op, linear_in_first(same_axis))
+op(aten.avg_pool2d.default, linear_in_first(before(2)), dtype="arriving")
+op(aten._adaptive_avg_pool2d.default, linear_in_first(before(2)), dtype="arriving")
+for _op, _mixed in (  # how many of the last axes each mixes
+    (aten.avg_pool1d.default, 1),
+    (aten.adaptive_avg_pool1d.default, 1),
+    (aten.upsample_nearest1d.default, 1),
+    (aten.upsample_linear1d.default, 1),
+    (aten.upsample_nearest2d.default, 2),
+    (aten.upsample_bilinear2d.default, 2),
+    (aten.upsample_bicubic2d.default, 2),
+    (aten.avg_pool3d.default, 3),
+    (aten._adaptive_avg_pool3d.default, 3),
+    (aten.upsample_nearest3d.default, 3),
+    (aten.upsample_trilinear3d.default, 3),
+    (aten.pixel_shuffle.default, 3),  # channels too
+    (aten.pixel_unshuffle.default, 3),
+):
+    op(_op, linear_in_first(before(_mixed)))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from curvestep._errors import MissingRuleError
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
 from curvestep.engine.rules.axes import leading_axis
 from curvestep.engine.rules.forms import formula
 from curvestep.engine.rules.operators import aten
@@ -108,7 +108,13 @@ def _onednn_layer(
 
 
 def _onednn_axis(s: AxisSite) -> list[Annotation]:
-    known = s.at(0)
+    """Samples on axis 1 of the sequence, and on the last but one of the states."""
+    states = [
+        SampleAxis(1, k.outer, k.inner) if isinstance(k, SampleAxis) and k.dim == len(s.shape(i)) - 2 else k
+        for i in (5, 6)
+        for k in (s.at(i),)
+    ]
+    known = merge([s.at(0), *states])
     if not isinstance(known, SampleAxis) or known.dim != 1:
         rest: Annotation = Marker.LOST if isinstance(known, SampleAxis) else known
         return [rest, rest, rest, Marker.LOST]

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import Cut, Kind, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.data.value import Value
-from curvestep.engine.rules.axes import kept_unless, leading_axis, same_axis
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
+from curvestep.engine.rules.axes import before, kept_unless, leading_axis
 from curvestep.engine.rules.forms import jointly_linear, linear_in_first, recorded
-from curvestep.engine.rules.index import require_own_gradient
+from curvestep.engine.rules.index import counts_positions, require_own_gradient
 from curvestep.engine.rules.linear import product_jet
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.pool import max_pool
@@ -23,14 +22,16 @@ from curvestep.engine.rules.table import op
 
 # -- interpolation and shuffles --------------------------------------------------------------------------------------
 
-for _op in (
-    aten._upsample_nearest_exact1d.default, aten._upsample_nearest_exact2d.default,
-    aten._upsample_nearest_exact3d.default, aten._upsample_bilinear2d_aa.default,
-    aten._upsample_bicubic2d_aa.default,
-):  # fmt: skip
-    op(_op, linear_in_first(same_axis))
+for _op, _mixed in (
+    (aten._upsample_nearest_exact1d.default, 1),
+    (aten._upsample_nearest_exact2d.default, 2),
+    (aten._upsample_bilinear2d_aa.default, 2),
+    (aten._upsample_bicubic2d_aa.default, 2),
+    (aten._upsample_nearest_exact3d.default, 3),
+):
+    op(_op, linear_in_first(before(_mixed)))
 
-op(aten.channel_shuffle.default, linear_in_first(kept_unless(lambda s: [-3])))
+op(aten.channel_shuffle.default, linear_in_first(kept_unless(lambda s: [1])))
 for _op in (aten.im2col.default, aten.col2im.default):
     op(_op, linear_in_first(kept_unless(lambda s: [-1, -2, -3] if s.node.op is aten.im2col.default else [-1, -2])))
 
@@ -47,10 +48,10 @@ op(
 
 # -- pooling by recorded winners, and back ---------------------------------------------------------------------------
 
-op(aten.fractional_max_pool2d.default, max_pool(2), kinks=True)
-op(aten.fractional_max_pool3d.default, max_pool(3), kinks=True)
-for _op in (aten.max_unpool2d.default, aten.max_unpool3d.default):
-    op(_op, jointly_linear((0,), same_axis))
+op(aten.fractional_max_pool2d.default, max_pool(2, 3), kinks=True)
+op(aten.fractional_max_pool3d.default, max_pool(3, 3), kinks=True)
+op(aten.max_unpool2d.default, jointly_linear((0,), before(2, 0, 1)))
+op(aten.max_unpool3d.default, jointly_linear((0,), before(3, 0, 1)))
 
 
 # -- bags of embeddings ----------------------------------------------------------------------------------------------
@@ -80,13 +81,22 @@ def _bag(s: Site) -> list[Jet]:
 
 
 def _bag_axis(s: AxisSite) -> list[Annotation]:
-    """One bag a sample, where there are as many bags as samples."""
-    sampled = any(isinstance(s.at(i), SampleAxis) for i in (1, 2, 6) if isinstance(s.arg(i), Value))
-    one = sampled and s.at(0) is Marker.SHARED and s.out_shape()[:1] == (s.batch,)
-    known: Annotation = SampleAxis(0) if one else Marker.LOST
-    if not sampled:
-        known = s.at(0) if not isinstance(s.at(0), SampleAxis) else Marker.LOST
+    """One bag a sample: equally many indices for each, side by side, or starts that are the samples'."""
+    read, starts = merge([s.at(1), s.at(6)]), s.at(2)
+    known = merge([s.at(0), read, starts])
+    if isinstance(known, SampleAxis):
+        begun = starts == SampleAxis(0) and read is Marker.SHARED
+        even = starts is Marker.SHARED and isinstance(read, SampleAxis) and _even(s, read)
+        known = SampleAxis(0) if s.shared(0) and (begun or even) else Marker.LOST
     return [known, Marker.LOST, Marker.LOST, Marker.LOST]
+
+
+def _even(s: AxisSite, read: SampleAxis) -> bool:
+    """Whether every bag is the stretch of one sample in the list of indices."""
+    starts = s.arg(2)
+    made = starts.origin
+    spaced = made is not None and counts_positions(made.op) and tuple(made.args) == (0, s.shape(1)[0], read.inner)
+    return read.outer == 1 and spaced and starts.shape == (s.batch,) and s.out_shape()[0] == s.batch
 
 
 op(aten._embedding_bag.default, Rule(Kind.MULTILINEAR, _bag, _bag_axis, factors=(0, 6), keep_outputs=(2, 3)))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from curvestep._errors import MissingRuleError
 from curvestep.engine.data.rule import Cut, Kind, NotCut, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.axes import Under, joined_axis, kept_unless, unnamed
 from curvestep.engine.rules.forms import formula, jointly_linear, linear_in_first
@@ -28,9 +28,8 @@ def _beside(*positions: int) -> Any:
         known = meet(s)
         if not isinstance(known, SampleAxis):
             return known
-        same = all(
-            not isinstance(s.at(i), SampleAxis) or s.shape(i)[known.dim] == s.out_shape()[known.dim] for i in positions
-        )
+        whole = s.out_shape()[known.dim]
+        same = all(not isinstance(s.at(i), SampleAxis) or s.shape(i)[known.dim] == whole for i in positions)
         along = s.arg(1) % max(len(s.out_shape()), 1) if isinstance(s.arg(1), int) else None
         return known if same and known.dim != along else Marker.LOST
 
@@ -71,9 +70,9 @@ def _alongside_cut(node: Node, out: SampleAxis, result: Value) -> Under:
 _ALONGSIDE = Cut(aligned=_alongside)
 op(aten.index_add.default, jointly_linear((0, 3), _beside(0, 3)), cut=_ALONGSIDE)
 op(aten.index_copy.default, jointly_linear((0, 3), _beside(0, 3)), cut=_ALONGSIDE)
-op(aten.scatter.src, jointly_linear((0, 3), _beside(0, 3)), cut=_ALONGSIDE)
-op(aten.scatter.value, jointly_linear((0,), _beside(0), _zero_value(aten.scatter.value)), cut=_ALONGSIDE)
-op(aten.scatter_add.default, jointly_linear((0, 3), _beside(0, 3)), cut=_ALONGSIDE)
+op(aten.scatter.src, jointly_linear((0, 3), _beside(0, 2, 3)), cut=_ALONGSIDE)
+op(aten.scatter.value, jointly_linear((0,), _beside(0, 2), _zero_value(aten.scatter.value)), cut=_ALONGSIDE)
+op(aten.scatter_add.default, jointly_linear((0, 3), _beside(0, 2, 3)), cut=_ALONGSIDE)
 op(
     aten.index_fill.int_Scalar,
     jointly_linear((0,), _beside(0), _zero_value(aten.index_fill.int_Scalar)),
@@ -126,14 +125,19 @@ def _written_axis(s: AxisSite) -> Annotation:
     used = [i for i, v in enumerate(indices) if v is not None]
     mask = indices[0] if len(indices) == 1 else None
     if mask is not None and mask.dtype == torch.bool and not s.arg(2).shape:  # x[mask] = number
-        return known
+        return merge([known, s.of(mask), values])  # a mask lies under the first axes
+    if not all([s.of(indices[i]) is Marker.SHARED for i in used]):
+        return Marker.LOST
     if isinstance(known, SampleAxis) and used and min(used) > known.dim:
-        plain = not isinstance(values, SampleAxis) or len(s.shape(2)) == len(s.out_shape()) and values == known
-        return known if plain and values is not Marker.LOST else Marker.LOST
+        if not isinstance(values, SampleAxis):
+            return Marker.LOST if values is Marker.LOST else known
+        width = max(len(indices[i].shape) for i in used)
+        neighbours = used == list(range(used[0], used[0] + len(used)))
+        rank = len(s.out_shape()) - len(used) + width
+        whole = len(s.shape(2)) == rank and not any(indices[i].dtype == torch.bool for i in used)
+        return known if neighbours and whole and values == known else Marker.LOST
     named = isinstance(known, SampleAxis) or isinstance(values, SampleAxis)
-    if not named and all(s.of(indices[i]) is Marker.SHARED for i in used):
-        return known if known is not Marker.SHARED else values
-    return Marker.LOST
+    return Marker.LOST if named else merge([known, values])
 
 
 def _written_under(node: Node, out: SampleAxis, result: Value) -> Under:
@@ -174,7 +178,12 @@ def _filled(s: Site) -> Jet:
     return s.through(lambda t: t.expand(shape), 1)
 
 
-op(aten.fill.Tensor, Rule(Kind.LINEAR, _filled, lambda s: s.at(1)))
+def _filled_axis(s: AxisSite) -> Annotation:
+    s.unread(0)
+    return s.at(1)
+
+
+op(aten.fill.Tensor, Rule(Kind.LINEAR, _filled, _filled_axis))
 
 
 # -- reductions into buckets -----------------------------------------------------------------------------------------
@@ -211,7 +220,7 @@ def _scatter_reduce(
     )
 
 
-op(aten.scatter_reduce.two, formula(_scatter_reduce, _beside(0, 3)), kinks=True, cut=_ALONGSIDE)
+op(aten.scatter_reduce.two, formula(_scatter_reduce, _beside(0, 2, 3)), kinks=True, cut=_ALONGSIDE)
 
 
 def _index_reduce(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from curvestep.engine.data.rule import Cut, Kind, NotCut, Rule
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, through_permute, through_view
+from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge, through_permute, through_view
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.axes import by_broadcast, first_axis, same_axis
 from curvestep.engine.rules.forms import linear_in_first
@@ -216,7 +216,8 @@ def _padded_axis(s: AxisSite) -> Annotation:
     known = s.at(0)
     if not isinstance(known, SampleAxis):
         return known
-    return known if s.shape(0)[known.dim] == s.out_shape()[known.dim] else Marker.LOST
+    at = 2 * (len(s.shape(0)) - 1 - known.dim)  # amounts come in pairs, from the last axis on
+    return Marker.LOST if any(s.arg(1)[at : at + 2]) else known
 
 
 def _constant_pad(t: Tensor, pad: Any, value: float = 0.0) -> Tensor:
@@ -251,10 +252,8 @@ def _cat_axis(s: AxisSite) -> Annotation:
     dim = s.arg(1, 0) % rank
     known = [s.of(v) for v in values if math.prod(v.shape) or len(v.shape) == rank]
     named = [k for k in known if isinstance(k, SampleAxis)]
-    if Marker.LOST in known:
-        return Marker.LOST
-    if not named:
-        return Marker.SUMMED if Marker.SUMMED in known else Marker.SHARED
+    if not named or Marker.LOST in known:
+        return merge(known)
     first = named[0]
     if any((k.dim, k.inner) != (first.dim, first.inner) for k in named):
         return Marker.LOST
@@ -280,15 +279,11 @@ op(
 
 
 def _stack_axis(s: AxisSite) -> Annotation:
-    known = [s.of(v) for v in s.arg(0)]
-    named = [k for k in known if isinstance(k, SampleAxis)]
-    if not named:
-        return known[0]
-    if Marker.LOST in known or any(k != named[0] for k in named):
-        return Marker.LOST
+    known = merge([s.of(v) for v in s.arg(0)])
+    if not isinstance(known, SampleAxis):
+        return known
     at = s.arg(1, 0) % len(s.out_shape())
-    first = named[0]
-    return SampleAxis(first.dim + (at <= first.dim), first.outer, first.inner)
+    return SampleAxis(known.dim + (at <= known.dim), known.outer, known.inner)
 
 
 op(

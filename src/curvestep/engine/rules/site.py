@@ -188,22 +188,36 @@ class Site(Arguments):
 
 @final
 class AxisSite(Arguments):
-    """One operation together with the annotations of its inputs: what an axis rule sees."""
+    """One operation together with the annotations of its inputs: what an axis rule sees.
 
-    __slots__ = ("_known", "batch")
+    A rule vouches for what it looked at: samples in an argument that it did not ask for leave its answer unproved.
+    """
+
+    __slots__ = ("_known", "asked", "batch")
 
     def __init__(self, node: Node, known: dict[Value, Annotation], batch: int) -> None:
         self.node = node
         self._known = known
         self.batch = batch
+        self.asked: set[Value | None] = set()
 
     def of(self, value: Value | None) -> Annotation:
         """The annotation of a value; an absent one is shared."""
-        return Marker.SHARED if value is None else self._known.get(value, Marker.SHARED)
+        self.asked.add(value)
+        return self._known.get(value, Marker.SHARED)  # type: ignore[arg-type]
 
     def at(self, index: int) -> Annotation:
         """The annotation of tensor argument `index`."""
-        return self.of(self.arg(index))
+        args = self.node.args
+        return self.of(args[index]) if index < len(args) else Marker.SHARED
+
+    def shared(self, *positions: int) -> bool:
+        """Whether these tensor arguments are there without samples, or not at all."""
+        return all([self.at(i) is Marker.SHARED for i in positions])
+
+    def unread(self, *positions: int) -> None:
+        """Say that no number of these arguments is in any output: they are overwritten, or give a shape."""
+        self.asked.update([self.arg(i) for i in positions])
 
     def shape(self, index: int = 0) -> tuple[int, ...]:
         """The shape of tensor argument `index`."""

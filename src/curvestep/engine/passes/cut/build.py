@@ -73,7 +73,7 @@ class Builder:
         last_use = {value: i for i, node in enumerate(self.steps) for value in node.inputs}
         return Plan(
             tuple(self.steps), last_use, self.count, self.axes, frozenset(self.clean), cut.separable, cut.apart,
-            tuple(self.bends),
+            tuple(self.bends), guessed=cut.guessed,
         )  # fmt: skip
 
     def _adopt(self, value: Value | None, step: StepCut, at: int) -> None:

@@ -66,7 +66,7 @@ class RecordingCut:
         reason: why the tape cannot be cut; empty if it can.
         steps: the operations that are needed, in order.
         leaves: narrowed versions to make of leaves: (place on the tape and input that read the leaf, axis).
-        separable, apart: as in `Plan`.
+        separable, apart, guessed: as in `Plan`.
     """
 
     batch: int | None
@@ -75,6 +75,7 @@ class RecordingCut:
     leaves: tuple[tuple[int, int, SampleAxis], ...] = ()
     separable: bool = False
     apart: bool = False
+    guessed: bool = False
 
 
 def derive(plan: Plan, root: Value, place: dict[Node, int]) -> RecordingCut:
@@ -104,7 +105,7 @@ def derive(plan: Plan, root: Value, place: dict[Node, int]) -> RecordingCut:
         for slot, value in enumerate(nodes[step.node].inputs):
             if value.needs_grad and value not in made and value in wanted:
                 leaves += [(step.node, slot, axis) for axis in sorted_axes(wanted.pop(value))]
-    return RecordingCut(plan.batch, "", tuple(steps), tuple(leaves), plan.separable, plan.apart)
+    return RecordingCut(plan.batch, "", tuple(steps), tuple(leaves), plan.separable, plan.apart, plan.guessed)
 
 
 Found = tuple[

@@ -1,0 +1,83 @@
+"""How many samples there are: read off the data that the parameters meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from curvestep.engine.data.value import Node, Value
+
+
+def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
+    """Read the number of samples off the first axis of the tensor that `find_source` finds, None without one."""
+    found = find_source(nodes, reached)
+    return None if found is None else found[0].shape[0]
+
+
+def find_source(nodes: Sequence[Node], reached: set[Value], stated: int | None = None) -> tuple[Value, Node] | None:
+    """Find the first data tensor that meets a parameter.
+
+    Data is what came from outside, or was read by index out of it (a batch drawn inside the recording). A tensor that
+    lies element by element on a parameter (a mask of its weights, what it is held to) counts only if nothing meets all
+    of one, and tensors made inside (positions, noise) only if nothing else does.
+
+    Args:
+        nodes: the recording's.
+        reached: values that depend on a moving parameter.
+        stated: the number of samples if that is known: one with an axis of this size comes first.
+
+    Returns:
+        That tensor and the operation in which they meet, None where no data meets a parameter.
+    """
+    source: dict[Value, Value] = {}
+    others: dict[int, tuple[Value, Node]] = {}  # by how little they say
+    for node in nodes:
+        moving = node.live and any(v in reached for v in node.inputs)
+        data = [v for v in node.inputs if v not in reached]
+        for value in data:
+            if value.origin is None and value.shape and 0 not in value.shape and not is_weight(value):
+                source.setdefault(value, value)
+        if moving:
+            for value in data:
+                found = source.get(value)
+                if found is None:
+                    continue
+                rank = 2 if not is_data(found) else int(not gains(node, value, reached))
+                rank += 0 if stated is None or stated in found.shape else 3
+                if rank == 0:
+                    return found, node
+                others.setdefault(rank, (found, node))
+        elif not node.live:
+            known = next((source[v] for v in data if v in source), None)
+            for value in node.outputs:
+                if value is not None and value.shape:
+                    drawn = known is None or (is_drawn(node) and is_data(known))
+                    source[value] = value if drawn or known is None else known
+    return others[min(others)] if others else None
+
+
+def gains(node: Node, value: Value, reached: set[Value]) -> bool:
+    """Whether a constant brings an axis to what it meets, along which all rows meet the same parameters."""
+    if node.rule is not None and (node.rule.product is not None or node.rule.draws):
+        return True
+    moving = [v.shape for v in node.inputs if v in reached]
+    for at, size in enumerate(reversed(value.shape)):
+        if size > 1 and not any(at < len(shape) and shape[len(shape) - 1 - at] == size for shape in moving):
+            return True
+    return False
+
+
+def is_drawn(node: Node) -> bool:
+    """Whether a batch may be drawn out of data by an operation."""
+    return node.rule is not None and node.rule.draws
+
+
+def is_data(source: Value) -> bool:
+    """Whether a tensor that `find_source` knows came from outside or was drawn out of what did."""
+    return source.origin is None or is_drawn(source.origin)
+
+
+def is_weight(value: Value) -> bool:
+    """Whether a leaf is a module's parameter: one that is frozen, or that does not move, is no data."""
+    return isinstance(value.data, torch.nn.Parameter)
