@@ -12,9 +12,10 @@ from curvestep._numerics import on_host, squares, sums_to_host
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome, StepRecord
 from curvestep.directions import Direction, Proposal
+from curvestep.directions._moments import zeros
 from curvestep.optim._commit import Move, advance, keep_last_steps, kept_by_decay, move
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
-from curvestep.optim._gather import Gathered, Part, gather, scaled
+from curvestep.optim._gather import LAST_STEP, Gathered, Part, gather, scaled
 from curvestep.optim._measure import ON_TAPE, look, read, resolution, settle_slope, sums_along
 from curvestep.optim._options import MEASUREMENTS, Measure, check_number
 from curvestep.optim._processes import is_shared
@@ -73,6 +74,11 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         if self._held_rule is None or self._held_rule[0] != options:
             self._held_rule = options, self._rule(self.param_groups)
         return self._held_rule[1]
+
+    def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """Return the direction's state, and what the rule and an average keep beside it."""
+        last = {LAST_STEP: zeros(parameter.detach())} if Need.LAST_STEP in self._current_rule().needs else {}
+        return {**self._direction(group).init(parameter.detach()), **last, **super()._first_state(group, parameter)}
 
     def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step after a backward pass, and say what was done."""

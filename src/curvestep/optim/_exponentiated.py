@@ -14,6 +14,7 @@ from torch.optim.optimizer import StateDict
 
 from curvestep._numerics import to_host, working_dtype
 from curvestep._records import Outcome, StepRecord
+from curvestep.directions._moments import zeros
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._gather import dense_gradient
 from curvestep.optim._proof import Left
@@ -177,6 +178,19 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             outcome=Outcome.ZERO_LR if ell == 0.0 else Outcome.TAKEN if step is None else step.outcome,
             step=self._steps(),
         )
+
+    def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """Return gain 1 and scale 1 with nothing learned, beside the base's state; asked where the base records."""
+        base = self._recorded_base
+        state = {} if base is None else base._first_state(group, parameter)
+        still = zeros(parameter.detach())
+        if self.gain_lr > 0.0:
+            state.update({GAIN: torch.ones_like(still), GRADIENT_AVERAGE: still, GAIN_STEP: 0})
+        if self.scale_rule.rate > 0.0:
+            state.update({LAST_UPDATE: torch.zeros_like(still)})
+            if self.scope == "tensor":
+                state[SCALE] = 1.0
+        return state
 
     def _set_aside(self, parameter: Tensor) -> dict[str, Any]:
         """Take our own entries out of a parameter's state: the base must find what it has left there."""

@@ -18,7 +18,7 @@ from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
 from curvestep._warn import warn
 from curvestep.engine import Memory, Tape, record
-from curvestep.optim._average import AVERAGING, exchanged
+from curvestep.optim._average import AVERAGE, AVERAGING, exchanged, starts
 from curvestep.optim._commit import EFFECTIVE_LR
 from curvestep.optim._groups import AbstractGroupedOptimizer
 from curvestep.optim._processes import Group
@@ -153,7 +153,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
         Returns:
             What the closure returned, or else the recorded loss as a 0-d tensor; without the L2 term. None where there
-            is no closure and the step needs no recording.
+            is no closure and the step needs no recording, or every lr and gradient is zero: the states that are missing
+            are then made, as torch.distributed.checkpoint wants it.
 
         Raises:
             RecordingError: Nothing was recorded, or not exactly one backward pass.
@@ -176,6 +177,9 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             tapes, self._tapes = self._tapes, []
             unrecorded, self._unrecorded = self._unrecorded, False
             if self._records and not (tapes or unrecorded or closure is not None):
+                if self._is_still():
+                    self._begin()
+                    return None
                 raise RecordingError(NOTHING_RECORDED)
             # A closure that returns no loss must be treated alike on all steps, measured or not.
             reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
@@ -193,6 +197,26 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             for group in self.param_groups:
                 group[EFFECTIVE_LR] = self._group_step(group, self.last_step)
             return loss if returned is None else returned
+
+    def _is_still(self) -> bool:
+        """Whether every ``lr`` and every gradient is zero, as torch.distributed.checkpoint has them to make states."""
+        gradients = [p.grad for p in self._parameters() if p.grad is not None]
+        stands = all(float(group["lr"]) == 0.0 for group in self.param_groups)
+        return stands and bool(gradients) and not any(bool(gradient.any()) for gradient in gradients)
+
+    def _begin(self) -> None:
+        """Enter the states that a first step would, as they are before it, where there are none yet."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                first = self._first_state(group, parameter) if parameter.requires_grad else {}
+                if first:
+                    self.state[parameter] = {**first, **self.state.get(parameter, {})}
+
+    def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """Return the state of a parameter before its first step."""
+        if group.get(AVERAGING) is None:
+            return {}
+        return {AVERAGE: starts([parameter], {})[parameter]}
 
     def _watch(self, step: StepRecord) -> None:
         """Warn once where a run has run away, or where no step can be taken any more."""

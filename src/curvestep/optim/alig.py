@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, final
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from curvestep import _numerics
@@ -144,6 +145,10 @@ class ALIG(AbstractRecordedOptimizer):
     def _initial_rule_state(self) -> dict[str, Any]:
         """Return the empty state."""
         return {}
+
+    def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """Return the state of the momentum."""
+        return _momentum(group).init(parameter.detach())
 
     def _check_options(self, options: dict[str, Any]) -> None:
         """Refuse a group's options that are out of range."""

@@ -120,6 +120,10 @@ class StepTunedSGD(AbstractRecordedOptimizer):
         """Return γ = 1 and k = 0."""
         return dict(StepTuned().init())
 
+    def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """Return the state of the average."""
+        return _averager(group).init(parameter.detach())
+
     def _check_options(self, options: dict[str, Any]) -> None:
         """Refuse a group's options that are out of range."""
         check_rate(options)
