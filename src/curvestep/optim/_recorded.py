@@ -16,6 +16,7 @@ from torch.optim.optimizer import ParamsT
 
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
+from curvestep._shards import is_sharded
 from curvestep._warn import warn
 from curvestep.engine import Memory, Tape, record
 from curvestep.optim._average import AVERAGE, AVERAGING, exchanged, starts
@@ -114,7 +115,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         """
         self._refuse_averaged()
         parameters = self._parameters()
-        if all(parameter.grad is None for parameter in parameters):
+        if all(p.grad is None and not is_sharded(p) for p in parameters):  # shards get theirs with the last backward
             self._drop_recordings()  # their gradients are gone
         before = versions_of(parameters)
         if scaler is not None and scaler.is_enabled():  # without asking the device what the factor is
@@ -132,7 +133,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
                     tape.release()
                     raise
             self._tapes.append(tape)
-        ran = versions_of(parameters) != before
+        ran = versions_of(parameters) != before or any(is_sharded(p) and p.grad is not None for p in parameters)
         self._left = Left.by_backward(parameters) if ran else None
 
     def zero_grad(self, set_to_none: bool = True) -> None:

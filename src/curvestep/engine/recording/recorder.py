@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy as is_uninitialized
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
+from curvestep._shards import is_sharded
 from curvestep.engine.data.geometry import Geometry, geometry_of, is_lazy, shape_of, storage_of, version_of
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.rule import Rule
@@ -20,6 +21,7 @@ from curvestep.engine.recording import leaves
 from curvestep.engine.recording.facts import OpFacts, facts
 from curvestep.engine.recording.hooks import Gate, gate_of, set_hook
 from curvestep.engine.recording.opaque import is_transparent, opaque
+from curvestep.engine.recording.shards import Shards
 from curvestep.engine.rules.alias import ALIAS_UPDATE
 from curvestep.engine.rules.table import RULES
 
@@ -53,6 +55,7 @@ class Recorder(TorchDispatchMode):
         # write through one of them is noticed here or never.
         self._optional: dict[Value, int] = {}
         self._gates: dict[Any, Gate] = {}
+        self._shards = Shards()
         # storage → values written into it. An address may come back after its storage was freed: a value made later
         # counts the writes that it finds there as its past.
         self._writes: dict[int, list[tuple[Value, Geometry, bool]]] = {}
@@ -102,6 +105,8 @@ class Recorder(TorchDispatchMode):
             self._written_out.add(node.outputs[0])
         if mutates:
             self._note_writes(node, known, args, values)
+        if self._shards.frozen and not live:
+            self._shards.follow(node)
         self.recording.nodes.append(node)
         return out
 
@@ -158,15 +163,9 @@ class Recorder(TorchDispatchMode):
 
     def _leaf(self, tensor: Tensor) -> Value:
         """What a tensor is from here on: a leaf with the data that it has now."""
-        value = Value(shape_of(tensor), tensor.dtype, None, 0)
-        value.needs_grad = tensor.requires_grad
-        value.data = tensor
-        value.version = version_of(tensor)
+        value = self._shards.leaf(self.recording, tensor) or leaves.new_leaf(self.recording, tensor)
         value.epoch = len(self._writes.get(storage_of(tensor), ())) if self._writes else 0
-        if value.needs_grad and tensor.is_leaf:
-            value.place = leaves.place_of(tensor)
         self._known[id(tensor)] = (lambda: tensor, value)  # strong: its id stays its own
-        leaves.enter_leaf(self.recording, tensor, value)
         return value
 
     def _start_again(self, tensor: Tensor) -> Value:
@@ -292,7 +291,9 @@ class Recorder(TorchDispatchMode):
                 if id(value) in wanted:
                     self._optional.pop(value, None)
         for value, tensor in zip(inputs, tensors, strict=True):
-            if value.data is None and (not value.needs_grad or id(value) in wanted):
+            if value.data is None and (
+                value not in self._shards.frozen if not value.needs_grad else id(value) in wanted
+            ):
                 value.data = tensor.detach().clone() if id(value) in overwritten else tensor
                 value.version = -1 if id(value) in overwritten else version_of(tensor)
                 self.recording.log.held += tensor.numel() * tensor.element_size()
@@ -324,7 +325,7 @@ class Recorder(TorchDispatchMode):
         if not log:
             return value
         past = log[value.epoch :]
-        if past and tensor.requires_grad and tensor.is_leaf:
+        if past and tensor.is_leaf and (tensor.requires_grad or is_sharded(value.data)):
             return self._start_again(tensor)
         for written, geometry, lazy in past:
             if written.dtype != value.dtype or lazy != is_lazy(tensor):
