@@ -19,8 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 import curvestep
 
-#: Samples of a batch, so many that each of four processes has some for each of two micro-batches and of a quarter.
-BATCH = 32
+#: Samples of a batch: one, two, three or four processes, two micro-batches in each, and a quarter of each divide it.
+BATCH = 96
 
 OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "Auto": curvestep.Auto,
@@ -35,7 +35,7 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
 
 SHARINGS = ("DDP", "FSDP2")
 PRECISIONS = ("float64", "float32", "bfloat16", "float16")
-LOOPS = ("plain", "accumulation", "clipping")
+LOOPS = ("plain", "accumulation", "clipping", "accumulation and clipping")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def make_batches(precision: str) -> list[tuple[Tensor, Tensor]]:
     return list(zip(inputs.to(torch.float64 if precision == "float64" else torch.float32), targets, strict=True))
 
 
-def shared(net: nn.Module, sharing: str) -> nn.Module:
+def shared(net: nn.Sequential, sharing: str) -> nn.Module:
     """The net as its processes share it."""
     if sharing == "DDP":
         return DistributedDataParallel(net)
@@ -78,7 +78,7 @@ def shared(net: nn.Module, sharing: str) -> nn.Module:
         for module in net:
             if isinstance(module, nn.Linear):
                 fully_shard(module)
-        return fully_shard(net)
+        fully_shard(net)
     return net
 
 
@@ -94,24 +94,25 @@ def unsynchronised(net: nn.Module, is_last: bool) -> AbstractContextManager[Any]
     return nullcontext() if is_last or not isinstance(net, DistributedDataParallel) else net.no_sync()
 
 
-def train(cell: Cell, steps: int = 20) -> tuple[nn.Module, Any]:
-    """Train in one setting."""
-    net = shared(make_net(cell.precision), cell.sharing)
-    optimizer = OPTIMIZERS[cell.optimizer](net.parameters())
+def train(
+    cell: Cell, steps: int, *, first: int = 0, go_on: tuple[nn.Module, Any] | None = None
+) -> tuple[nn.Module, Any]:
+    """Train in one setting up to a number of steps, from the first one or with what has been trained before."""
+    net = shared(make_net(cell.precision), cell.sharing) if go_on is None else go_on[0]
+    optimizer = OPTIMIZERS[cell.optimizer](net.parameters()) if go_on is None else go_on[1]
     if cell.sharing == "one":
         optimizer.process_group = None
-        getattr(optimizer, "base_optimizer", optimizer).process_group = None
     batches = make_batches(cell.precision)
     scaler = torch.amp.GradScaler("cpu", init_scale=256.0) if cell.precision == "float16" else None
-    for step in range(steps):
+    for step in range(first, steps):
         inputs, targets = (own_share(part, cell.sharing) for part in batches[step % len(batches)])
-        pieces = 2 if cell.loop == "accumulation" and cell.sharing != "one" else 1
+        pieces = 2 if "accumulation" in cell.loop and cell.sharing != "one" else 1
         for at, (x, t) in enumerate(zip(inputs.chunk(pieces), targets.chunk(pieces), strict=True)):
             with unsynchronised(net, at == pieces - 1), optimizer.record(scaler=scaler):
                 with autocast(cell.precision):
                     loss = functional.cross_entropy(net(x), t) / pieces
                 (loss if scaler is None else scaler.scale(loss)).backward()
-        if cell.loop == "clipping":
+        if "clipping" in cell.loop:
             if scaler is not None:
                 scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(net.parameters(), 0.1)
@@ -136,3 +137,13 @@ def flat(parameters: Sequence[Tensor]) -> Tensor:
     from curvestep._shards import whole
 
     return torch.cat([whole(parameter.detach()).reshape(-1) for parameter in parameters])
+
+
+def distance(found: Tensor, reference: Tensor) -> dict[str, Any]:
+    """How far parameters are from a reference, relative to it, and whether all processes have the same."""
+    every = [torch.empty_like(found) for _ in range(dist.get_world_size())]
+    dist.all_gather(every, found)
+    return {
+        "error": float((found - reference).norm() / reference.norm()),
+        "equal": all(torch.equal(each, found) for each in every),
+    }

@@ -86,3 +86,11 @@ def test_a_step_without_a_recording_is_refused_where_something_could_move() -> N
         parameter.grad = torch.zeros_like(parameter)
     with pytest.raises(RecordingError, match="nothing was recorded"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_parameters_of_the_older_sharding_are_refused(name: str) -> None:
+    (parameter,) = parameters = [torch.nn.Parameter(torch.ones(3))]
+    vars(parameter)["_fsdp_flattened"] = True  # as FullyShardedDataParallel marks them; it needs an accelerator
+    with pytest.raises(ValueError, match="shard the model with torch.distributed.fsdp.fully_shard"):
+        METHODS[name].make(parameters)

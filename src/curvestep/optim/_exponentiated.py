@@ -18,6 +18,7 @@ from curvestep._shards import counted, is_sharded, local, placed_as
 from curvestep.directions._moments import zeros
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._gather import dense_gradient
+from curvestep.optim._groups import not_steppable
 from curvestep.optim._processes import averaged
 from curvestep.optim._proof import Left
 from curvestep.optim._recorded import AbstractRecordedOptimizer
@@ -68,6 +69,10 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             raise ValueError(msg)
         if scope not in get_args(Scope):
             raise ValueError(f"scope must be 'global' or 'tensor', but scope={scope!r} was given.")
+        for group in base_optimizer.param_groups:
+            for parameter in group["params"]:
+                if refused := not_steppable(type(self).__name__, parameter):
+                    raise ValueError(refused)
         check_rate("gain_lr", gain_lr)
         check_range("gain_range", gain_range)
         if not 0.0 <= decay < 1.0:
@@ -220,7 +225,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
                 self.base_optimizer.step()
                 return None
             base._tapes, base._unrecorded, base._left = recordings.tapes, not recordings.tapes, left
-            base._noted_scale = recordings.noted_scale
+            base._noted_scale, base.process_group = recordings.noted_scale, self.process_group
             scaler = {name: vars(self)[name] for name in ("found_inf", "grad_scale") if name in vars(self)}
             vars(base).update(scaler)
             try:

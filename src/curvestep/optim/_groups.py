@@ -51,13 +51,10 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
         super().add_param_group(param_group)
         added = self.param_groups[-1]
         for parameter in added["params"]:
-            if parameter.is_complex():
+            refused = not_steppable(type(self).__name__, parameter)
+            if refused:
                 self.param_groups.pop()
-                msg = (
-                    f"{type(self).__name__} needs real parameters, but one of shape {tuple(parameter.shape)} has dtype "
-                    f"{parameter.dtype}: hold its real and imaginary part (torch.view_as_real) as the parameter."
-                )
-                raise ValueError(msg)
+                raise ValueError(refused)
         shared = self.param_groups[0]
         added[RULE_STATE] = dict(shared[RULE_STATE] or self._initial_rule_state())
         added[STEPS] = shared[STEPS]
@@ -151,3 +148,19 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
                 if name != "differentiable":  # torch puts this among the defaults of whatever it restores
                     group.setdefault(name, value)
             group[RULE_STATE] = dict(group.get(RULE_STATE) or self._initial_rule_state())
+
+
+def not_steppable(owner: str, parameter: Tensor) -> str:
+    """Return why a parameter cannot be stepped; empty where it can."""
+    if parameter.is_complex():
+        return (
+            f"{owner} needs real parameters, but one of shape {tuple(parameter.shape)} has dtype {parameter.dtype}: "
+            "hold its real and imaginary part (torch.view_as_real) as the parameter."
+        )
+    if getattr(parameter, "_fsdp_flattened", False):
+        return (
+            f"{owner} needs parameters of which it can tell what each process holds, but one of shape "
+            f"{tuple(parameter.shape)} belongs to FullyShardedDataParallel: shard the model with "
+            "torch.distributed.fsdp.fully_shard."
+        )
+    return ""

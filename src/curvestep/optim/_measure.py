@@ -205,7 +205,7 @@ def _is_rounding(recordings: Recordings, gathered: Gathered, group: Group) -> bo
         for p, g in zip(parameters, again, strict=True)
         if p.grad is not None
     ]
-    sums = {
+    sums: Sums = {
         "difference": counted(squares(_numerics.add(own, again, alpha=-1.0)), parameters),
         "norm": counted(squares(own), parameters),
     }

@@ -71,7 +71,7 @@ def gradient_of_all(found: Sequence[Tensor], parameters: Sequence[Tensor], group
 def shared_sums(sums: Sums, group: Group, sharded: bool) -> Sums:
     """Return the numbers of a step averaged over the processes: each process's own, and of shards every one."""
     if not is_shared(group):
-        if sharded:
+        if sharded and dist.get_world_size() > 1:
             raise CurvestepError(_ALONE)
         return sums
     names = [name for name in sums if sharded or name in OWN]

@@ -106,7 +106,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         Args:
             batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
             memory: What is held for the measurement, "keep", "split" or a share, as in ``curvestep.record``; None for
-                what suits the optimizer: "split" for ``Auto``, which measures rarely, and "keep" for all others.
+                what suits the optimizer: "split" for ``Auto``, which measures rarely, and "keep" for all others. With
+                ``fully_shard`` it is "split" always.
             scaler: The GradScaler whose factor is on the recorded loss, where ``scaler.unscale_(optimizer)`` is called
                 before the step, for clipping say; without that call the step finds the factor by itself.
 

@@ -13,7 +13,7 @@ from curvestep._shards import is_sharded, whole
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.rules.operators import functional_twin
-from curvestep.engine.rules.site import Site
+from curvestep.engine.rules.site import Site, require_unchanged
 
 
 def replay(
@@ -53,6 +53,8 @@ def gather(node: Node, present: dict[Value, Tensor], first: dict[Value, Tensor] 
     for value in node.inputs:
         held = present.get(value, value.data)
         if is_sharded(held) and held is not None:
+            if held is value.data:
+                require_unchanged(value, held, "parameter")
             present[value] = whole(held.detach().to(value.dtype))
         elif held is None and value.origin is not None and not value.needs_grad:
             present[value] = _made_again(value, value.origin)
