@@ -23,6 +23,7 @@ LAYERS = {
     "_numerics": 0,
     "_probe": 0,
     "_records": 0,
+    "_shards": 0,
     "_warn": 0,
     "engine": 1,
     "directions": 2,

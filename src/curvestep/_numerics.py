@@ -210,7 +210,7 @@ def dot(left: Tensors, right: Tensors) -> Tensor:
 
     Sums are formed in float32 for 16-bit tensors and in the tensors' own dtype otherwise.
     """
-    return _sum_scalars(dots(left, right))
+    return total(dots(left, right))
 
 
 def squared_norm(tensors: Tensors) -> Tensor:
@@ -218,7 +218,7 @@ def squared_norm(tensors: Tensors) -> Tensor:
 
     The squares are summed in float32 for 16-bit tensors and in the tensors' own dtype otherwise.
     """
-    return _sum_scalars(squares(tensors))
+    return total(squares(tensors))
 
 
 def dots(left: Tensors, right: Tensors) -> list[Tensor]:
@@ -263,7 +263,7 @@ def ratio(numerator: float, denominator: float) -> float | None:
     return quotient if math.isfinite(quotient) else None
 
 
-def _sum_scalars(scalars: list[Tensor]) -> Tensor:
+def total(scalars: Tensors) -> Tensor:
     """Return the sum of 0-d tensors that may lie on several devices."""
     if not scalars:
         return torch.zeros(())

@@ -38,7 +38,8 @@ def record(
             A number in [0, ∞) holds the values, and of the cotangents those nearest to the loss, as many as take this
             share of the bytes that the values take; below that cut the pass carries second-order terms up to it, for
             one product a layer more; 0 keeps none. "split" holds neither, but parameters, data and random masks alone:
-            a pass computes each value again where it needs it and drops it, for a forward and that product more.
+            a pass computes each value again where it needs it and drops it, for a forward and that product more. It is
+            what a recording becomes that reads a parameter of `fully_shard`, whose memory is given back meanwhile.
         products: how many products a pass takes for a matrix product or convolution y = W x in which both factors
             move: "naive" three, W ẋ, V x and V ẋ; "polarised" two, V ẋ and one from which, with the kept y, the sum of
             the others follows exactly; "auto" two where that is expected to be quicker (large ones, float32 and

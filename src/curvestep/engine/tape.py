@@ -299,8 +299,8 @@ class Tape:
             t: any number; 0 gives the gradient at θ again.
 
         Returns:
-            One tensor a parameter, of its shape; zeros where J does not depend on it. `p.grad` is left alone. Masks
-            and batch statistics are as in `loss_along`.
+            One tensor a parameter, of its shape, whole where that is sharded; zeros where J does not depend on it.
+            `p.grad` is left alone. Masks and batch statistics are as in `loss_along`.
 
         Raises:
             RecordingError: backward did not run, ran twice, or a stored constant was overwritten since.
@@ -338,7 +338,7 @@ class Tape:
             direction: one tensor a parameter, of its shape, dtype and device.
 
         Returns:
-            One tensor a parameter, of its shape; zeros where J does not depend on it.
+            One tensor a parameter, of its shape, whole where that is sharded; zeros where J does not depend on it.
 
         Raises:
             RecordingError: backward did not run, ran twice, or a stored constant was overwritten since.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from curvestep import _numerics
 from curvestep._numerics import as_dtype, working_dtype
+from curvestep._shards import local, locals_of
 
 #: Name in ``optimizer.state[p]`` of the averaged parameter; float32 or wider.
 AVERAGE = "average"
@@ -47,7 +48,7 @@ def check_gamma(gamma: Any) -> None:
 def starts(parameters: Sequence[Tensor], states: Any) -> dict[Tensor, Tensor]:
     """Return copies of the parameters that have no average yet: what they are before they move for the first time."""
     new = [parameter for parameter in parameters if AVERAGE not in states.get(parameter, ())]
-    return {parameter: parameter.detach().to(working_dtype(parameter.dtype), copy=True) for parameter in new}
+    return {p: local(p).detach().to(working_dtype(p.dtype), copy=True) for p in new}
 
 
 @torch.no_grad()
@@ -60,7 +61,7 @@ def absorb(parameters: Sequence[Tensor], states: Any, begun: dict[Tensor, Tensor
         state = states.get(parameter)
         if state and AVERAGE in state:
             averages.append(state[AVERAGE])
-            present.append(as_dtype(parameter, state[AVERAGE].dtype))
+            present.append(as_dtype(local(parameter), state[AVERAGE].dtype))
     _numerics.lerp_(averages, present, weight(step, gamma))
 
 
@@ -68,13 +69,14 @@ def absorb(parameters: Sequence[Tensor], states: Any, begun: dict[Tensor, Tensor
 def exchanged(parameters: Sequence[Tensor], states: Any) -> Iterator[None]:
     """Put the averages into the parameters' own storage for the time of the block; bit for bit undone after it."""
     held = [parameter for parameter in parameters if AVERAGE in states.get(parameter, {})]
-    own = [parameter.detach().clone() for parameter in held]
+    places = locals_of(held)
+    own = [place.detach().clone() for place in places]
     with torch.no_grad():
-        for parameter in held:
-            parameter.copy_(states[parameter][AVERAGE])
+        for parameter, place in zip(held, places, strict=True):
+            place.copy_(states[parameter][AVERAGE])
     try:
         yield
     finally:
         with torch.no_grad():
-            for parameter, former in zip(held, own, strict=True):
-                parameter.copy_(former)
+            for place, former in zip(places, own, strict=True):
+                place.copy_(former)

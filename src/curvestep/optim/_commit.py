@@ -10,6 +10,7 @@ from torch import Tensor
 
 from curvestep import _numerics
 from curvestep._numerics import as_dtype, working_dtype
+from curvestep._shards import locals_of
 from curvestep.directions import State
 from curvestep.optim._average import AVERAGING, absorb, starts
 from curvestep.optim._gather import LAST_STEP, Part
@@ -85,9 +86,10 @@ def move(
     gamma = groups[0].get(AVERAGING)
     begun = {} if gamma is None else starts([p for each in moves for p in each.parameters], states)
     for each in moves:
+        held = locals_of(each.parameters)
         if each.kept != 1.0:
-            _numerics.scale_(each.parameters, each.kept)
-        rounded = [as_dtype(d, p.dtype) for d, p in zip(each.displacement, each.parameters, strict=True)]
-        _numerics.add_(each.parameters, rounded, alpha=-each.size)
+            _numerics.scale_(held, each.kept)
+        rounded = [as_dtype(d, p.dtype) for d, p in zip(each.displacement, held, strict=True)]
+        _numerics.add_(held, rounded, alpha=-each.size)
     if gamma is not None:
         absorb([p for group in groups for p in group["params"]], states, begun, steps, gamma)

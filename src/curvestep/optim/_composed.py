@@ -11,10 +11,12 @@ from torch import Tensor
 from curvestep._numerics import on_host, squares, sums_to_host
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome, StepRecord
+from curvestep._shards import local
 from curvestep.directions import Direction, Proposal
+from curvestep.directions._moments import zeros
 from curvestep.optim._commit import Move, advance, keep_last_steps, kept_by_decay, move
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
-from curvestep.optim._gather import Gathered, Part, gather, scaled
+from curvestep.optim._gather import LAST_STEP, Gathered, Part, gather, scaled
 from curvestep.optim._measure import ON_TAPE, look, read, resolution, settle_slope, sums_along
 from curvestep.optim._options import MEASUREMENTS, Measure, check_number
 from curvestep.optim._processes import is_shared
@@ -74,6 +76,12 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
             self._held_rule = options, self._rule(self.param_groups)
         return self._held_rule[1]
 
+    def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """Return the direction's state, and what the rule and an average keep beside it."""
+        held = local(parameter).detach()
+        last = {LAST_STEP: zeros(held)} if Need.LAST_STEP in self._current_rule().needs else {}
+        return {**self._direction(group).init(held), **last, **super()._first_state(group, parameter)}
+
     def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step after a backward pass, and say what was done."""
         rule, state = self._current_rule(), self._rule_state()
@@ -85,8 +93,10 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         sums = gathered.sums(recordings, loss, parameter_norm=Need.PARAMETER_NORM in needs)
         # A device is waited for once a step, at its end; the host is asked at once, and may then write in place.
         # Processes meet once a step too, where it measures.
-        at_once = not moving or (on_host(gathered.gradients) and not (needs & ON_TAPE and is_shared(group)))
-        numbers = read(sums, group) if at_once else {}
+        sharded = gathered.is_sharded
+        waits = sharded or (needs & ON_TAPE and is_shared(group))
+        at_once = not moving or (on_host(gathered.gradients) and not waits)
+        numbers = read(sums, group, sharded) if at_once else {}
         if at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
         if not moving:
@@ -103,8 +113,8 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         directions = [scaled(part, proposal.direction, ell) for part, proposal in zip(moving, proposals, strict=True)]
         how = self._measure() if needs & ON_TAPE else None
         looks = how is not None and how.samples is not None and _is_power_of_two(self.param_groups[0][MEASUREMENTS] + 1)
-        along = sums_along(needs, how, recordings, gathered, directions, looks_at_all=looks)
-        numbers.update(read(along if at_once else {**along, **sums}, group))
+        along = sums_along(needs, how, recordings, gathered, directions, group, looks_at_all=looks)
+        numbers.update(read(along if at_once else {**along, **sums}, group, sharded))
         if not at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
 

@@ -14,8 +14,12 @@ from torch.optim.optimizer import StateDict
 
 from curvestep._numerics import to_host, working_dtype
 from curvestep._records import Outcome, StepRecord
+from curvestep._shards import counted, is_sharded, local, placed_as
+from curvestep.directions._moments import zeros
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._gather import dense_gradient
+from curvestep.optim._groups import not_steppable
+from curvestep.optim._processes import averaged
 from curvestep.optim._proof import Left
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
@@ -65,6 +69,10 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             raise ValueError(msg)
         if scope not in get_args(Scope):
             raise ValueError(f"scope must be 'global' or 'tensor', but scope={scope!r} was given.")
+        for group in base_optimizer.param_groups:
+            for parameter in group["params"]:
+                if refused := not_steppable(type(self).__name__, parameter):
+                    raise ValueError(refused)
         check_rate("gain_lr", gain_lr)
         check_range("gain_range", gain_range)
         if not 0.0 <= decay < 1.0:
@@ -134,20 +142,22 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         own = [self._set_aside(p) for p in parameters]
         step, kept = None, own  # a step that is refused leaves what there was
         try:
-            squares, products, update_squares = _products(gradients, [state.get(LAST_UPDATE) for state in own])
+            squares, products, update_squares = self._products(
+                gradients, [state.get(LAST_UPDATE) for state in own], parameters
+            )
             if not math.isfinite(sum(squares)):
                 if self._recorded_base is not None:  # it says itself what is not finite
-                    step = self._base_step(every, dict(zip(parameters, raw, strict=True)), recordings)
+                    step = self._base_step(every, None, recordings)
                 return step or self._stopped(Outcome.NON_FINITE_GRADIENT, ell, None)
             new, scale = [dict(state) for state in own], float(self.param_groups[0][SCALE])
             if self.scale_rule.rate > 0.0:
                 scale = self._next_scales(new, scale, squares, products, update_squares)
-            fed = raw
+            fed: Mapping[Tensor, Tensor] | None = None
             if self.gain_lr > 0.0:
                 gains = self._next_gains(new, gradients)
-                fed = [(gain * gradient).to(gradient.dtype) for gain, gradient in zip(gains, raw, strict=True)]
-            before = [p.detach().clone() for p in parameters] if self.scale_rule.rate > 0.0 else []
-            step = self._base_step(every, dict(zip(parameters, fed, strict=True)), recordings)
+                fed = {p: (gain * g).to(g.dtype) for p, gain, g in zip(parameters, gains, raw, strict=True)}
+            before = [local(p).detach().clone() for p in parameters] if self.scale_rule.rate > 0.0 else []
+            step = self._base_step(every, fed, recordings)
             if step is not None and not step.outcome.moved:
                 return step
             kept = new
@@ -178,6 +188,19 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             step=self._steps(),
         )
 
+    def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """Return gain 1 and scale 1 with nothing learned, beside the base's state; asked where the base records."""
+        base = self._recorded_base
+        state = {} if base is None else base._first_state(group, parameter)
+        still = zeros(local(parameter).detach())
+        if self.gain_lr > 0.0:
+            state.update({GAIN: torch.ones_like(still), GRADIENT_AVERAGE: still, GAIN_STEP: 0})
+        if self.scale_rule.rate > 0.0:
+            state.update({LAST_UPDATE: torch.zeros_like(still)})
+            if self.scope == "tensor":
+                state[SCALE] = 1.0
+        return state
+
     def _set_aside(self, parameter: Tensor) -> dict[str, Any]:
         """Take our own entries out of a parameter's state: the base must find what it has left there."""
         state: dict[str, Any] = self.state.get(parameter, {})
@@ -187,19 +210,22 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         return own
 
     def _base_step(
-        self, every: Sequence[Tensor], fed: Mapping[Tensor, Tensor], recordings: Recordings
+        self, every: Sequence[Tensor], fed: Mapping[Tensor, Tensor] | None, recordings: Recordings
     ) -> StepRecord | None:
-        """Have the base optimizer take its step with other gradients; what it says of it, where it says something."""
+        """Have the base optimizer take its step with other gradients, None: these; what it says of it, if anything."""
         base, former = self._recorded_base, [p.grad for p in every]
         left = recordings.left or Left.by_backward(every)
         try:
             for parameter in every:
-                parameter.grad = fed.get(parameter)
+                if not parameter.requires_grad:
+                    parameter.grad = None
+                elif fed is not None:
+                    parameter.grad = placed_as(fed[parameter], parameter)
             if base is None:
                 self.base_optimizer.step()
                 return None
             base._tapes, base._unrecorded, base._left = recordings.tapes, not recordings.tapes, left
-            base._noted_scale = recordings.noted_scale
+            base._noted_scale, base.process_group = recordings.noted_scale, self.process_group
             scaler = {name: vars(self)[name] for name in ("found_inf", "grad_scale") if name in vars(self)}
             vars(base).update(scaler)
             try:
@@ -211,6 +237,22 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         finally:
             for parameter, gradient in zip(every, former, strict=True):
                 parameter.grad = gradient
+
+    def _products(
+        self, gradients: Sequence[Tensor], updates: Sequence[Tensor | None], parameters: Sequence[Tensor]
+    ) -> tuple[list[float], list[float], list[float]]:
+        """Return ‖g‖², ⟨g, u⟩ and ‖u‖² tensor by tensor, with one host synchronisation; 0 where there is no u yet."""
+        if not gradients:
+            return [], [], []
+        flat = [
+            (g.reshape(-1), (torch.zeros_like(g) if u is None else u).reshape(-1))
+            for g, u in zip(gradients, updates, strict=True)
+        ]
+        terms = [term for g, u in flat for term in (g.dot(g), g.dot(u), u.dot(u))]
+        if any([is_sharded(p) for p in parameters]):
+            terms = averaged(counted(terms, [p for p in parameters for _ in range(3)]), self.process_group)
+        found = to_host(*terms)
+        return found[0::3], found[1::3], found[2::3]
 
     def _next_scales(
         self,
@@ -244,12 +286,12 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
 
     def _scale_update(self, parameter: Tensor, state: dict[str, Any], start: Tensor) -> None:
         """Keep the base's update u = θ − θ' and write θ ← θ − s u; for s = 1 that is θ' bit for bit."""
-        wide = working_dtype(parameter.dtype)
-        begin, end = start.to(wide), parameter.detach().to(wide)
+        held, wide = local(parameter).detach(), working_dtype(parameter.dtype)
+        begin, end = start.to(wide), held.to(wide)
         state[LAST_UPDATE] = begin - end
         scale = float(state.get(SCALE, 1.0)) if self.scope == "tensor" else float(self.param_groups[0][SCALE])
         if scale != 1.0:
-            parameter.detach().copy_(torch.lerp(begin, end, scale))
+            held.copy_(torch.lerp(begin, end, scale))
 
     # ------------------------------------------------------------------------------------- groups and state_dict
 
@@ -277,6 +319,10 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         self._share()
         self._keep_dtypes(state_dict)
 
+    def _holds_parts(self, name: str) -> bool:
+        """Whether it is ours, or of a base that keeps its state as we do; one of torch keeps whole shards."""
+        return name in _OWN or self._recorded_base is not None
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: torch's own entries, and ours."""
         own = ("base_optimizer", "scope", "gain_lr", "decay", "gain_range", "signs", "scale_rule", "last_step")
@@ -287,15 +333,3 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         super().__setstate__(state)
         if "base_optimizer" in state:
             self._share()
-
-
-def _products(gradients: list[Tensor], updates: list[Tensor | None]) -> tuple[list[float], list[float], list[float]]:
-    """Return ‖g‖², ⟨g, u⟩ and ‖u‖² tensor by tensor, with one host synchronisation; 0 where there is no u yet."""
-    if not gradients:
-        return [], [], []
-    flat = [
-        (g.reshape(-1), (torch.zeros_like(g) if u is None else u).reshape(-1))
-        for g, u in zip(gradients, updates, strict=True)
-    ]
-    found = to_host(*(term for g, u in flat for term in (g.dot(g), g.dot(u), u.dot(u))))
-    return found[0::3], found[1::3], found[2::3]

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from curvestep import _numerics
 from curvestep._errors import CurvestepError
-from curvestep._numerics import as_dtype, squared_norm, squares, working_dtype
+from curvestep._numerics import as_dtype, squares, total, working_dtype
+from curvestep._shards import aligned, counted, is_sharded, local, locals_of
 from curvestep.directions import Direction, State
 from curvestep.optim._average import AVERAGE
-from curvestep.optim._proof import LEFT_NORM_SQ
+from curvestep.optim._proof import CHANGES, LEFT_NORM_SQ
 from curvestep.optim._recordings import Recordings
 
 #: Name in ``optimizer.state[p]`` of the step that led to where the parameter is, decoupled decay left out.
@@ -56,6 +57,7 @@ class Gathered:
     ell: float  # the largest ℓ; 0 where nothing moves
     gradients: list[Tensor]
     decays: bool  # whether a part has an L2 term
+    is_sharded: bool  # whether a process holds only a part of some parameter: norms are then sums over the processes
 
     @classmethod
     def of(cls, parts: list[Part]) -> Gathered:
@@ -67,25 +69,28 @@ class Gathered:
             max([part.lr for part in moving], default=0.0),
             [gradient for part in parts for gradient in part.gradients],
             any([part.decay > 0.0 for part in parts]),
+            any([is_sharded(parameter) for part in parts for parameter in part.parameters]),
         )
 
     def sums(self, recordings: Recordings, loss: Tensor | None, *, parameter_norm: bool = False) -> Sums:
         """Return ‖g‖², and where they are wanted J with its L2 term and ‖θ‖² of what moves."""
-        left = recordings.left
+        left, sharded = recordings.left, self.is_sharded
         sums: Sums = {}
-        if left is None or recordings.is_changed or recordings.is_scaled or self.decays:
-            sums["gradient_norm_sq"] = squares(self.gradients)
+        every = [parameter for part in self.parts for parameter in part.parameters]
+        if left is None or sharded or recordings.is_changed or recordings.is_scaled or self.decays:
+            sums["gradient_norm_sq"] = counted(squares(self.gradients), every)
         else:
             sums["gradient_norm_sq"] = left.squares
-        if left is not None and recordings.is_changed:
-            squared = left.squares
-            if recordings.is_unscaled:
-                squared = [recordings.unscaled(recordings.unscaled(square)) for square in squared]
-            sums[LEFT_NORM_SQ] = squared
+        if left is not None and (recordings.is_changed or sharded):
+            sums[LEFT_NORM_SQ] = [recordings.unscaled(recordings.unscaled(square)) for square in left.squares]
+        if left is not None and sharded:
+            sums[CHANGES] = (
+                [torch.ones_like(sums["gradient_norm_sq"][0])] if recordings.is_changed else left.changes(every)
+            )
         if loss is not None:
             sums["loss"] = [loss + penalty(self.parts, loss) if self.decays else loss]
         if parameter_norm:
-            sums["parameter_norm_sq"] = squares([p for part in self.moving for p in part.parameters])
+            sums["parameter_norm_sq"] = squares_of([p for part in self.moving for p in part.parameters])
         return sums
 
     @property
@@ -118,7 +123,7 @@ def gather(
             gradients = [recordings.unscaled(gradient) for gradient in gradients]
         decay = group.get("weight_decay", 0.0)
         if decay > 0.0:  # new tensors: p.grad is never written
-            widened = [p.detach().to(g.dtype) for p, g in zip(parameters, gradients, strict=True)]
+            widened = [p.detach().to(g.dtype) for p, g in zip(locals_of(parameters), gradients, strict=True)]
             gradients = _numerics.add(gradients, widened, alpha=decay)
         # A state that does not exist yet is entered only once the step is known to go ahead.
         known = [states.get(p) for p in parameters]
@@ -132,11 +137,11 @@ def _state_of(held: State | None, direction: Direction, parameter: Tensor) -> St
     """Return a parameter's state; where it has none but perhaps an average, the direction's first one with it."""
     if held and (len(held) > 1 or AVERAGE not in held):
         return held
-    return {**direction.init(parameter.detach()), **(held or {})}
+    return {**direction.init(local(parameter).detach()), **(held or {})}
 
 
 def dense_gradient(owner: str, parameter: Tensor) -> Tensor:
-    """Return a parameter's gradient; refuse one that is not dense."""
+    """Return what this process holds of a parameter's gradient; refuse one that is not dense."""
     gradient = parameter.grad
     assert gradient is not None
     if gradient.layout is not torch.strided:
@@ -145,7 +150,7 @@ def dense_gradient(owner: str, parameter: Tensor) -> Tensor:
             f"layout {gradient.layout}: build the embedding with sparse=False."
         )
         raise CurvestepError(msg)
-    return gradient
+    return local(aligned(gradient, parameter))
 
 
 def _wide_gradient(owner: str, parameter: Tensor) -> Tensor:
@@ -157,9 +162,17 @@ def _wide_gradient(owner: str, parameter: Tensor) -> Tensor:
 
 
 def penalty(parts: Sequence[Part], loss: Tensor) -> Tensor:
-    """Return Σ λ/2 ‖θ‖² over the parts on the loss's device; zero where no part has a λ."""
-    terms = [squared_norm(part.parameters) * (0.5 * part.decay) for part in parts if part.decay > 0.0]
+    """Return Σ λ/2 ‖θ‖² over the parts on the loss's device; zero where no part has a λ.
+
+    Of sharded parameters it is a process's own part, as `counted` has it: add it to what is averaged.
+    """
+    terms = [total(squares_of(part.parameters)) * (0.5 * part.decay) for part in parts if part.decay > 0.0]
     return sum((term.to(loss.device) for term in terms), torch.zeros_like(loss))
+
+
+def squares_of(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return ‖tensor_i‖² for each i; of a sharded one what its mean over the processes is."""
+    return counted(squares(locals_of(tensors)), tensors)
 
 
 def scaled(part: Part, direction: list[Tensor], ell: float) -> list[Tensor]:
@@ -174,7 +187,7 @@ def last_steps(parts: Sequence[Part]) -> list[list[Tensor]]:
     return [
         [
             state[LAST_STEP].to(parameter.dtype) if LAST_STEP in state else torch.zeros_like(parameter.detach())
-            for state, parameter in zip(part.states, part.parameters, strict=True)
+            for state, parameter in zip(part.states, locals_of(part.parameters), strict=True)
         ]
         for part in parts
     ]

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
 from curvestep._errors import CurvestepError
+from curvestep._shards import is_sharded, local, placed_as
 from curvestep.optim._average import AVERAGING, check_gamma
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._options import MEASUREMENTS
@@ -50,9 +51,10 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
         super().add_param_group(param_group)
         added = self.param_groups[-1]
         for parameter in added["params"]:
-            if parameter.is_complex() or is_sharded(parameter):
+            refused = not_steppable(type(self).__name__, parameter)
+            if refused:
                 self.param_groups.pop()
-                raise ValueError(_not_steppable(type(self).__name__, parameter))
+                raise ValueError(refused)
         shared = self.param_groups[0]
         added[RULE_STATE] = dict(shared[RULE_STATE] or self._initial_rule_state())
         added[STEPS] = shared[STEPS]
@@ -87,6 +89,23 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
         super().load_state_dict(state_dict)
         self._keep_dtypes(state_dict)
 
+    def state_dict(self) -> StateDict:
+        """Return the state as `torch.optim` does; of sharded parameters as tensors that are cut as they are."""
+        found = super().state_dict()
+        for index, parameter in enumerate(self._parameters()):
+            if is_sharded(parameter) and index in found["state"]:
+                shape = local(parameter).shape
+                found["state"][index] = {
+                    name: placed_as(value, parameter) if isinstance(value, Tensor) and value.shape == shape else value
+                    for name, value in found["state"][index].items()
+                }
+        return found
+
+    def _holds_parts(self, name: str) -> bool:
+        """Whether an entry of a parameter's state is kept as what this process holds of it."""
+        del name
+        return True
+
     def _require_own_kind(self, state_dict: StateDict) -> None:
         """Refuse the state of an optimizer of another kind, whose ``lr`` means something else."""
         if any(RULE_STATE not in group for group in state_dict["param_groups"]):
@@ -97,12 +116,17 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
             raise CurvestepError(msg)
 
     def _keep_dtypes(self, state_dict: StateDict) -> None:
-        """Give loaded tensors the dtype they were saved in; torch rounds them to that of 16-bit parameters."""
+        """Give loaded tensors the dtype they were saved in, and hold of sharded ones what this process has."""
         saved_ids = [index for group in state_dict["param_groups"] for index in group["params"]]
         for index, parameter in zip(saved_ids, self._parameters(), strict=True):
             for name, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, Tensor) and self.state[parameter][name].dtype != value.dtype:
-                    self.state[parameter][name] = value.detach().to(device=parameter.device, copy=True)
+                if not isinstance(value, Tensor):
+                    continue
+                held = self.state[parameter]
+                if held[name].dtype != value.dtype:  # torch rounds to the dtype of 16-bit parameters
+                    held[name] = value.detach().to(device=parameter.device, copy=True)
+                if self._holds_parts(name):
+                    held[name] = local(held[name])
 
     def _rule_state(self) -> dict[str, Any]:
         """Return the rule's state, which is the same in every group."""
@@ -126,20 +150,17 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
             group[RULE_STATE] = dict(group.get(RULE_STATE) or self._initial_rule_state())
 
 
-def is_sharded(parameter: Tensor) -> bool:
-    """Whether a parameter holds only this process's shard of a tensor: a DTensor, as fully_shard makes them."""
-    return hasattr(parameter, "placements") and hasattr(parameter, "device_mesh")
-
-
-def _not_steppable(owner: str, parameter: Tensor) -> str:
-    """Return why a parameter cannot be stepped."""
+def not_steppable(owner: str, parameter: Tensor) -> str:
+    """Return why a parameter cannot be stepped; empty where it can."""
     if parameter.is_complex():
         return (
             f"{owner} needs real parameters, but one of shape {tuple(parameter.shape)} has dtype {parameter.dtype}: "
             "hold its real and imaginary part (torch.view_as_real) as the parameter."
         )
-    return (
-        f"{owner} needs whole parameters, but one of shape {tuple(parameter.shape)} is a DTensor, of which this "
-        "process holds a shard: the recording would not see it used. Train with DistributedDataParallel, or leave "
-        "this model to an optimizer of torch."
-    )
+    if getattr(parameter, "_fsdp_flattened", False):
+        return (
+            f"{owner} needs parameters of which it can tell what each process holds, but one of shape "
+            f"{tuple(parameter.shape)} belongs to FullyShardedDataParallel: shard the model with "
+            "torch.distributed.fsdp.fully_shard."
+        )
+    return ""

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from curvestep import _numerics
-from curvestep._numerics import dots, squared_norm, squares, sums_to_host, to_host
+from curvestep._numerics import dots, squares, sums_to_host, to_host, total
 from curvestep._probe import LineSample, Need, Probe
+from curvestep._shards import aligned, counted, local, locals_of
 from curvestep._warn import warn
 from curvestep.optim._gather import Gathered, Sums, last_steps, penalty
 from curvestep.optim._options import Measure
-from curvestep.optim._processes import Group, averaged, shared_sums
-from curvestep.optim._proof import LEFT_NORM_SQ, RECORDED_SLOPE, require_same_slope
+from curvestep.optim._processes import Group, averaged, gradient_of_all, shared_sums
+from curvestep.optim._proof import CHANGES, LEFT_NORM_SQ, RECORDED_SLOPE, require_same_slope
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules import LineRequest
 
@@ -49,13 +50,18 @@ _MIXED_SAMPLES = (
 )
 
 
-def read(sums: Sums, group: Group) -> dict[str, float]:
+def read(sums: Sums, group: Group, sharded: bool = False) -> dict[str, float]:
     """Return the numbers of a step on the host: the one place where processes' sums meet and a device is waited for.
+
+    Args:
+        sums: The numbers, as terms.
+        group: The processes that share the model.
+        sharded: Whether they share its parameters too: then every number is a sum over them.
 
     Cost:
         One synchronisation, and with several processes one all-reduce where one of the numbers is a process's own.
     """
-    sums = shared_sums(sums, group)
+    sums = shared_sums(sums, group, sharded)
     return dict(zip(sums, sums_to_host(*sums.values()), strict=True))
 
 
@@ -65,6 +71,7 @@ def sums_along(
     recordings: Recordings,
     gathered: Gathered,
     directions: Sequence[list[Tensor]],
+    group: Group,
     *,
     looks_at_all: bool = False,
 ) -> Sums:
@@ -76,6 +83,7 @@ def sums_along(
         recordings: The recorded loss.
         gathered: What moves.
         directions: d, a list for each group.
+        group: The processes that share the model.
         looks_at_all: Whether the slope of the whole batch is measured beside the curvature of a part of it.
 
     Returns:
@@ -84,21 +92,27 @@ def sums_along(
     """
     flat = [tensor for direction in directions for tensor in direction]
     moving = gathered.moving
-    sums: Sums = {
-        "slope": dots([gradient for part in moving for gradient in part.gradients], flat),
-        "direction_norm_sq": squares(flat),
-    }
     parameters = [parameter for part in moving for parameter in part.parameters]
-    if gathered.decays and (recordings.is_changed or recordings.tapes):
+    sums: Sums = {
+        "slope": counted(dots([gradient for part in moving for gradient in part.gradients], flat), parameters),
+        "direction_norm_sq": counted(squares(flat), parameters),
+    }
+    if gathered.decays and (recordings.is_changed or recordings.tapes or gathered.is_sharded):
         sums[DECAY_SLOPE] = [
             term * part.decay
             for part, direction in zip(moving, directions, strict=True)
             if part.decay > 0.0
-            for term in dots([p.detach() for p in part.parameters], direction)
+            for term in counted(dots([p.detach() for p in locals_of(part.parameters)], direction), part.parameters)
         ]
     if how is not None and needs & CURVATURES:
         # The L2 term is part of every J_s: dᵀ∇²(λ/2 ‖θ‖²)d = λ ‖d‖².
-        bends = [squared_norm(d) * part.decay for part, d in zip(moving, directions, strict=True) if part.decay > 0.0]
+        bends = [
+            total(counted(squares(d), part.parameters)) * part.decay
+            for part, d in zip(moving, directions, strict=True)
+            if part.decay > 0.0
+        ]
+        if gathered.is_sharded:  # an absolute value is taken of what they are part of
+            bends = averaged(bends, group)
         sums.update(curvatures(how, recordings, parameters, flat, bends))
         if looks_at_all:
             sums[RECORDED_SLOPE] = recordings.slope(parameters, flat)
@@ -132,16 +146,16 @@ def curvatures(
         warn(_NO_SAMPLES)
     elif not all(part.found.per_sample_exact for part in parts):
         warn(_MIXED_SAMPLES)  # Python's own filter says it once
-    total: list[Tensor] = []
+    whole: list[Tensor] = []
     absolute: list[Tensor] = []
     for part in parts:
-        rows, whole = part.per_sample, part.found.total
+        rows = part.per_sample
         for bend in bends:
             term = bend.to(rows.device)
             rows = rows + (term if part.share == 1.0 else term * part.share)
         absolute.append(_weighted(rows.abs().mean(), part.weight))
-        total.append(_weighted(whole, part.weight))
-    sums: Sums = {"curvature": [*total, *bends], "absolute_curvature": absolute}
+        whole.append(_weighted(part.found.total, part.weight))
+    sums: Sums = {"curvature": [*whole, *bends], "absolute_curvature": absolute}
     if how.samples is None:
         sums[RECORDED_SLOPE] = [part.found.slope for part in parts]
     return sums
@@ -157,7 +171,8 @@ def settle_slope(
     """
     decay = numbers.pop(DECAY_SLOPE, 0.0)
     recorded, left = numbers.pop(RECORDED_SLOPE, None), numbers.pop(LEFT_NORM_SQ, None)
-    if not recordings.is_changed:
+    changes = numbers.pop(CHANGES, 0.0)
+    if not (recordings.is_changed or changes > 0.0):
         if recorded is not None:
             dtypes = {p.dtype for part in gathered.moving for p in part.parameters}
             loose = how is not None and how.precision in _LOOSE
@@ -183,13 +198,19 @@ def _is_rounding(recordings: Recordings, gathered: Gathered, group: Group) -> bo
         Whether the two gradients agree.
     """
     parameters = [parameter for part in gathered.moving for parameter in part.parameters]
-    still = [torch.zeros_like(parameter) for parameter in parameters]
-    again = averaged(recordings.gradient_along(parameters, still, 0.0), group)
+    still = [torch.zeros_like(parameter) for parameter in locals_of(parameters)]
+    again = gradient_of_all(recordings.gradient_along(parameters, still, 0.0), parameters, group)
     own = [
-        recordings.unscaled(p.grad).to(g.dtype) for p, g in zip(parameters, again, strict=True) if p.grad is not None
+        recordings.unscaled(local(aligned(p.grad, p))).to(g.dtype)
+        for p, g in zip(parameters, again, strict=True)
+        if p.grad is not None
     ]
-    difference, norm = to_host(squared_norm(_numerics.add(own, again, alpha=-1.0)), squared_norm(own))
-    return difference <= _ROUNDING**2 * norm
+    sums: Sums = {
+        "difference": counted(squares(_numerics.add(own, again, alpha=-1.0)), parameters),
+        "norm": counted(squares(own), parameters),
+    }
+    found = read(sums, group, gathered.is_sharded)
+    return found["difference"] <= _ROUNDING**2 * found["norm"]
 
 
 def growth(left: float, now: float) -> float:
@@ -227,15 +248,17 @@ def look(
     line = directions if asked.along == "direction" else last_steps(moving)
     parameters = [parameter for part in moving for parameter in part.parameters]
     flat = [tensor for direction in line for tensor in direction]
-    (losses,) = averaged([recordings.losses_along(parameters, flat, [-step for step in asked.steps])], group)
+    losses = recordings.losses_along(parameters, flat, [-step for step in asked.steps])
     fixed = penalty([part for part in gathered.parts if part.lr == 0.0], loss)
     terms = []
     for step, value in zip(asked.steps, losses.unbind(), strict=True):
-        total = value + fixed.to(value.device)
+        found = value + fixed.to(value.device)
         for part, direction in zip(moving, line, strict=True):
             if part.decay > 0.0:
-                moved = _numerics.add([p.detach() for p in part.parameters], direction, alpha=-step)
-                total = total + (squared_norm(moved) * (0.5 * part.decay)).to(value.device)
-        terms.append(total)
-    samples = tuple(LineSample(step, value) for step, value in zip(asked.steps, to_host(*terms), strict=True))
+                moved = _numerics.add([p.detach() for p in locals_of(part.parameters)], direction, alpha=-step)
+                square = total(counted(squares(moved), part.parameters))
+                found = found + (square * (0.5 * part.decay)).to(value.device)
+        terms.append(found)
+    numbers = to_host(*averaged(terms, group))
+    samples = tuple(LineSample(step, value) for step, value in zip(asked.steps, numbers, strict=True))
     return replace(probe, line=probe.line + samples)

@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from curvestep._errors import CurvestepError
+from curvestep._shards import piece_of
 from curvestep.optim._gather import Sums
 from curvestep.optim._proof import RECORDED_SLOPE
 
@@ -21,6 +23,13 @@ else:
 #: The numbers of a step that each process has of its own samples. All others are made of `p.grad` and of parameters,
 #: which are the same everywhere.
 OWN = ("loss", "curvature", "absolute_curvature", RECORDED_SLOPE)
+
+
+_ALONE = (
+    "The processes that share the model were needed, because each holds only a part of some parameter (a DTensor), but "
+    "process_group says that this one trains alone. Leave process_group at 'default', or set it to the group of all "
+    "processes that hold the model's shards."
+)
 
 
 def is_shared(group: Group) -> bool:
@@ -45,10 +54,26 @@ def averaged(tensors: Sequence[Tensor], group: Group) -> list[Tensor]:
     return [piece.view_as(tensor).to(tensor) for piece, tensor in zip(pieces, tensors, strict=True)]
 
 
-def shared_sums(sums: Sums, group: Group) -> Sums:
-    """Return the numbers of a step with each process's own ones averaged over all."""
+def gradient_of_all(found: Sequence[Tensor], parameters: Sequence[Tensor], group: Group) -> list[Tensor]:
+    """Return the mean over the processes of their gradients, of a sharded parameter what this process holds of it.
+
+    Args:
+        found: For each parameter the whole gradient of this process's loss.
+        parameters: The parameters.
+        group: The processes.
+
+    Cost:
+        One all-reduce as large as the model, sharded or not.
+    """
+    return [piece_of(mean, p) for mean, p in zip(averaged(found, group), parameters, strict=True)]
+
+
+def shared_sums(sums: Sums, group: Group, sharded: bool) -> Sums:
+    """Return the numbers of a step averaged over the processes: each process's own, and of shards every one."""
     if not is_shared(group):
+        if sharded and dist.get_world_size() > 1:
+            raise CurvestepError(_ALONE)
         return sums
-    names = [name for name in OWN if name in sums]
+    names = [name for name in sums if sharded or name in OWN]
     wide = [torch.stack([term.to(torch.float64) for term in sums[name]]).sum() for name in names]
     return {**sums, **{name: [mean] for name, mean in zip(names, averaged(wide, group), strict=True)}}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from curvestep._errors import RecordingError
 from curvestep._numerics import squares
+from curvestep._shards import counted, locals_of
 
 #: Name of the tape's ⟨∇J, d⟩ among the numbers of a step.
 RECORDED_SLOPE = "recorded_slope"
@@ -26,6 +27,8 @@ RECORDED_SLOPE = "recorded_slope"
 _ROOTS, _MOST = 60.0, 0.1
 #: A difference of slopes that no dtype makes suspicious: float64's.
 _NEVER_TOO_FAR = _ROOTS * 2.0**-26
+#: Name of how many sharded gradients were written to since, over the processes.
+CHANGES = "changes"
 #: Name of ‖p.grad‖² as the recorded backward left it.
 LEFT_NORM_SQ = "left_norm_sq"
 
@@ -47,7 +50,7 @@ class Left:
     def by_backward(cls, parameters: Sequence[Tensor]) -> Left:
         """Note the gradients that there are."""
         found = gradients_of(parameters)
-        return cls([(g, g._version) for g in found], squares([g.detach() for g in found]))
+        return cls([(g, g._version) for g in found], _squares(found))
 
     def is_changed(self, parameters: Sequence[Tensor]) -> bool:
         """Whether a gradient was replaced or written since: clipped, unscaled, averaged."""
@@ -57,10 +60,19 @@ class Left:
             for now, (then, version) in zip(found, self.gradients, strict=True)
         )
 
+    def changes(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Return for each gradient whether its norm is another one now, as a number: shards do not count writes."""
+        now = _squares(gradients_of(parameters))
+        return [(new != old).to(new.dtype) for new, old in zip(now, self.squares, strict=True)]
+
 
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return the dense gradients of the parameters that move."""
     return [p.grad for p in parameters if p.requires_grad and p.grad is not None and not p.grad.is_sparse]
+
+
+def _squares(gradients: Sequence[Tensor]) -> list[Tensor]:
+    return counted(squares(locals_of([gradient.detach() for gradient in gradients])), gradients)
 
 
 def versions_of(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:
@@ -116,7 +128,7 @@ def _cause(recorded: float, slope: float, unit: float) -> str:
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         return (
             "Several processes train: either the gradients are averaged over them and the optimizer was told to step "
-            "alone (process_group=None), or they are not and it was not told. Sharded models are not supported."
+            "alone (process_group=None), or they are not and it was not told."
         )
     ratio = slope / recorded
     exponent = math.log2(abs(ratio)) if ratio != 0.0 else 0.0

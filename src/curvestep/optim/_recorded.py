@@ -16,10 +16,11 @@ from torch.optim.optimizer import ParamsT
 
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
+from curvestep._shards import is_sharded
 from curvestep._warn import warn
 from curvestep.engine import Memory, Tape, join, open_recorder, record
 from curvestep.engine.data.recording import Recording
-from curvestep.optim._average import AVERAGING, exchanged
+from curvestep.optim._average import AVERAGE, AVERAGING, exchanged, starts
 from curvestep.optim._commit import EFFECTIVE_LR
 from curvestep.optim._groups import AbstractGroupedOptimizer
 from curvestep.optim._processes import Group
@@ -111,7 +112,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         Args:
             batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
             memory: What is held for the measurement, "keep", "split" or a share, as in ``curvestep.record``; None for
-                what suits the optimizer: "split" for ``Auto``, which measures rarely, and "keep" for all others.
+                what suits the optimizer: "split" for ``Auto``, which measures rarely, and "keep" for all others. With
+                ``fully_shard`` it is "split" always.
             scaler: The GradScaler whose factor is on the recorded loss, where ``scaler.unscale_(optimizer)`` is called
                 before the step, for clipping say; without that call the step finds the factor by itself.
 
@@ -120,7 +122,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         """
         self._refuse_averaged()
         parameters = self._parameters()
-        if all(parameter.grad is None for parameter in parameters):
+        if all(p.grad is None and not is_sharded(p) for p in parameters):  # shards get theirs with the last backward
             self._drop_recordings()  # their gradients are gone
         before = versions_of(parameters)
         if scaler is not None and scaler.is_enabled():  # without asking the device what the factor is
@@ -144,7 +146,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
                 finally:
                     self._recorded = None
             self._tapes.append(tape)
-        ran = versions_of(parameters) != before
+        ran = versions_of(parameters) != before or any(is_sharded(p) and p.grad is not None for p in parameters)
         self._left = Left.by_backward(parameters) if ran else None
 
     def _joined(self, batch_size: int | None) -> AbstractContextManager[Tape] | None:
@@ -173,7 +175,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
         Returns:
             What the closure returned, or else the recorded loss as a 0-d tensor; without the L2 term. None where there
-            is no closure and the step needs no recording.
+            is no closure and the step needs no recording, or every lr and gradient is zero: the states that are missing
+            are then made, as torch.distributed.checkpoint wants it.
 
         Raises:
             RecordingError: Nothing was recorded, or not exactly one backward pass.
@@ -196,6 +199,9 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             tapes, self._tapes = self._tapes, []
             unrecorded, self._unrecorded = self._unrecorded, False
             if self._records and not (tapes or unrecorded or closure is not None):
+                if self._is_still():
+                    self._begin()
+                    return None
                 raise RecordingError(NOTHING_RECORDED)
             # A closure that returns no loss must be treated alike on all steps, measured or not.
             reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
@@ -213,6 +219,26 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             for group in self.param_groups:
                 group[EFFECTIVE_LR] = self._group_step(group, self.last_step)
             return loss if returned is None else returned
+
+    def _is_still(self) -> bool:
+        """Whether every ``lr`` and every gradient is zero, as torch.distributed.checkpoint has them to make states."""
+        gradients = [p.grad for p in self._parameters() if p.grad is not None]
+        stands = all(float(group["lr"]) == 0.0 for group in self.param_groups)
+        return stands and bool(gradients) and not any(bool(gradient.any()) for gradient in gradients)
+
+    def _begin(self) -> None:
+        """Enter the states that a first step would, as they are before it, where there are none yet."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                first = self._first_state(group, parameter) if parameter.requires_grad else {}
+                if first:
+                    self.state[parameter] = {**first, **self.state.get(parameter, {})}
+
+    def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """Return the state of a parameter before its first step."""
+        if group.get(AVERAGING) is None:
+            return {}
+        return {AVERAGE: starts([parameter], {})[parameter]}
 
     def _watch(self, step: StepRecord) -> None:
         """Warn once where a run has run away, or where no step can be taken any more."""

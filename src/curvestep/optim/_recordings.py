@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import RecordingError
+from curvestep._shards import placed_as
 from curvestep.engine import Curvature, Tape, spread
 from curvestep.optim._options import Measure
 from curvestep.optim._proof import Left
@@ -119,6 +120,7 @@ class Recordings:
         Returns:
             The parts; Σ weight · mean is the mean over the samples that were measured.
         """
+        direction = _cut_as(parameters, direction)
         if len(self.tapes) == 1:
             found = self.tapes[0].curvature(
                 parameters, direction, samples=how.samples, part=how.part, kind=how.kind, precision=how.precision
@@ -174,15 +176,18 @@ class Recordings:
 
     def slope(self, parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> list[Tensor]:
         """Return the terms of ⟨∇J, d⟩ over all samples, without the L2 term, by a pass over every recording."""
+        direction = _cut_as(parameters, direction)
         found = [tape.curvature(parameters, direction, per_sample=False) for tape in self.tapes]
         return [self.unscaled(each.slope) for each in found]
 
     def losses_along(self, parameters: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]) -> Tensor:
         """Return J(θ + t d) for each t, shape (len(steps),), without the L2 term."""
+        direction = _cut_as(parameters, direction)
         return self.unscaled(_sum([tape.loss_along(parameters, direction, steps) for tape in self.tapes]))
 
     def gradient_along(self, parameters: Sequence[Tensor], direction: Sequence[Tensor], t: float) -> list[Tensor]:
-        """Return ∇J(θ + t d), a tensor a parameter, without the L2 term."""
+        """Return ∇J(θ + t d), a tensor a parameter, whole where that is sharded, without the L2 term."""
+        direction = _cut_as(parameters, direction)
         found = [tape.gradient_along(parameters, direction, t) for tape in self.tapes]
         return [self.unscaled(_sum(list(terms))) for terms in zip(*found, strict=True)]
 
@@ -200,6 +205,11 @@ class Recordings:
         """Free the recordings."""
         for tape in self.tapes:
             tape.release()
+
+
+def _cut_as(parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return a direction, of which a process holds its parts, as tensors that are cut as the parameters are."""
+    return [placed_as(d, p) for d, p in zip(direction, parameters, strict=True)]
 
 
 def _sum(terms: list[Tensor]) -> Tensor:

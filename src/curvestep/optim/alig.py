@@ -7,15 +7,16 @@ from dataclasses import replace
 from typing import Any, final
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from curvestep import _numerics
-from curvestep._numerics import squared_norm, to_host
 from curvestep._records import Outcome, StepRecord
+from curvestep._shards import is_sharded, local, locals_of
 from curvestep.directions import MOMENTUM, STEP, Direction, Gradient, Nesterov
 from curvestep.optim._commit import Move, advance, move
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
-from curvestep.optim._gather import Part, gather
+from curvestep.optim._gather import Part, gather, squares_of
 from curvestep.optim._measure import read
 from curvestep.optim._proof import LEFT_NORM_SQ
 from curvestep.optim._recorded import AbstractRecordedOptimizer
@@ -145,6 +146,10 @@ class ALIG(AbstractRecordedOptimizer):
         """Return the empty state."""
         return {}
 
+    def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """Return the state of the momentum."""
+        return _momentum(group).init(local(parameter).detach())
+
     def _check_options(self, options: dict[str, Any]) -> None:
         """Refuse a group's options that are out of range."""
         lr, max_norm = options["lr"], options["max_norm"]
@@ -173,7 +178,7 @@ class ALIG(AbstractRecordedOptimizer):
     def _take(self, recordings: Recordings) -> StepRecord:
         """Carry out one step after the backward passes, and say what was done."""
         gathered = gather(type(self).__name__, self.param_groups, self.state, _momentum, recordings)
-        numbers = read(gathered.sums(recordings, recordings.loss), self.process_group)
+        numbers = read(gathered.sums(recordings, recordings.loss), self.process_group, gathered.is_sharded)
         recordings.release()
         outcome = refusal(numbers)
         if outcome is not None:
@@ -204,10 +209,11 @@ class ALIG(AbstractRecordedOptimizer):
         if radius is None:
             return
         parameters = [p.detach() for group in self.param_groups for p in group["params"] if p.requires_grad]
-        (norm_sq,) = to_host(squared_norm(parameters))
+        shards = any([is_sharded(p) for p in parameters])
+        norm_sq = read({"norm_sq": squares_of(parameters)}, self.process_group, shards)["norm_sq"]
         norm = math.sqrt(norm_sq) if norm_sq >= 0.0 else math.nan
         if radius < norm < math.inf:
-            _numerics.scale_(parameters, radius / norm)
+            _numerics.scale_(locals_of(parameters), radius / norm)
 
 
 def _momentum(group: dict[str, Any]) -> Direction:

@@ -11,13 +11,14 @@ from torch.optim.optimizer import ParamsT
 from curvestep import _numerics
 from curvestep._numerics import dots, squares
 from curvestep._records import Outcome, StepRecord
+from curvestep._shards import counted, local, locals_of
 from curvestep.directions import Direction, HeavyBall
 from curvestep.optim._commit import Move, advance, move
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
 from curvestep.optim._gather import Part, gather
 from curvestep.optim._measure import read
 from curvestep.optim._options import check_number, check_rate
-from curvestep.optim._processes import Group, averaged
+from curvestep.optim._processes import Group, gradient_of_all
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules import StepTuned
@@ -120,6 +121,10 @@ class StepTunedSGD(AbstractRecordedOptimizer):
         """Return γ = 1 and k = 0."""
         return dict(StepTuned().init())
 
+    def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """Return the state of the average."""
+        return _averager(group).init(local(parameter).detach())
+
     def _check_options(self, options: dict[str, Any]) -> None:
         """Refuse a group's options that are out of range."""
         check_rate(options)
@@ -131,7 +136,8 @@ class StepTunedSGD(AbstractRecordedOptimizer):
         """Carry out both half-steps, and say what was done."""
         gathered = gather(type(self).__name__, self.param_groups, self.state, _averager, recordings)
         moving, alpha = gathered.moving, gathered.ell
-        numbers = read(gathered.sums(recordings, recordings.loss), self.process_group)
+        sharded = gathered.is_sharded
+        numbers = read(gathered.sums(recordings, recordings.loss), self.process_group, sharded)
         outcome = refusal(numbers)
         if outcome is None and not moving:
             outcome = Outcome.ZERO_LR
@@ -152,13 +158,17 @@ class StepTunedSGD(AbstractRecordedOptimizer):
         ]
         averages = [part.direction.propose(change, part.states) for part, change in zip(moving, changes, strict=True)]
         flat = [tensor for half in halves for tensor in half]
+        parameters = [parameter for part in moving for parameter in part.parameters]
         found = read(
             {
-                "gradient_norm_sq": squares([tensor for second in seconds for tensor in second]),
-                "displacement_norm_sq": squares(flat),
-                "product": dots([tensor for average in averages for tensor in average.direction], flat),
+                "gradient_norm_sq": counted(squares([tensor for second in seconds for tensor in second]), parameters),
+                "displacement_norm_sq": counted(squares(flat), parameters),
+                "product": counted(
+                    dots([tensor for average in averages for tensor in average.direction], flat), parameters
+                ),
             },
             self.process_group,
+            sharded,
         )
         if not (math.isfinite(found["gradient_norm_sq"]) and math.isfinite(found["product"])):
             return self._stopped(Outcome.NON_FINITE_GRADIENT, alpha, numbers["loss"])
@@ -206,13 +216,13 @@ def _second_gradients(
         for part, half in zip(parts, halves, strict=True)
         for tensor, parameter in zip(half, part.parameters, strict=True)
     ]
-    found = iter(averaged(recordings.gradient_along(parameters, rounded, -1.0), group))
+    found = iter(gradient_of_all(recordings.gradient_along(parameters, rounded, -1.0), parameters, group))
     seconds = []
     for part, half in zip(parts, halves, strict=True):
         second = [next(found).to(first.dtype) for first in part.gradients]
         if part.decay > 0.0:
             moved = _numerics.add(
-                [p.detach().to(h.dtype) for p, h in zip(part.parameters, half, strict=True)], half, -1.0
+                [p.detach().to(h.dtype) for p, h in zip(locals_of(part.parameters), half, strict=True)], half, -1.0
             )
             second = _numerics.add(second, moved, alpha=part.decay)
         seconds.append(second)

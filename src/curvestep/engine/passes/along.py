@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from curvestep._errors import RecordingError
+from curvestep._shards import whole
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.value import Value
 from curvestep.engine.passes.analysis import Plan
@@ -43,16 +44,16 @@ def gradient_along(
         watched: list[Tensor] = []
         leaves: dict[Value, Tensor] = {}
         for p, d in zip(params, direction, strict=True):
-            moved = torch.add(p.detach(), d.detach(), alpha=t).requires_grad_()
+            moved = torch.add(whole(p.detach()), whole(d.detach()), alpha=t).requires_grad_()
             watched.append(moved)
             value = _recorded(recording, p)
             if value is not None:
                 leaves[value] = moved
         loss = replay(plan, root, leaves, watched=True)[root]
         if not loss.requires_grad:
-            return [torch.zeros_like(p) for p in params]
+            return [torch.zeros_like(p) for p in watched]
         found = torch.autograd.grad(loss, watched, grad_outputs=root.cotangent, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g.detach() for p, g in zip(params, found, strict=True)]
+    return [torch.zeros_like(p) if g is None else g.detach() for p, g in zip(watched, found, strict=True)]
 
 
 def hessian_vector_product(
@@ -65,19 +66,19 @@ def hessian_vector_product(
         leaves: dict[Value, Tensor] = {}
         seeds: dict[Value, Tensor] = {}
         for p, d in zip(params, direction, strict=True):
-            own = p.detach().clone().requires_grad_()
+            own = whole(p.detach()).clone().requires_grad_()
             watched.append(own)
             value = _recorded(recording, p)
             if value is not None:
                 leaves[value] = own
-                seeds[value] = d.detach()
+                seeds[value] = whole(d.detach())
         present = replay(plan, root, leaves, watched=True)
         slope = _first_tangents(plan, seeds, present).get(root)
         if slope is None or not slope.requires_grad:
-            return [torch.zeros_like(p) for p in params]
+            return [torch.zeros_like(p) for p in watched]
         cotangent = root.cotangent
         found = torch.autograd.grad(slope, watched, grad_outputs=cotangent, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g.detach() for p, g in zip(params, found, strict=True)]
+    return [torch.zeros_like(p) if g is None else g.detach() for p, g in zip(watched, found, strict=True)]
 
 
 def _recorded(recording: Recording, parameter: Tensor) -> Value | None:

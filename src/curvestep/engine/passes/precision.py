@@ -29,6 +29,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from curvestep._shards import whole
 from curvestep.engine.data.curvature import Curvature, Precision
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
@@ -140,7 +141,7 @@ def has_float16(plan: Plan) -> bool:
 def unit_seeds(seeds: Mapping[Value, Tensor]) -> tuple[dict[Value, Tensor], Tensor]:
     """The direction times a power of two α that makes its length ½ to 1, and α; nothing waits for a device."""
     place = next(iter(seeds.values())).device
-    lengths = [torch.linalg.vector_norm(d, dtype=torch.float32).to(place) for d in seeds.values()]
+    lengths = [whole(torch.linalg.vector_norm(d, dtype=torch.float32)).to(place) for d in seeds.values()]
     _, exponent = torch.frexp(torch.linalg.vector_norm(torch.stack(lengths)))
     one = torch.ones((), device=place)
     scale = torch.ldexp(one, _LENGTH - exponent)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import MissingRuleError, RecordingError
+from curvestep._shards import is_sharded, whole
 from curvestep.engine.data.value import Node, Value, with_values
 from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.rules.operators import functional_twin
-from curvestep.engine.rules.site import Site
+from curvestep.engine.rules.site import Site, require_unchanged
 
 
 def replay(
@@ -34,6 +35,7 @@ def replay(
     present = dict(leaves)
     last_use = plan.last_use
     for index, node in enumerate(plan.steps):
+        gather(node, present)
         site = Site(node, {}, {}, present)
         outs = _elsewhere(node, site, watched)
         for value, out in zip(node.outputs, outs, strict=False):
@@ -60,6 +62,32 @@ def _elsewhere(node: Node, site: Site, watched: bool) -> Sequence[Any]:
             "it after backward."
         )
     return outs
+
+
+def gather(node: Node, present: dict[Value, Tensor], first: dict[Value, Tensor] | None = None) -> None:
+    """Gather what an operation reads of parameters that are sharded, and their tangents; all processes come here."""
+    for value in node.inputs:
+        held = present.get(value, value.data)
+        if is_sharded(held) and held is not None:
+            if held is value.data:
+                require_unchanged(value, held, "parameter")
+            present[value] = whole(held.detach().to(value.dtype))
+        elif held is None and value.origin is not None and not value.needs_grad:
+            present[value] = _made_again(value, value.origin)
+        if first is not None and is_sharded(tangent := first.get(value)) and tangent is not None:
+            first[value] = whole(tangent.to(value.dtype))
+
+
+def _made_again(value: Value, origin: Node) -> Tensor:
+    """What was made of frozen parameters that are sharded, a transposed weight say: the tape does not hold it."""
+    if torch.Tag.nondeterministic_seeded in origin.op.tags:
+        raise RecordingError(
+            f"Frozen weights that are made alike each time were needed, but {origin.name} draws random numbers for one "
+            "that is sharded. Draw them before the recording, or leave the parameter out of fully_shard."
+        )
+    made: dict[Value, Tensor] = {}
+    gather(origin, made)
+    return rerun(origin, Site(origin, {}, {}, made), False)[value.index]
 
 
 def rerun(node: Node, site: Site, watched: bool) -> Sequence[Any]:

@@ -25,7 +25,7 @@ from curvestep.engine.passes.cut.find import find_cut
 from curvestep.engine.passes.jets import carried_in, outgoing
 from curvestep.engine.passes.ledger import Ledger
 from curvestep.engine.passes.precision import Dtypes, arriving, seeded, tensorfloat32, undone, working
-from curvestep.engine.passes.replay import rerun
+from curvestep.engine.passes.replay import gather, rerun
 from curvestep.engine.rules.site import Site, Spread
 
 
@@ -71,6 +71,7 @@ def curvature_sweep(
         for index, node in enumerate(plan.steps):
             bent = plan.bends[index]
             if present is not None:
+                gather(node, present, first)
                 _compute(node, present)
             reads: Dtypes | None = None
             carries: Dtypes | None = None

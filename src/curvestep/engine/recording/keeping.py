@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -23,6 +23,7 @@ def keep(
     tensors: Sequence[Tensor],
     optional: dict[Value, int],
     beneath: Beneath,
+    frozen: Container[Value],
 ) -> None:
     """Hold the inputs that the rule will read, and every constant of an operation that carries gradients.
 
@@ -34,6 +35,7 @@ def keep(
         tensors: their tensors.
         optional: values that were kept for speed alone; what a rule reads is no longer among them.
         beneath: what was seen beneath autograd.
+        frozen: constants in memory that is given back after the forward; a pass makes them again.
     """
     wanted: set[int] = set()
     if not recording.replays or known.random:
@@ -44,7 +46,7 @@ def keep(
             if id(value) in wanted:
                 optional.pop(value, None)
     for value, tensor in zip(inputs, tensors, strict=True):
-        if value.data is None and (not value.needs_grad or id(value) in wanted):
+        if value.data is None and (id(value) in wanted if value.needs_grad else value not in frozen):
             value.data = tensor.detach().clone() if id(value) in overwritten else tensor
             value.version = -1 if id(value) in overwritten else version_of(tensor)
             recording.log.held += tensor.numel() * tensor.element_size()

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
-from curvestep.engine.data.geometry import storage_of
+from curvestep._shards import is_sharded
+from curvestep.engine.data.geometry import shape_of, storage_of, version_of
 from curvestep.engine.data.recording import Opaque, Recording
 from curvestep.engine.data.value import Value
 
@@ -18,6 +19,19 @@ def place_of(tensor: Tensor) -> int:
         return tensor.data_ptr()
     except RuntimeError:  # sparse, or fake
         return 0
+
+
+def new_leaf(recording: Recording, tensor: Tensor) -> Value:
+    """Enter a tensor as a leaf with the data that it has now."""
+    value = Value(shape_of(tensor), tensor.dtype, None, 0)
+    value.needs_grad = tensor.requires_grad
+    value.data, value.version = tensor, version_of(tensor)
+    if value.needs_grad and tensor.is_leaf:
+        value.place = place_of(tensor)
+    if value.needs_grad and is_sharded(tensor):
+        recording.opaque.append(computed_in_shards(value))
+    enter_leaf(recording, tensor, value)
+    return value
 
 
 def enter_leaf(recording: Recording, tensor: Tensor, value: Value) -> None:
@@ -66,6 +80,26 @@ def foreign(value: Value) -> Opaque:
         "The whole forward was needed inside the recording, but a tensor that already carried a gradient graph came in "
         f"from outside, at a tensor of shape {value.shape}. Move the forward pass inside `with record():`, or detach "
         "it where it is to count as a constant.",
+    )
+
+
+def computed_in_shards(value: Value) -> Opaque:
+    """A DTensor on which operations run, so that each process computes a part of every value."""
+    return _refused(
+        value,
+        "Operations on whole tensors were needed, but at one of shape "
+        f"{value.shape} the forward computes with DTensors, as tensor parallelism does. Shard parameters with "
+        "fully_shard alone, or take ALIG, or EGStepSize around an optimizer of torch, which measure nothing on the "
+        "recording.",
+    )
+
+
+def elsewhere(value: Value) -> Opaque:
+    """A gathered parameter whose shards lie on another device."""
+    return _refused(
+        value,
+        "Shards on the device of the forward were needed, but those of the parameter of shape "
+        f"{value.shape} lie elsewhere (CPUOffloadPolicy). Leave offload_policy out.",
     )
 
 

@@ -14,10 +14,14 @@ from torch.autograd.function import BackwardCFunction
 from curvestep._errors import MissingRuleError, RecordingError
 from curvestep.engine.data.recording import Opaque, Recording
 from curvestep.engine.data.value import Value
+from curvestep.engine.recording.leaves import computed_in_shards
 
 # They hand their inputs on unchanged, to be told when backward arrives: data-parallel training and a module's full
 # backward hooks put them there.
 _TRANSPARENT = frozenset({"_DDPSink", "RegisterPostBackwardFunction", "BackwardHookFunction"})
+
+# The ways into a DTensor, between its layouts, and out of it.
+_OF_SHARDS = frozenset({"_FromTorchTensor", "Redistribute", "_ToTorchTensor"})
 
 
 def opaque(tensor: Tensor, value: Value) -> Opaque | None:
@@ -30,6 +34,8 @@ def opaque(tensor: Tensor, value: Value) -> Opaque | None:
         name = type(made_by).__name__.removesuffix("Backward")
         if name in _TRANSPARENT:
             return None
+        if name in _OF_SHARDS:
+            return computed_in_shards(value)
         why = (
             f"{name} is a torch.autograd.Function with a gradient, but by the torch operations of its forward the "
             "result depends on no parameter: it was rounded or compared, or computed elsewhere. Say once with "

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy as is_uninitialized
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
+from curvestep._shards import is_sharded
 from curvestep.engine.data.geometry import geometry_of, is_lazy, shape_of, storage_of, version_of
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.rule import Rule
@@ -22,6 +23,7 @@ from curvestep.engine.recording.facts import MARKS, OpFacts, facts
 from curvestep.engine.recording.hooks import Gate, gate_of, note_gradients, set_hook
 from curvestep.engine.recording.keeping import keep
 from curvestep.engine.recording.opaque import is_transparent, opaque
+from curvestep.engine.recording.shards import Shards
 from curvestep.engine.recording.writes import Writes, put_in
 
 _graph_task, _forward_mode = torch._C._current_graph_task_id, torch._C._is_fwd_grad_enabled
@@ -44,6 +46,7 @@ class Recorder(TorchDispatchMode):
         # write through one of them is noticed here or never.
         self._optional: dict[Value, int] = {}
         self._gates: dict[Any, Gate] = {}
+        self._shards = Shards()
         self._noting: list[Any] = []  # hooks on leaves for the time of a backward
         self._beneath = Beneath()
         self._writes = Writes()
@@ -85,7 +88,7 @@ class Recorder(TorchDispatchMode):
         if hidden:
             self._beneath.hold([values[i] for i in known.written] if beneath else (), inputs, tensors)
         if live and not beneath:
-            keep(self.recording, known, values, inputs, tensors, self._optional, self._beneath)
+            self._hold(known, values, inputs, tensors)
         out = func(*args, **kwargs)
         mutates = bool(known.written)
         number = out if isinstance(out, (int, float, complex)) else None
@@ -104,6 +107,8 @@ class Recorder(TorchDispatchMode):
             self._written_out.add(node.outputs[0])
         if mutates:
             self._note_writes(node, known, args, values)
+        if self._shards.frozen and not live:
+            self._shards.follow(node)
         self.recording.nodes.append(node)
         return out
 
@@ -116,7 +121,7 @@ class Recorder(TorchDispatchMode):
         values = tuple([self._take(a, inputs, tensors) for a in args])
         live = any([v.needs_grad for v in inputs])
         if live:
-            keep(self.recording, OpFacts(rule, ()), values, inputs, tensors, self._optional, self._beneath)
+            self._hold(OpFacts(rule, ()), values, inputs, tensors)
         with _disable_current_modes():
             out = op(*args)
         node = Node(op, rule, values, {}, tuple(inputs), (), live, False)
@@ -125,6 +130,11 @@ class Recorder(TorchDispatchMode):
         node.outputs = tuple([self._give(t, node, i, live and holds, False, holds) for i, t in enumerate(outs)])
         self.recording.nodes.append(node)
         return out
+
+    def _hold(self, known: OpFacts, values: Sequence[Any], inputs: list[Value], tensors: list[Tensor]) -> None:
+        """Hold what a pass will read of an operation's inputs."""
+        optional, beneath, frozen = self._optional, self._beneath, self._shards.frozen
+        keep(self.recording, known, values, inputs, tensors, optional, beneath, frozen)
 
     # -- tensors to values --------------------------------------------------------------------------------------
 
@@ -160,15 +170,9 @@ class Recorder(TorchDispatchMode):
 
     def _leaf(self, tensor: Tensor) -> Value:
         """What a tensor is from here on: a leaf with the data that it has now."""
-        value = Value(shape_of(tensor), tensor.dtype, None, 0)
-        value.needs_grad = tensor.requires_grad
-        value.data = tensor
-        value.version = version_of(tensor)
+        value = self._shards.leaf(self.recording, tensor) or leaves.new_leaf(self.recording, tensor)
         value.epoch = self._writes.count(tensor)
-        if value.needs_grad and tensor.is_leaf:
-            value.place = leaves.place_of(tensor)
         self._known[id(tensor)] = (lambda: tensor, value)  # strong: its id stays its own
-        leaves.enter_leaf(self.recording, tensor, value)
         return value
 
     def _start_again(self, tensor: Tensor) -> Value:
@@ -327,7 +331,7 @@ class Recorder(TorchDispatchMode):
         past = self._writes.since(tensor, value)
         if not past:
             return value
-        if tensor.requires_grad and tensor.is_leaf:
+        if tensor.is_leaf and (tensor.requires_grad or is_sharded(value.data)):
             return self._start_again(tensor)
         for written, geometry, lazy in past:
             if written.dtype != value.dtype or lazy != is_lazy(tensor):

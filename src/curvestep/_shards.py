@@ -1,0 +1,82 @@
+"""Tensors of which each process holds a shard (`DTensor`), as ``fully_shard`` makes parameters of them.
+
+Arithmetic runs on what a process holds, in the memory of the whole: entry by entry it is that of the whole tensor, and
+a sum over entries is the sum over the processes of their own sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn import Parameter
+
+
+def is_sharded(tensor: object) -> bool:
+    """Whether a tensor is one of which a process holds a shard; asked without loading what defines them."""
+    kind = type(tensor)  # asked of every parameter several times a step
+    return kind is not Tensor and kind is not Parameter and hasattr(kind, "device_mesh")
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return what this process holds of a tensor, detached and in the same memory; a plain tensor itself."""
+    return _local(tensor) if is_sharded(tensor) else tensor
+
+
+def locals_of(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return what this process holds of each tensor; the list itself where all of them are plain."""
+    return [local(tensor) for tensor in tensors] if any([is_sharded(tensor) for tensor in tensors]) else tensors
+
+
+def pieces(tensor: Any) -> int:
+    """Return into how many shards a tensor is cut; other processes hold copies of one of them."""
+    if not is_sharded(tensor):
+        return 1
+    sizes = [tensor.device_mesh.size(axis) for axis, each in enumerate(tensor.placements) if not each.is_replicate()]
+    return math.prod(sizes)
+
+
+def counted(terms: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return each process's terms of a sum over entries so that their mean over the processes is that of the whole.
+
+    Args:
+        terms: For each tensor a number of what this process holds of it.
+        tensors: The tensors, or others that are cut in the same way.
+    """
+    return [term * pieces(tensor) if is_sharded(tensor) else term for term, tensor in zip(terms, tensors, strict=True)]
+
+
+def placed_as(held: Tensor, like: Any) -> Tensor:
+    """Return what a process holds as a tensor that is cut as ``like`` is, in the same memory; plain for a plain one."""
+    if not is_sharded(like) or is_sharded(held):
+        return held
+    return type(like).from_local(
+        held, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
+    )
+
+
+def aligned(tensor: Any, like: Any) -> Tensor:
+    """Return a tensor cut as ``like`` is; a gradient may have been left as one that is still to be summed."""
+    if not is_sharded(tensor) or not is_sharded(like) or tensor.placements == like.placements:
+        return tensor
+    return tensor.redistribute(placements=like.placements)
+
+
+def whole(tensor: Any) -> Tensor:
+    """Return all of a tensor, gathered from the processes, which must all ask; a plain one is returned itself."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
+
+
+def piece_of(tensor: Tensor, like: Any) -> Tensor:
+    """Return of a whole tensor what this process would hold if it were cut as ``like`` is."""
+    if not is_sharded(like):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return local(distribute_tensor(tensor.detach(), like.device_mesh, like.placements, src_data_rank=None))
+
+
+def _local(tensor: Any) -> Tensor:
+    return tensor.detach().to_local()

@@ -1,0 +1,116 @@
+"""A model that shares a weight, freezes another and uses a layer twice, under the kinds of `fully_shard` there are."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
+from torch.nn import functional
+
+import curvestep
+from curvestep._shards import whole
+from curvestep.engine.passes import replay
+from tests.dist.cells import distance, flat, own_share
+
+
+class Odd(nn.Module):
+    """Words in, the first of them out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(7, 6)
+        self.twice, self.frozen, self.norm = nn.Linear(6, 6), nn.Linear(6, 6), nn.LayerNorm(6)
+        self.frozen.requires_grad_(False)
+        self.norm.requires_grad_(False)
+        self.out = nn.Linear(6, 7, bias=False)
+        self.out.weight = self.embedding.weight
+
+    def forward(self, words: Tensor) -> Tensor:
+        """The logits of each sample."""
+        hidden = torch.tanh(self.twice(self.norm(self.embedding(words))))
+        hidden = hidden + self.frozen(hidden)
+        return self.out(torch.tanh(self.twice(hidden)).mean(1))
+
+
+def _on_a_plane() -> dict[str, Any]:
+    """Shards within halves of the processes, copies between them."""
+    return {"mesh": init_device_mesh("cpu", (2, dist.get_world_size() // 2), mesh_dim_names=("copies", "shards"))}
+
+
+#: What `fully_shard` is given.
+ODD: dict[str, Callable[[], dict[str, Any]]] = {
+    "fully_shard": dict,
+    "kept gathered after the forward": lambda: {"reshard_after_forward": False},
+    "hybrid": _on_a_plane,
+    "float32 in the forward": lambda: {"mp_policy": MixedPrecisionPolicy(param_dtype=torch.float32)},
+    "offloaded": lambda: {"offload_policy": CPUOffloadPolicy(pin_memory=False)},
+    "some parameters whole": dict,
+}
+
+
+def train_odd(name: str) -> Tensor:
+    """Six steps; the parameters after them. "one" is a process on its own."""
+    torch.manual_seed(1)
+    model = Odd().to(torch.float64)
+    sharing = "one" if name == "one" else "FSDP2"
+    if sharing != "one":
+        options = ODD[name]()
+        fully_shard(model.twice, **options)
+        if name == "some parameters whole":
+            options["ignored_params"] = {*model.norm.parameters(), *model.frozen.parameters()}
+        else:
+            fully_shard(model.frozen, **options)
+        fully_shard(model, **options)
+    optimizer = curvestep.RescaledAdam([p for p in model.parameters() if p.requires_grad], lr=0.3, guard_every=2)
+    if sharing == "one":
+        optimizer.process_group = None
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(6):
+        words = own_share(torch.randint(7, (32, 4), generator=generator), sharing)
+        with optimizer.record():
+            functional.cross_entropy(model(words), words[:, 0]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return flat(list(model.parameters()))
+
+
+def odd(folder: Path) -> dict[str, Any]:
+    """Kinds of `fully_shard` and of models that are out of the ordinary, against one process."""
+    del folder
+    return {name: distance(train_odd(name), train_odd("one")) for name in ODD}
+
+
+def memory(folder: Path) -> dict[str, int]:
+    """How many gathered numbers a pass holds at most, in a net of eight equal layers under fully_shard."""
+    del folder
+    layers = [nn.Linear(32, 32, dtype=torch.float64) for _ in range(8)]
+    net = nn.Sequential(*[module for layer in layers for module in (layer, nn.Tanh())])
+    for layer in layers:
+        fully_shard(layer)
+    fully_shard(net)
+    optimizer = curvestep.RescaledSGD(net.parameters(), lr=0.1)
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    def looked_at(tensor: Tensor) -> Tensor:
+        nonlocal most
+        found = whole(tensor)
+        alive.append(weakref.ref(found))
+        most = max(most, sum(held.numel() for reference in alive if (held := reference()) is not None))
+        return found
+
+    with optimizer.record():
+        net(own_share(torch.randn(8, 32, dtype=torch.float64), "FSDP2")).square().mean().backward()
+    replay.whole = looked_at
+    try:
+        optimizer.step()
+    finally:
+        replay.whole = whole
+    return {"most": most, "layer": 32 * 33, "gathered": len(alive)}
