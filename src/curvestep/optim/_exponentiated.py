@@ -19,6 +19,7 @@ from curvestep.optim._gather import dense_gradient
 from curvestep.optim._proof import Left
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
+from curvestep.optim._telemetry import OUTCOMES
 from curvestep.steprules.exponentiated_gradient import ExponentiatedScale, check_range, check_rate
 
 #: Whether there is one scale for all parameters or one for each tensor.
@@ -83,6 +84,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             for name, value in ((SCALE, 1.0), (EFFECTIVE_LR, 0.0), (STEPS, 0)):
                 group.setdefault(name, value)
             group.setdefault(RULE_STATE, {})
+            group.setdefault(OUTCOMES, {})
 
     @property
     def _recorded_base(self) -> AbstractRecordedOptimizer | None:
@@ -108,7 +110,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
     @property
     def _step_supports_amp_scaling(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether a GradScaler leaves the gradients scaled: where the base divides by its factor itself."""
-        return self._recorded_base is not None
+        return self._recorded_base is not None and not self._in_closure
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
@@ -128,7 +130,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         """Carry out one step on the parameters that have a gradient, and say what was done."""
         every = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         parameters = [p for p in every if p.requires_grad]
-        ell = max((float(group["lr"]) for group in self.param_groups), default=0.0)
+        ell = self._ell()
         raw = [dense_gradient(type(self).__name__, parameter) for parameter in parameters]
         gradients = [recordings.unscaled(gradient.to(working_dtype(gradient.dtype))) for gradient in raw]
         own = [self._set_aside(p) for p in parameters]
@@ -191,7 +193,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
     ) -> StepRecord | None:
         """Have the base optimizer take its step with other gradients; what it says of it, where it says something."""
         base, former = self._recorded_base, [p.grad for p in every]
-        left = recordings.left or Left.by_backward(every)
+        left = recordings.left or Left.by_backward(every, [])
         try:
             for parameter in every:
                 parameter.grad = fed.get(parameter)
@@ -263,7 +265,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             return  # torch's constructor hands over the base's own groups
         self.base_optimizer.add_param_group(param_group)
         first, added = self.param_groups[0], self.param_groups[-1]
-        added[SCALE], added[STEPS] = first[SCALE], first[STEPS]
+        added[SCALE], added[STEPS], added[OUTCOMES] = first[SCALE], first[STEPS], first[OUTCOMES]
         self._share()
 
     def load_state_dict(self, state_dict: StateDict) -> None:

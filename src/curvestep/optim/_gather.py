@@ -15,7 +15,7 @@ from curvestep._errors import CurvestepError
 from curvestep._numerics import as_dtype, squared_norm, squares, working_dtype
 from curvestep.directions import Direction, State
 from curvestep.optim._average import AVERAGE
-from curvestep.optim._proof import LEFT_NORM_SQ
+from curvestep.optim._proof import FORMER_NORM_SQ, LEFT_NORM_SQ
 from curvestep.optim._recordings import Recordings
 
 #: Name in ``optimizer.state[p]`` of the step that led to where the parameter is, decoupled decay left out.
@@ -77,6 +77,8 @@ class Gathered:
             sums["gradient_norm_sq"] = squares(self.gradients)
         else:
             sums["gradient_norm_sq"] = left.squares
+        if left is not None and left.former:
+            sums[FORMER_NORM_SQ] = left.former
         if left is not None and recordings.is_changed:
             squared = left.squares
             if recordings.is_unscaled:

@@ -17,14 +17,14 @@ from torch.optim.optimizer import ParamsT
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
 from curvestep._warn import warn
-from curvestep.engine import Memory, Tape, record
+from curvestep.engine import Memory, Tape, around_backward, record
 from curvestep.optim._average import AVERAGING, exchanged
-from curvestep.optim._commit import EFFECTIVE_LR
 from curvestep.optim._groups import AbstractGroupedOptimizer
-from curvestep.optim._processes import Group
-from curvestep.optim._proof import Left, versions_of
+from curvestep.optim._processes import Group, is_shared
+from curvestep.optim._proof import Left, norms_of, versions_of
 from curvestep.optim._recordings import NOTHING_RECORDED, Recordings, returned_loss
 from curvestep.optim._runaway import drift, sentence
+from curvestep.optim._telemetry import OUTCOMES
 
 
 class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
@@ -34,13 +34,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
     ``_needs_tape`` is false, a closure runs unrecorded.
     """
 
-    #: Read by ``torch.amp.GradScaler``: it then leaves the gradients scaled and hands over ``self.grad_scale``.
-    _step_supports_amp_scaling = True
-
     #: What a recording holds by default.
     _memory: Memory = "keep"
-
-    last_step: StepRecord | None
 
     #: The processes that train one model and share its gradients, as under DistributedDataParallel: the losses and
     #: curvatures that they measure are averaged. None where each process trains a model of its own.
@@ -52,6 +47,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         self._unrecorded = False
         self._left: Left | None = None
         self._noted_scale: Tensor | None = None
+        self._in_closure = False
         self._is_averaged = False
         self._adrift = 0.0
         self.last_step = None
@@ -67,6 +63,14 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         """
 
     @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Read by ``torch.amp.GradScaler``: it then leaves the gradients scaled and hands over ``self.grad_scale``.
+
+        Inside a closure no scaler asks, but Lightning does, which refuses to clip where this is true.
+        """
+        return not self._in_closure
+
+    @property
     def _needs_tape(self) -> bool:
         """Whether a step measures anything on the recording; if not, a closure is not recorded."""
         return True
@@ -80,10 +84,6 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
     def _needs_loss(self) -> bool:
         """Whether a step reads the loss; if not, and no tape is needed either, ``record()`` records nothing."""
         return True
-
-    def _group_step(self, group: dict[str, Any], step: StepRecord) -> float:
-        """Return τ_i, the learning rate that the step amounted to in a group: its ℓ times r; 0 where none was taken."""
-        return float(group["lr"]) * step.rescaling if step.outcome.moved and step.rescaling is not None else 0.0
 
     # ------------------------------------------------------------------------------------------------ recording
 
@@ -114,17 +114,17 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         """
         self._refuse_averaged()
         parameters = self._parameters()
-        if all(parameter.grad is None for parameter in parameters):
+        if not self._has_gradient():
             self._drop_recordings()  # their gradients are gone
-        before = versions_of(parameters)
         if scaler is not None and scaler.is_enabled():  # without asking the device what the factor is
             self._noted_scale = scaler.scale(torch.ones((), device=parameters[0].device))
-        if not self._needs_tape and not self._needs_loss:
-            tape = Tape()
-            tape.release()
-            yield tape
-            self._unrecorded = True
-        else:
+        with self._watched(parameters):
+            if not self._needs_tape and not self._needs_loss:
+                tape = Tape()
+                tape.release()
+                yield tape
+                self._unrecorded = True
+                return
             with record(batch_size, memory=self._memory if memory is None else memory) as tape:
                 try:
                     yield tape
@@ -132,8 +132,31 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
                     tape.release()
                     raise
             self._tapes.append(tape)
-        ran = versions_of(parameters) != before
-        self._left = Left.by_backward(parameters) if ran else None
+
+    @contextmanager
+    def _watched(self, parameters: list[Tensor]) -> Iterator[None]:
+        """Note the gradients as a backward inside the block leaves them, so that a clip in the same block is seen."""
+        before, ran = versions_of(parameters), False
+        is_first = self._records and not (self._tapes or self._unrecorded)
+        former: list[Tensor] = []
+
+        def look() -> None:
+            nonlocal before, former
+            before = versions_of(parameters)
+            if is_first and not ran and self._has_gradient():
+                former = norms_of(parameters)
+
+        def note() -> None:
+            nonlocal before, ran
+            if versions_of(parameters) != before:  # else the loss was that of other parameters
+                ran, self._left = True, Left.by_backward(parameters, former)
+                before = versions_of(parameters)
+
+        # What several processes write after backward may be their average: the gradient is what the block ends with.
+        with nullcontext() if is_shared(self.process_group) else around_backward(look, note):
+            yield
+        if not ran:
+            note()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients, as in ``torch.optim``, and drop the recordings that they came from.
@@ -170,9 +193,19 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             scale, is_unscaled = self._loss_scale(closure)
             returned: Any = None
             if closure is not None:  # Lightning records before the step and passes a closure that does nothing
-                with torch.enable_grad(), self.record() if self._needs_tape else nullcontext():
-                    returned = closure()
+                watched = self.record() if self._needs_tape else self._watched(self._parameters())
+                self._in_closure = True
+                try:
+                    with torch.enable_grad(), watched:
+                        returned = closure()
+                finally:
+                    self._in_closure = False
             self._refuse_averaged()
+            former = self.param_groups[0][OUTCOMES]
+            if closure is not None and returned is None and not self._has_gradient():
+                self._drop_recordings()  # Lightning's closure, where training_step returned None
+                self._report(self._stopped(Outcome.ZERO_GRADIENT, self._ell(), None), former)
+                return None
             tapes, self._tapes = self._tapes, []
             unrecorded, self._unrecorded = self._unrecorded, False
             if self._records and not (tapes or unrecorded or closure is not None):
@@ -186,12 +219,11 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             try:
                 recordings.require_backward()
                 loss = recordings.loss
-                self.last_step = self._take(recordings)
+                taken = self._take(recordings)
             finally:
                 recordings.release()
-            self._watch(self.last_step)
-            for group in self.param_groups:
-                group[EFFECTIVE_LR] = self._group_step(group, self.last_step)
+            self._report(taken, former)
+            self._watch(taken)
             return loss if returned is None else returned
 
     def _watch(self, step: StepRecord) -> None:
@@ -308,6 +340,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             ("_noted_scale", None),
             ("_unrecorded", False),
             ("_is_averaged", False),
+            ("_in_closure", False),
             ("_adrift", 0.0),
         ):
             vars(self).setdefault(name, value)

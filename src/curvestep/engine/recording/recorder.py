@@ -306,17 +306,18 @@ class Recorder(TorchDispatchMode):
         """Remember which storage an in-place operation wrote to, so that other views of it are refreshed."""
         for position, i in enumerate(known.written):
             tensor = args[i]
+            if isinstance(tensor, (list, tuple)):  # torch._foreach_…_: under a mode torch leaves versions alone
+                torch.autograd.graph.increment_version(tensor)
             if not isinstance(tensor, Tensor):
                 continue
             for value in [v for v, storage in self._optional.items() if storage == storage_of(tensor)]:
                 value.data = None
                 del self._optional[value]
             output = node.outputs[position] if position < len(node.outputs) else None
-            if output is None:
-                continue
-            log = self._writes.setdefault(storage_of(tensor), [])
-            log.append((output, geometry_of(tensor), is_lazy(tensor)))
-            output.epoch = len(log)
+            if output is not None:
+                log = self._writes.setdefault(storage_of(tensor), [])
+                log.append((output, geometry_of(tensor), is_lazy(tensor)))
+                output.epoch = len(log)
 
     def _refresh(self, tensor: Tensor, value: Value) -> Value:
         """The value of a tensor after writes through other views of its storage."""
