@@ -18,7 +18,7 @@ from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._gather import dense_gradient
 from curvestep.optim._proof import Left
 from curvestep.optim._recorded import AbstractRecordedOptimizer
-from curvestep.optim._recordings import Recordings
+from curvestep.optim._recordings import Pending, Recordings
 from curvestep.optim._telemetry import OUTCOMES
 from curvestep.steprules.exponentiated_gradient import ExponentiatedScale, check_range, check_rate
 
@@ -200,8 +200,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             if base is None:
                 self.base_optimizer.step()
                 return None
-            base._tapes, base._unrecorded, base._left = recordings.tapes, not recordings.tapes, left
-            base._noted_scale = recordings.noted_scale
+            base._pending = Pending(list(recordings.tapes), not recordings.tapes, left, recordings.noted_scale)
             scaler = {name: vars(self)[name] for name in ("found_inf", "grad_scale") if name in vars(self)}
             vars(base).update(scaler)
             try:

@@ -22,7 +22,7 @@ from curvestep.optim._average import AVERAGING, exchanged
 from curvestep.optim._groups import AbstractGroupedOptimizer
 from curvestep.optim._processes import Group, is_shared
 from curvestep.optim._proof import Left, norms_of, versions_of
-from curvestep.optim._recordings import NOTHING_RECORDED, Recordings, returned_loss
+from curvestep.optim._recordings import NOTHING_RECORDED, Pending, Recordings, returned_loss
 from curvestep.optim._runaway import drift, sentence
 from curvestep.optim._telemetry import OUTCOMES
 
@@ -43,14 +43,10 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, ``lr`` among them."""
-        self._tapes: list[Tape] = []
-        self._unrecorded = False
-        self._left: Left | None = None
-        self._noted_scale: Tensor | None = None
+        self._pending = Pending()
         self._in_closure = False
-        self._is_averaged = False
         self._adrift = 0.0
-        self.last_step = None
+        self.last_step: StepRecord | None = None
         super().__init__(params, options)
 
     @abstractmethod
@@ -117,13 +113,13 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         if not self._has_gradient():
             self._drop_recordings()  # their gradients are gone
         if scaler is not None and scaler.is_enabled():  # without asking the device what the factor is
-            self._noted_scale = scaler.scale(torch.ones((), device=parameters[0].device))
+            self._pending.scale = scaler.scale(torch.ones((), device=parameters[0].device))
         with self._watched(parameters):
             if not self._needs_tape and not self._needs_loss:
                 tape = Tape()
                 tape.release()
                 yield tape
-                self._unrecorded = True
+                self._pending.unrecorded = True
                 return
             with record(batch_size, memory=self._memory if memory is None else memory) as tape:
                 try:
@@ -131,13 +127,13 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
                 except BaseException:
                     tape.release()
                     raise
-            self._tapes.append(tape)
+            self._pending.tapes.append(tape)
 
     @contextmanager
     def _watched(self, parameters: list[Tensor]) -> Iterator[None]:
         """Note the gradients as a backward inside the block leaves them, so that a clip in the same block is seen."""
         before, ran = versions_of(parameters), False
-        is_first = self._records and not (self._tapes or self._unrecorded)
+        is_first = self._records and not (self._pending.tapes or self._pending.unrecorded)
         former: list[Tensor] = []
 
         def look() -> None:
@@ -149,7 +145,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         def note() -> None:
             nonlocal before, ran
             if versions_of(parameters) != before:  # else the loss was that of other parameters
-                ran, self._left = True, Left.by_backward(parameters, former)
+                ran, self._pending.left = True, Left.by_backward(parameters, former)
                 before = versions_of(parameters)
 
         # What several processes write after backward may be their average: the gradient is what the block ends with.
@@ -206,13 +202,11 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
                 self._drop_recordings()  # Lightning's closure, where training_step returned None
                 self._report(self._stopped(Outcome.ZERO_GRADIENT, self._ell(), None), former)
                 return None
-            tapes, self._tapes = self._tapes, []
-            unrecorded, self._unrecorded = self._unrecorded, False
+            tapes, unrecorded, left = self._pending.take()
             if self._records and not (tapes or unrecorded or closure is not None):
                 raise RecordingError(NOTHING_RECORDED)
             # A closure that returns no loss must be treated alike on all steps, measured or not.
             reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
-            left, self._left = self._left, None
             recordings = Recordings(tapes, scale, returned_loss(returned) if reads else None, left)
             recordings.is_unscaled = is_unscaled
             recordings.is_changed = left is not None and left.is_changed(self._parameters())
@@ -270,11 +264,11 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             raise CurvestepError(msg)
         self._refuse_averaged()
         with exchanged(self._parameters(), self.state):
-            self._is_averaged = True
+            self._pending.is_averaged = True
             try:
                 yield
             finally:
-                self._is_averaged = False
+                self._pending.is_averaged = False
 
     def averaged_state_dict(self, model: torch.nn.Module) -> dict[str, Any]:
         """Return ``model.state_dict()`` with averaged parameters: a copy, to save or to load into another model.
@@ -290,7 +284,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
     def _refuse_averaged(self) -> None:
         """Refuse to train the averaged parameters."""
-        if self._is_averaged:
+        if self._pending.is_averaged:
             msg = (
                 "The parameters are the averaged ones inside 'with optimizer.averaged()': evaluate there, and record "
                 "and step outside of it."
@@ -303,14 +297,12 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
     def _drop_recordings(self) -> None:
         """Free the recordings that were not used."""
-        self._unrecorded, self._left = False, None
-        for tape in self._tapes:
+        for tape in self._pending.take()[0]:
             tape.release()
-        self._tapes = []
 
     def _loss_scale(self, closure: Callable[[], Any] | None) -> tuple[Tensor | None, bool]:
         """Return a GradScaler's factor on the recorded loss, and whether the gradients are rid of it already."""
-        noted, self._noted_scale = self._noted_scale, None
+        noted, self._pending.scale = self._pending.scale, None
         if not hasattr(self, "found_inf"):  # set by GradScaler.step on the optimizer for the time of the call
             return noted, noted is not None
         if closure is not None:
@@ -335,11 +327,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         """Restore a pickled or loaded optimizer, with nothing recorded."""
         super().__setstate__(state)
         for name, value in (
-            ("_tapes", []),
-            ("_left", None),
-            ("_noted_scale", None),
-            ("_unrecorded", False),
-            ("_is_averaged", False),
+            ("_pending", Pending()),
             ("_in_closure", False),
             ("_adrift", 0.0),
         ):
