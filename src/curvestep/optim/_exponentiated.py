@@ -207,7 +207,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
                 base.step()
             finally:
                 for name in scaler:
-                    del vars(base)[name]
+                    vars(base).pop(name, None)
             return base.last_step
         finally:
             for parameter, gradient in zip(every, former, strict=True):

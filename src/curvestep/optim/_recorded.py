@@ -185,7 +185,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             the averages once, the direction twice. Always a tensor the size of the parameters for the direction, and
             one host synchronisation on a device; losses along a line add their own.
         """
-        with torch.no_grad():
+        with torch.no_grad(), self._left_by_scaler():
             scale, is_unscaled = self._loss_scale(closure)
             returned: Any = None
             if closure is not None:  # Lightning records before the step and passes a closure that does nothing
@@ -299,6 +299,16 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         """Free the recordings that were not used."""
         for tape in self._pending.take()[0]:
             tape.release()
+
+    @contextmanager
+    def _left_by_scaler(self) -> Iterator[None]:
+        """Take off what ``GradScaler.step`` has set where the step is refused: it would multiply the next factor by it."""
+        try:
+            yield
+        except BaseException:
+            for name in ("found_inf", "grad_scale"):
+                vars(self).pop(name, None)
+            raise
 
     def _loss_scale(self, closure: Callable[[], Any] | None) -> tuple[Tensor | None, bool]:
         """Return a GradScaler's factor on the recorded loss, and whether the gradients are rid of it already."""
