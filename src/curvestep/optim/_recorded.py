@@ -302,7 +302,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
     @contextmanager
     def _left_by_scaler(self) -> Iterator[None]:
-        """Take off what ``GradScaler.step`` has set where the step is refused: it would multiply the next factor by it."""
+        """Take off what ``GradScaler.step`` set where a step is refused: it would multiply the next factor by it."""
         try:
             yield
         except BaseException:
