@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 class Outcome(enum.Enum):
@@ -93,7 +93,8 @@ class StepRecord:
     """The numbers of one call of ``step``; None where the step ended before a measurement.
 
     Attributes:
-        loss: J(θ) before the step, the L2 term included; of the recorded batch.
+        loss: J(θ) before the step, the L2 term included; of the recorded batch. None where the step read no loss: it is
+            then in the caller's hands alone, as the tensor that ``backward`` was called on.
         slope: ⟨∇J, d⟩.
         curvature: dᵀ∇²J d.
         absolute_curvature: mean over the samples of |dᵀ∇²J_s d|.
@@ -117,3 +118,32 @@ class StepRecord:
     direction_norm: float | None
     outcome: Outcome
     step: int
+
+    def scalars(self, prefix: str = "curvestep/") -> dict[str, float]:
+        """Return what there is of the numbers as floats, for a logger.
+
+        They are on the host already: nothing is computed and no device is waited for.
+
+        Args:
+            prefix: Put before each name: ``loss``, ``slope``, ``curvature``, ``absolute_curvature``, ``lipschitz``,
+                ``rescaling``, ``ell``, ``step_size``, ``direction_norm`` and ``moved``.
+
+        Returns:
+            Prefixed names and numbers; a number that is None is left out, and ``moved`` is 1 where the parameters were
+            updated, else 0.
+
+        Example:
+            >>> import torch, curvestep
+            >>> theta = torch.zeros(1, requires_grad=True)
+            >>> optimizer = curvestep.RescaledSGD([theta], lr=0.5)
+            >>> with optimizer.record():
+            ...     (0.5 * (theta - torch.tensor([1.0, 2.0, 6.0])) ** 2).mean().backward()
+            >>> _ = optimizer.step()
+            >>> scalars = optimizer.last_step.scalars()
+            >>> scalars["curvestep/step_size"], scalars["curvestep/moved"]
+            (1.0, 1.0)
+        """
+        numbers = {field.name: getattr(self, field.name) for field in fields(self)}
+        del numbers["outcome"], numbers["step"]
+        found = {f"{prefix}{name}": float(value) for name, value in numbers.items() if value is not None}
+        return {**found, f"{prefix}moved": float(self.outcome.moved)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,16 +40,65 @@ def test_a_right_recording_passes_in_every_dtype(make: Make, dtype: torch.dtype)
     problem.train(make(problem.net.parameters()), range(8))
 
 
-@every_make
-def test_a_micro_batch_that_was_not_recorded_is_refused(make: Make) -> None:
+#: Methods that read the loss or replay it, and no slope of the tape.
+UNPROVEN: dict[str, Callable[[Any], Any]] = {"LQA": curvestep.LQA, "ALIG": curvestep.ALIG}
+
+
+@pytest.mark.parametrize("form", ["record", "closure"])
+@pytest.mark.parametrize("make", [*MAKES.values(), *UNPROVEN.values()], ids=[*MAKES, *UNPROVEN])
+def test_a_micro_batch_that_was_not_recorded_is_refused(make: Callable[[Any], Any], form: str) -> None:
     problem = make_problem()
     optimizer, before = make(problem.net.parameters()), problem.parameters()
     problem.loss(1).backward()
-    with optimizer.record():
-        problem.loss(0).backward()
-    with pytest.raises(RecordingError, match=r"the recorded loss has the slope .* and the gradient .*(more|Something)"):
-        optimizer.step()
+
+    def closure() -> torch.Tensor:
+        loss = problem.loss(0)
+        loss.backward()
+        return loss
+
+    with pytest.raises(RecordingError, match=r"a gradient before the first recorded .* more than the recorded loss"):
+        if form == "record":
+            with optimizer.record():
+                problem.loss(0).backward()
+            optimizer.step()
+        else:
+            optimizer.step(closure)
     assert_close(problem.parameters(), before, 0.0)
+    problem.net.zero_grad(set_to_none=False)
+    optimizer.step(closure)  # zeros are no gradient
+    assert optimizer.last_step.outcome.moved
+
+
+@pytest.mark.parametrize("name", [*MAKES, *UNPROVEN])
+def test_clipping_inside_the_recording_or_a_closure_is_clipping_outside(name: str) -> None:
+    steps = []
+    for form in ("outside", "inside", "closure"):
+        problem = make_problem()
+        optimizer: Any = {**MAKES, **UNPROVEN}[name](problem.net.parameters())
+        clip = partial(nn.utils.clip_grad_norm_, [*problem.net.parameters()], 0.01)
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()  # noqa: B023
+            loss = problem.loss(0)  # noqa: B023
+            loss.backward()
+            clip()  # noqa: B023
+            return loss
+
+        for _ in range(3):
+            if form == "closure":
+                optimizer.step(closure)
+                continue
+            optimizer.zero_grad()
+            with optimizer.record():
+                problem.loss(0).backward()
+                if form == "inside":
+                    clip()
+            if form == "outside":
+                clip()
+            optimizer.step()
+        steps.append(problem.parameters())
+    assert_close(steps[1], steps[0], 0.0)
+    assert_close(steps[2], steps[0], 0.0)
 
 
 @pytest.mark.filterwarnings("ignore:The recording shows no axis", "ignore:The curvature of a part of the batch")

@@ -292,6 +292,7 @@ def test_a_closure_that_slips_past_the_grad_scaler_is_refused(pair: Pair) -> Non
     closure()
     with pytest.raises(CurvestepError, match=r"GradScaler.step was given a closure.*scaler\.step\(optimizer\)"):
         scaler.step(optimizer, closure)
+    assert not {"found_inf", "grad_scale"} & vars(optimizer).keys(), "The scaler would multiply its next factor by it."
 
 
 def test_gradients_that_were_unscaled_before_are_refused(pair: Pair) -> None:

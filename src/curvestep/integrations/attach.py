@@ -7,6 +7,7 @@ from typing import Any, final
 
 import torch
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
 from curvestep._errors import CurvestepError
 from curvestep.engine import open_recorder
@@ -17,9 +18,16 @@ from curvestep.optim import AbstractRecordedOptimizer
 class Attachment:
     """What opens and closes the recordings of one model for one optimizer; `remove()` ends it."""
 
-    def __init__(self, model: nn.Module, optimizer: AbstractRecordedOptimizer, batch_size: int | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: AbstractRecordedOptimizer,
+        batch_size: int | None,
+        scaler: GradScaler | None,
+    ) -> None:
         self._optimizer = optimizer
         self._batch_size = batch_size
+        self._scaler = scaler
         self._open: AbstractContextManager[Any] | None = None
         self._before_forward = model.register_forward_pre_hook(self._enter)
         self._before_step = optimizer.register_step_pre_hook(lambda *_: self.close())
@@ -44,14 +52,16 @@ class Attachment:
         if open_recorder() is not None:
             return  # of the user, or ours: a second forward of the same loss
         self.close()
-        self._open = self._optimizer.record(self._batch_size)
+        self._open = self._optimizer.record(self._batch_size, scaler=self._scaler)
         self._open.__enter__()
         recorder = open_recorder()
         if recorder is not None:  # None on a step that measures nothing
             recorder.after_backward = self.close
 
 
-def attach(model: nn.Module, optimizer: Any, *, batch_size: int | None = None) -> Attachment:
+def attach(
+    model: nn.Module, optimizer: Any, *, batch_size: int | None = None, scaler: GradScaler | None = None
+) -> Attachment:
     """Record a model's training steps for its optimizer, in a loop that has no place for ``optimizer.record()``.
 
     A recording opens before each forward of ``model`` in training mode with gradients enabled, and closes when the
@@ -64,6 +74,8 @@ def attach(model: nn.Module, optimizer: Any, *, batch_size: int | None = None) -
             trainer wraps.
         optimizer: One of curvestep's, or a wrapper that holds it as ``.optimizer``, as Accelerate's does.
         batch_size: The number of samples of a batch, where it cannot be read off the data; as in ``curvestep.record``.
+        scaler: The GradScaler of the loop, where gradients are unscaled and clipped before the step; read off a wrapper
+            that holds one as ``.scaler``, as Accelerate's does.
 
     Returns:
         The attachment, with ``remove()``.
@@ -90,6 +102,7 @@ def attach(model: nn.Module, optimizer: Any, *, batch_size: int | None = None) -
         3.0
     """
     while not isinstance(optimizer, AbstractRecordedOptimizer) and hasattr(optimizer, "optimizer"):
+        scaler = scaler or getattr(optimizer, "scaler", None)
         optimizer = optimizer.optimizer
     if not isinstance(optimizer, AbstractRecordedOptimizer):
         msg = (
@@ -97,4 +110,4 @@ def attach(model: nn.Module, optimizer: Any, *, batch_size: int | None = None) -
             f"{type(optimizer).__name__} was given; other optimizers record nothing."
         )
         raise CurvestepError(msg)
-    return Attachment(model, optimizer, batch_size)
+    return Attachment(model, optimizer, batch_size, scaler)

@@ -22,7 +22,8 @@ from curvestep.optim._groups import not_steppable
 from curvestep.optim._processes import averaged
 from curvestep.optim._proof import Left
 from curvestep.optim._recorded import AbstractRecordedOptimizer
-from curvestep.optim._recordings import Recordings
+from curvestep.optim._recordings import Pending, Recordings
+from curvestep.optim._telemetry import OUTCOMES
 from curvestep.steprules.exponentiated_gradient import ExponentiatedScale, check_range, check_rate
 
 #: Whether there is one scale for all parameters or one for each tensor.
@@ -91,6 +92,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             for name, value in ((SCALE, 1.0), (EFFECTIVE_LR, 0.0), (STEPS, 0)):
                 group.setdefault(name, value)
             group.setdefault(RULE_STATE, {})
+            group.setdefault(OUTCOMES, {})
 
     @property
     def _recorded_base(self) -> AbstractRecordedOptimizer | None:
@@ -116,7 +118,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
     @property
     def _step_supports_amp_scaling(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether a GradScaler leaves the gradients scaled: where the base divides by its factor itself."""
-        return self._recorded_base is not None
+        return self._recorded_base is not None and not self._in_closure
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
@@ -136,7 +138,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         """Carry out one step on the parameters that have a gradient, and say what was done."""
         every = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         parameters = [p for p in every if p.requires_grad]
-        ell = max((float(group["lr"]) for group in self.param_groups), default=0.0)
+        ell = self._ell()
         raw = [dense_gradient(type(self).__name__, parameter) for parameter in parameters]
         gradients = [recordings.unscaled(gradient.to(working_dtype(gradient.dtype))) for gradient in raw]
         own = [self._set_aside(p) for p in parameters]
@@ -214,7 +216,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
     ) -> StepRecord | None:
         """Have the base optimizer take its step with other gradients, None: these; what it says of it, if anything."""
         base, former = self._recorded_base, [p.grad for p in every]
-        left = recordings.left or Left.by_backward(every)
+        left = recordings.left or Left.by_backward(every, [])
         try:
             for parameter in every:
                 if not parameter.requires_grad:
@@ -224,15 +226,15 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             if base is None:
                 self.base_optimizer.step()
                 return None
-            base._tapes, base._unrecorded, base._left = recordings.tapes, not recordings.tapes, left
-            base._noted_scale, base.process_group = recordings.noted_scale, self.process_group
+            base._pending = Pending(list(recordings.tapes), not recordings.tapes, left, recordings.noted_scale)
+            base.process_group = self.process_group
             scaler = {name: vars(self)[name] for name in ("found_inf", "grad_scale") if name in vars(self)}
             vars(base).update(scaler)
             try:
                 base.step()
             finally:
                 for name in scaler:
-                    del vars(base)[name]
+                    vars(base).pop(name, None)
             return base.last_step
         finally:
             for parameter, gradient in zip(every, former, strict=True):
@@ -305,7 +307,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             return  # torch's constructor hands over the base's own groups
         self.base_optimizer.add_param_group(param_group)
         first, added = self.param_groups[0], self.param_groups[-1]
-        added[SCALE], added[STEPS] = first[SCALE], first[STEPS]
+        added[SCALE], added[STEPS], added[OUTCOMES] = first[SCALE], first[STEPS], first[OUTCOMES]
         self._share()
 
     def load_state_dict(self, state_dict: StateDict) -> None:

@@ -16,7 +16,7 @@ from curvestep._numerics import as_dtype, squares, total, working_dtype
 from curvestep._shards import aligned, counted, is_sharded, local, locals_of
 from curvestep.directions import Direction, State
 from curvestep.optim._average import AVERAGE
-from curvestep.optim._proof import CHANGES, LEFT_NORM_SQ
+from curvestep.optim._proof import CHANGES, FORMER_NORM_SQ, LEFT_NORM_SQ
 from curvestep.optim._recordings import Recordings
 
 #: Name in ``optimizer.state[p]`` of the step that led to where the parameter is, decoupled decay left out.
@@ -81,8 +81,13 @@ class Gathered:
             sums["gradient_norm_sq"] = counted(squares(self.gradients), every)
         else:
             sums["gradient_norm_sq"] = left.squares
+        if left is not None and left.former:
+            sums[FORMER_NORM_SQ] = left.former
         if left is not None and (recordings.is_changed or sharded):
-            sums[LEFT_NORM_SQ] = [recordings.unscaled(recordings.unscaled(square)) for square in left.squares]
+            squared = left.squares
+            if recordings.is_unscaled:
+                squared = [recordings.unscaled(recordings.unscaled(square)) for square in squared]
+            sums[LEFT_NORM_SQ] = squared
         if left is not None and sharded:
             sums[CHANGES] = (
                 [torch.ones_like(sums["gradient_norm_sq"][0])] if recordings.is_changed else left.changes(every)

@@ -10,18 +10,24 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
 from curvestep._errors import CurvestepError
+from curvestep._records import Outcome, StepRecord
 from curvestep._shards import is_sharded, local, placed_as
 from curvestep.optim._average import AVERAGING, check_gamma
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._options import MEASUREMENTS
+from curvestep.optim._telemetry import OUTCOMES, count, counts, line
 
 
 class AbstractGroupedOptimizer(Optimizer, ABC):
     """Base class that holds options in groups, one rule's state in all of them, and all of it in ``state_dict``."""
 
+    last_step: StepRecord | None
+
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, ``lr`` among them."""
-        super().__init__(params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, MEASUREMENTS: 0, RULE_STATE: {}})
+        super().__init__(
+            params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, MEASUREMENTS: 0, OUTCOMES: {}, RULE_STATE: {}}
+        )
 
     @abstractmethod
     def _check_options(self, options: dict[str, Any]) -> None:
@@ -35,6 +41,10 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
     @abstractmethod
     def _rule_options(self) -> tuple[str, ...]:
         """The options that belong to the rule and must therefore be the same in every group."""
+
+    def _group_step(self, group: dict[str, Any], step: StepRecord) -> float:
+        """Return τ_i, the learning rate that the step amounted to in a group: its ℓ times r; 0 where none was taken."""
+        return float(group["lr"]) * step.rescaling if step.outcome.moved and step.rescaling is not None else 0.0
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, with the options it names and the optimizer's own for the rest.
@@ -59,6 +69,7 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
         added[RULE_STATE] = dict(shared[RULE_STATE] or self._initial_rule_state())
         added[STEPS] = shared[STEPS]
         added[MEASUREMENTS] = shared[MEASUREMENTS]
+        added[OUTCOMES] = shared[OUTCOMES]
 
     def _check_group(self, options: dict[str, Any]) -> None:
         """Refuse options that are out of range, or that belong to the step rule and differ from the other groups'."""
@@ -139,6 +150,43 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
     def _parameters(self) -> list[Tensor]:
         """Return all parameters, group by group."""
         return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def _has_gradient(self) -> bool:
+        """Whether any parameter has one."""
+        return any(parameter.grad is not None for parameter in self._parameters())
+
+    def _ell(self) -> float:
+        """Return ℓ, the largest lr among the groups."""
+        return max((float(group["lr"]) for group in self.param_groups), default=0.0)
+
+    # ------------------------------------------------------------------------------------------------ telemetry
+
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """How many calls of ``step`` ended in each outcome, the most frequent first; kept in ``state_dict``."""
+        return counts(self.param_groups)
+
+    def summary(self) -> str:
+        """Return one line on the run so far: how its steps ended, and the numbers of the last one.
+
+        Example:
+            >>> import torch, curvestep
+            >>> theta = torch.zeros(1, requires_grad=True)
+            >>> optimizer = curvestep.RescaledSGD([theta], lr=0.5)
+            >>> with optimizer.record():
+            ...     (0.5 * (theta - torch.tensor([1.0, 2.0, 6.0])) ** 2).mean().backward()
+            >>> _ = optimizer.step()
+            >>> optimizer.summary()
+            'RescaledSGD: 1 step, 100 % TAKEN; last: step size 1, curvature 9, loss 6.83'
+        """
+        return line(type(self).__name__, self.outcomes, self.last_step)
+
+    def _report(self, step: StepRecord, former: dict[str, int]) -> None:
+        """Say what a step did, in all the places where it is looked for."""
+        self.last_step = step
+        count(self.param_groups, former, step.outcome)
+        for group in self.param_groups:
+            group[EFFECTIVE_LR] = self._group_step(group, step)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or loaded optimizer, giving options that it did not know their defaults."""

@@ -31,6 +31,14 @@ _NEVER_TOO_FAR = _ROOTS * 2.0**-26
 CHANGES = "changes"
 #: Name of ‖p.grad‖² as the recorded backward left it.
 LEFT_NORM_SQ = "left_norm_sq"
+#: Name of ‖p.grad‖² as it was before the first backward since the last step, 0 where gradients were cleared.
+FORMER_NORM_SQ = "former_norm_sq"
+
+_MORE = (
+    "The gradient holds more than the recorded loss: was there a backward before it that was not recorded? Record the "
+    "forward and backward of every micro-batch (curvestep.attach does it without a line in the loop), and clear the "
+    "gradients after each step."
+)
 
 
 @final
@@ -41,16 +49,18 @@ class Left:
     Attributes:
         gradients: each gradient with its version.
         squares: their squared norms, on their devices.
+        former: the squared norms of what was there before, and belongs to no recording.
     """
 
     gradients: list[tuple[Tensor, int]]
     squares: list[Tensor]
+    former: list[Tensor]
 
     @classmethod
-    def by_backward(cls, parameters: Sequence[Tensor]) -> Left:
+    def by_backward(cls, parameters: Sequence[Tensor], former: list[Tensor]) -> Left:
         """Note the gradients that there are."""
         found = gradients_of(parameters)
-        return cls([(g, g._version) for g in found], _squares(found))
+        return cls([(g, g._version) for g in found], norms_of(parameters), former)
 
     def is_changed(self, parameters: Sequence[Tensor]) -> bool:
         """Whether a gradient was replaced or written since: clipped, unscaled, averaged."""
@@ -62,7 +72,7 @@ class Left:
 
     def changes(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Return for each gradient whether its norm is another one now, as a number: shards do not count writes."""
-        now = _squares(gradients_of(parameters))
+        now = norms_of(parameters)
         return [(new != old).to(new.dtype) for new, old in zip(now, self.squares, strict=True)]
 
 
@@ -71,13 +81,32 @@ def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [p.grad for p in parameters if p.requires_grad and p.grad is not None and not p.grad.is_sparse]
 
 
-def _squares(gradients: Sequence[Tensor]) -> list[Tensor]:
-    return counted(squares(locals_of([gradient.detach() for gradient in gradients])), gradients)
+def norms_of(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return the squared norms of the gradients that there are."""
+    found = gradients_of(parameters)
+    return counted(squares(locals_of([gradient.detach() for gradient in found])), found)
 
 
 def versions_of(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:
     """Return what tells whether a backward has written a gradient."""
     return [(id(p.grad), -1 if p.grad is None else p.grad._version) for p in parameters]
+
+
+def require_cleared(numbers: dict[str, float]) -> None:
+    """Refuse a gradient to which a backward of before the first recording has added.
+
+    Args:
+        numbers: Those of the step, from which ‖p.grad‖² of before the first backward is taken out.
+
+    Raises:
+        RecordingError: There was something other than zero.
+    """
+    if numbers.pop(FORMER_NORM_SQ, 0.0) > 0.0:
+        msg = (
+            "A recording of the loss whose gradient is in p.grad was needed, but there was a gradient before the first "
+            f"recorded backward since the last step. {_MORE}"
+        )
+        raise RecordingError(msg)
 
 
 def require_same_slope(
@@ -139,10 +168,7 @@ def _cause(recorded: float, slope: float, unit: float) -> str:
             "step."
         )
     if ratio > 1.0:
-        return (
-            "The gradient holds more than the recorded loss: was there a backward before it that was not recorded? "
-            "Record every micro-batch's forward and backward, and clear the gradients after each step."
-        )
+        return _MORE
     return (
         "Something between the recorded forward and p.grad changed one of them: a hook on a tensor or a module, a "
         "write through .data, a function whose backward is not the derivative of its forward, or "

@@ -18,15 +18,15 @@ from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import is_sharded
 from curvestep._warn import warn
-from curvestep.engine import Memory, Tape, join, open_recorder, record
+from curvestep.engine import Memory, Tape, around_backward, join, open_recorder, record
 from curvestep.engine.data.recording import Recording
 from curvestep.optim._average import AVERAGE, AVERAGING, exchanged, starts
-from curvestep.optim._commit import EFFECTIVE_LR
 from curvestep.optim._groups import AbstractGroupedOptimizer
-from curvestep.optim._processes import Group
-from curvestep.optim._proof import Left, versions_of
-from curvestep.optim._recordings import NOTHING_RECORDED, Recordings, returned_loss
+from curvestep.optim._processes import Group, is_shared
+from curvestep.optim._proof import Left, norms_of, versions_of
+from curvestep.optim._recordings import NOTHING_RECORDED, Pending, Recordings, returned_loss
 from curvestep.optim._runaway import drift, sentence
+from curvestep.optim._telemetry import OUTCOMES
 
 
 class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
@@ -36,13 +36,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
     ``_needs_tape`` is false, a closure runs unrecorded.
     """
 
-    #: Read by ``torch.amp.GradScaler``: it then leaves the gradients scaled and hands over ``self.grad_scale``.
-    _step_supports_amp_scaling = True
-
     #: What a recording holds by default.
     _memory: Memory = "keep"
-
-    last_step: StepRecord | None
 
     #: The processes that train one model and share its gradients, as under DistributedDataParallel: the losses and
     #: curvatures that they measure are averaged. None where each process trains a model of its own.
@@ -50,14 +45,11 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, ``lr`` among them."""
-        self._tapes: list[Tape] = []
-        self._unrecorded = False
-        self._left: Left | None = None
+        self._pending = Pending()
         self._recorded: Recording | None = None
-        self._noted_scale: Tensor | None = None
-        self._is_averaged = False
+        self._in_closure = False
         self._adrift = 0.0
-        self.last_step = None
+        self.last_step: StepRecord | None = None
         super().__init__(params, options)
 
     @abstractmethod
@@ -68,6 +60,14 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             recordings: The loss whose gradient is in ``p.grad``. Without a tape only where ``_needs_tape`` is false,
                 without a loss only where ``_needs_loss`` is.
         """
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Read by ``torch.amp.GradScaler``: it then leaves the gradients scaled and hands over ``self.grad_scale``.
+
+        Inside a closure no scaler asks, but Lightning does, which refuses to clip where this is true.
+        """
+        return not self._in_closure
 
     @property
     def _needs_tape(self) -> bool:
@@ -83,10 +83,6 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
     def _needs_loss(self) -> bool:
         """Whether a step reads the loss; if not, and no tape is needed either, ``record()`` records nothing."""
         return True
-
-    def _group_step(self, group: dict[str, Any], step: StepRecord) -> float:
-        """Return τ_i, the learning rate that the step amounted to in a group: its ℓ times r; 0 where none was taken."""
-        return float(group["lr"]) * step.rescaling if step.outcome.moved and step.rescaling is not None else 0.0
 
     # ------------------------------------------------------------------------------------------------ recording
 
@@ -122,20 +118,19 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         """
         self._refuse_averaged()
         parameters = self._parameters()
-        if all(p.grad is None and not is_sharded(p) for p in parameters):  # shards get theirs with the last backward
+        if not self._has_gradient() and not any(is_sharded(p) for p in parameters):
             self._drop_recordings()  # their gradients are gone
-        before = versions_of(parameters)
         if scaler is not None and scaler.is_enabled():  # without asking the device what the factor is
-            self._noted_scale = scaler.scale(torch.ones((), device=parameters[0].device))
-        if not self._needs_tape and not self._needs_loss:
-            tape = Tape()
-            tape.release()
-            yield tape
-            self._unrecorded = True
-        else:
-            with self._joined(batch_size) or record(
-                batch_size, memory=self._memory if memory is None else memory
-            ) as tape:
+            self._pending.scale = scaler.scale(torch.ones((), device=parameters[0].device))
+        with self._watched(parameters):
+            if not self._needs_tape and not self._needs_loss:
+                tape = Tape()
+                tape.release()
+                yield tape
+                self._pending.unrecorded = True
+                return
+            memory = self._memory if memory is None else memory
+            with self._joined(batch_size) or record(batch_size, memory=memory) as tape:
                 self._recorded = tape.recording
                 tape.recording.waiting[id(tape)] = id(self), parameters
                 try:
@@ -145,9 +140,33 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
                     raise
                 finally:
                     self._recorded = None
-            self._tapes.append(tape)
-        ran = versions_of(parameters) != before or any(is_sharded(p) and p.grad is not None for p in parameters)
-        self._left = Left.by_backward(parameters) if ran else None
+            self._pending.tapes.append(tape)
+
+    @contextmanager
+    def _watched(self, parameters: list[Tensor]) -> Iterator[None]:
+        """Note the gradients as a backward inside the block leaves them, so that a clip in the same block is seen."""
+        before, ran = versions_of(parameters), False
+        is_first = self._records and not (self._pending.tapes or self._pending.unrecorded)
+        former: list[Tensor] = []
+
+        def look() -> None:
+            nonlocal before, former
+            before = versions_of(parameters)
+            if is_first and not ran and self._has_gradient():
+                former = norms_of(parameters)
+
+        def note() -> None:
+            nonlocal before, ran
+            # Shards get their gradients with the last backward; else the loss was that of other parameters.
+            if versions_of(parameters) != before or any(is_sharded(p) and p.grad is not None for p in parameters):
+                ran, self._pending.left = True, Left.by_backward(parameters, former)
+                before = versions_of(parameters)
+
+        # What several processes write after backward may be their average: the gradient is what the block ends with.
+        with nullcontext() if is_shared(self.process_group) else around_backward(look, note):
+            yield
+        if not ran:
+            note()
 
     def _joined(self, batch_size: int | None) -> AbstractContextManager[Tape] | None:
         """Return the recording of another optimizer that is open in this thread; None where none is."""
@@ -189,15 +208,24 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             the averages once, the direction twice. Always a tensor the size of the parameters for the direction, and
             one host synchronisation on a device; losses along a line add their own.
         """
-        with torch.no_grad():
+        with torch.no_grad(), self._left_by_scaler():
             scale, is_unscaled = self._loss_scale(closure)
             returned: Any = None
             if closure is not None:  # Lightning records before the step and passes a closure that does nothing
-                with torch.enable_grad(), self.record() if self._needs_tape else nullcontext():
-                    returned = closure()
+                watched = self.record() if self._needs_tape else self._watched(self._parameters())
+                self._in_closure = True
+                try:
+                    with torch.enable_grad(), watched:
+                        returned = closure()
+                finally:
+                    self._in_closure = False
             self._refuse_averaged()
-            tapes, self._tapes = self._tapes, []
-            unrecorded, self._unrecorded = self._unrecorded, False
+            former = self.param_groups[0][OUTCOMES]
+            if closure is not None and returned is None and not self._has_gradient():
+                self._drop_recordings()  # Lightning's closure, where training_step returned None
+                self._report(self._stopped(Outcome.ZERO_GRADIENT, self._ell(), None), former)
+                return None
+            tapes, unrecorded, left = self._pending.take()
             if self._records and not (tapes or unrecorded or closure is not None):
                 if self._is_still():
                     self._begin()
@@ -205,19 +233,17 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
                 raise RecordingError(NOTHING_RECORDED)
             # A closure that returns no loss must be treated alike on all steps, measured or not.
             reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
-            left, self._left = self._left, None
             recordings = Recordings(tapes, scale, returned_loss(returned) if reads else None, left)
             recordings.is_unscaled = is_unscaled
             recordings.is_changed = left is not None and left.is_changed(self._parameters())
             try:
                 recordings.require_backward()
                 loss = recordings.loss
-                self.last_step = self._take(recordings)
+                taken = self._take(recordings)
             finally:
                 recordings.release()
-            self._watch(self.last_step)
-            for group in self.param_groups:
-                group[EFFECTIVE_LR] = self._group_step(group, self.last_step)
+            self._report(taken, former)
+            self._watch(taken)
             return loss if returned is None else returned
 
     def _is_still(self) -> bool:
@@ -284,11 +310,11 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             raise CurvestepError(msg)
         self._refuse_averaged()
         with exchanged(self._parameters(), self.state):
-            self._is_averaged = True
+            self._pending.is_averaged = True
             try:
                 yield
             finally:
-                self._is_averaged = False
+                self._pending.is_averaged = False
 
     def averaged_state_dict(self, model: torch.nn.Module) -> dict[str, Any]:
         """Return ``model.state_dict()`` with averaged parameters: a copy, to save or to load into another model.
@@ -304,7 +330,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
     def _refuse_averaged(self) -> None:
         """Refuse to train the averaged parameters."""
-        if self._is_averaged:
+        if self._pending.is_averaged:
             msg = (
                 "The parameters are the averaged ones inside 'with optimizer.averaged()': evaluate there, and record "
                 "and step outside of it."
@@ -317,14 +343,22 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
     def _drop_recordings(self) -> None:
         """Free the recordings that were not used."""
-        self._unrecorded, self._left = False, None
-        for tape in self._tapes:
+        for tape in self._pending.take()[0]:
             tape.release()
-        self._tapes = []
+
+    @contextmanager
+    def _left_by_scaler(self) -> Iterator[None]:
+        """Take off what ``GradScaler.step`` set where a step is refused: it would multiply the next factor by it."""
+        try:
+            yield
+        except BaseException:
+            for name in ("found_inf", "grad_scale"):
+                vars(self).pop(name, None)
+            raise
 
     def _loss_scale(self, closure: Callable[[], Any] | None) -> tuple[Tensor | None, bool]:
         """Return a GradScaler's factor on the recorded loss, and whether the gradients are rid of it already."""
-        noted, self._noted_scale = self._noted_scale, None
+        noted, self._pending.scale = self._pending.scale, None
         if not hasattr(self, "found_inf"):  # set by GradScaler.step on the optimizer for the time of the call
             return noted, noted is not None
         if closure is not None:
@@ -349,12 +383,9 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         """Restore a pickled or loaded optimizer, with nothing recorded."""
         super().__setstate__(state)
         for name, value in (
-            ("_tapes", []),
-            ("_left", None),
+            ("_pending", Pending()),
             ("_recorded", None),
-            ("_noted_scale", None),
-            ("_unrecorded", False),
-            ("_is_averaged", False),
+            ("_in_closure", False),
             ("_adrift", 0.0),
         ):
             vars(self).setdefault(name, value)

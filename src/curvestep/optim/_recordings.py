@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import torch
@@ -33,6 +33,32 @@ or give step a closure,
         loss.backward()
         return loss
     optimizer.step(closure)"""
+
+
+@final
+@dataclass
+class Pending:
+    """What lies between two steps; one object for life, since Lightning's wrapper hands attributes on for reading only.
+
+    Attributes:
+        tapes: the recordings since the last step.
+        unrecorded: whether there was one that had nothing to record.
+        left: `p.grad` as the last recorded backward left it.
+        scale: the factor of the GradScaler that was named to ``record``.
+        is_averaged: whether the parameters are the averaged ones.
+    """
+
+    tapes: list[Tape] = field(default_factory=list)
+    unrecorded: bool = False
+    left: Left | None = None
+    scale: Tensor | None = None
+    is_averaged: bool = False
+
+    def take(self) -> tuple[list[Tape], bool, Left | None]:
+        """Hand over what was recorded, and begin anew."""
+        taken = self.tapes, self.unrecorded, self.left
+        self.tapes, self.unrecorded, self.left = [], False, None
+        return taken
 
 
 @final

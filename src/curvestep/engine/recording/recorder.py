@@ -317,6 +317,8 @@ class Recorder(TorchDispatchMode):
         """Remember which storage an in-place operation wrote to, so that other views of it are refreshed."""
         for position, i in enumerate(known.written):
             tensor = args[i]
+            if isinstance(tensor, (list, tuple)):  # torch._foreach_…_: under a mode torch leaves versions alone
+                torch.autograd.graph.increment_version(tensor)
             if not isinstance(tensor, Tensor):
                 continue
             for value in [v for v, storage in self._optional.items() if storage == storage_of(tensor)]:

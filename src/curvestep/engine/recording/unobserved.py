@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, final
 
 import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode, _pop_mode, _push_mode
@@ -38,7 +38,7 @@ _original: Callable[..., Any] | None = None
 
 @contextmanager
 def backward_unobserved(mode: Watcher) -> Iterator[None]:
-    """Put the innermost mode aside during backward passes inside the block, if it is of this mode's class.
+    """Put the innermost mode aside during backward passes inside the block, if it is of a watcher's class.
 
     A pass with `create_graph=True` is part of the forward and stays observed.
 
@@ -50,7 +50,7 @@ def backward_unobserved(mode: Watcher) -> Iterator[None]:
         if not _open:
             _original = getattr(torch.autograd, _ENTRY, None)
             if _original is not None:
-                setattr(torch.autograd, _ENTRY, _aside(_original, type(mode)))
+                setattr(torch.autograd, _ENTRY, _aside(_original))
         _open.append(mode)
     try:
         yield
@@ -62,7 +62,35 @@ def backward_unobserved(mode: Watcher) -> Iterator[None]:
                 _original = None
 
 
-def _aside(run: Callable[..., Any], kind: type) -> Callable[..., Any]:
+@final
+class _Bell:
+    """Rings when a backward of its thread begins, and when it has left gradients in `.grad`."""
+
+    def __init__(self, begins: Callable[[], None], ended: Callable[[], None]) -> None:
+        self._begins, self._ended = begins, ended
+        self._thread = threading.get_ident()
+
+    def begin_backward(self, roots: Sequence[Any]) -> bool:
+        """Ring for every backward of this thread."""
+        if threading.get_ident() != self._thread:
+            return False
+        self._begins()
+        return True
+
+    def end_backward(self, returned: Any) -> None:
+        """Ring, unless the gradients were handed out."""
+        if all(gradient is None for gradient in returned or ()):
+            self._ended()
+
+
+@contextmanager
+def around_backward(begins: Callable[[], None], ended: Callable[[], None]) -> Iterator[None]:
+    """Call a function before each backward inside the block, and one when it has left gradients in `.grad`."""
+    with backward_unobserved(_Bell(begins, ended)):
+        yield
+
+
+def _aside(run: Callable[..., Any]) -> Callable[..., Any]:
     """The engine's entry, with the innermost mode put aside."""
 
     def entry(roots: Any, gradients: Any, keep_graph: Any, create_graph: Any, *rest: Any, **options: Any) -> Any:
@@ -72,7 +100,8 @@ def _aside(run: Callable[..., Any], kind: type) -> Callable[..., Any]:
         told: list[Watcher] = []
         if torch._C._current_graph_task_id() == -1:  # else checkpointing runs a part of a backward again
             told = [watcher for watcher in tuple(_open) if watcher.begin_backward(roots)]
-        mode: Any = _pop_mode() if isinstance(_get_current_dispatch_mode(), kind) else None
+        kinds = tuple(type(watcher) for watcher in tuple(_open))
+        mode: Any = _pop_mode() if isinstance(_get_current_dispatch_mode(), kinds) else None
         try:
             found = run(*arguments, **options)
             for watcher in told:

@@ -13,9 +13,10 @@ from curvestep._probe import Need
 from curvestep._records import StepRecord
 from curvestep._warn import warn
 from curvestep.directions import STEP
-from curvestep.optim._commit import EFFECTIVE_LR, Move, advance, kept_by_decay, move
+from curvestep.optim._commit import Move, advance, kept_by_decay, move
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
 from curvestep.optim._options import Measure
+from curvestep.optim._telemetry import OUTCOMES
 from curvestep.optim.compiled.backend import Backend, Compiled, compile_graph
 from curvestep.optim.compiled.compilable import Compilable
 from curvestep.optim.compiled.guards import Batch, Function, autocast_key
@@ -77,7 +78,7 @@ class CompiledStep:
         optimizer = self._optimizer
         optimizer._refuse_averaged()
         optimizer._drop_recordings()
-        ell = max((float(group["lr"]) for group in optimizer.param_groups), default=0.0)
+        ell = optimizer._ell()
         if self.fallback is None and ell > 0.0:  # ℓ = 0 is the first step of a warm-up: not worth a graph
             try:
                 return self._compiled(ell, args, kwargs)
@@ -107,9 +108,8 @@ class CompiledStep:
         needs = (rule.needs_at(rule_state) & MEASURED) | (rule.needs & {Need.PARAMETER_NORM})
         program = self._program(batch, plans, numbers, needs, replace(how, part=0))  # one graph serves all parts
         scalars, loss, *outputs = program.run(*_inputs(batch, plans, numbers, program.traced))
-        optimizer.last_step = self._take(program.traced, rule, rule_state, ell, scalars.tolist(), outputs)
-        for group in optimizer.param_groups:
-            group[EFFECTIVE_LR] = optimizer._group_step(group, optimizer.last_step)
+        former = optimizer.param_groups[0][OUTCOMES]
+        optimizer._report(self._take(program.traced, rule, rule_state, ell, scalars.tolist(), outputs), former)
         vars(optimizer)["_opt_called"] = True  # by which torch's schedulers see that a step preceded theirs
         return loss
 
