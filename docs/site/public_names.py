@@ -1,6 +1,6 @@
-"""Write docs/api.md, every public name with its arguments and methods, from signatures and docstrings: `make api`.
+"""Every public name with its arguments and methods, and which of them no text describes.
 
-A test compares the committed page with the one that this file renders, and fails on a name or an argument without text.
+The site and tests/test_public_api.py read it: a name, a method or an argument without text fails both.
 """
 
 from __future__ import annotations
@@ -13,53 +13,33 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import curvestep
 
-PAGE = Path(__file__).with_name("api.md")
-WIDTH = 100
-
-HEAD = """\
-# Public names
-
-Everything that is not listed here is private and may change without notice. The docstring of a name has its formulas,
-symbols, cost, sources and an example: `python -c "import curvestep; help(curvestep.NAME)"`.
-"""
-
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What the page says of one name: a public object, or a method of one.
+    """What the docstrings say of one name: a public object, or a method of one.
 
     Attributes:
         name: The dotted name.
-        kind: "class", "function", "method", … .
         summary: The first paragraph of the docstring, or the comment at the definition of a constant.
-        signature: How it is called, or its value; empty where users do not make it.
         arguments: Arguments, fields or members with their text, which is empty where there is none.
         methods: Its methods and properties.
-        also: Which other entry lists the methods that are not listed here.
     """
 
     name: str
-    kind: str
     summary: str
-    signature: str = ""
     arguments: dict[str, str] = dataclasses.field(default_factory=dict)
     methods: tuple[Entry, ...] = ()
-    also: str = ""
 
     def undocumented(self) -> list[str]:
         """Return what has no text: the name itself, arguments, methods and their arguments."""
         missing = [] if self.summary else [self.name]
         missing += [f"{self.name}({argument})" for argument, text in self.arguments.items() if not text]
         return missing + [each for method in self.methods for each in method.undocumented()]
-
-
-# ------------------------------------------------------------------------------------------------------- public names
 
 
 def public_names() -> Iterator[tuple[str, Any]]:
@@ -82,6 +62,17 @@ def kind_of(value: Any) -> str:
     if hasattr(value, "__origin__"):
         return "type"
     return "function" if callable(value) else "constant"
+
+
+def entries() -> list[Entry]:
+    """Return the entries of all public names, and those of the private bases whose methods public classes have."""
+    values = dict(public_names())
+    classes = [value for value in values.values() if kind_of(value) == "class"]
+    private = {base: None for value in classes for base in value.__mro__[1:] if base not in classes}
+    bases = [base for base in private if base.__module__.startswith("curvestep") and own_members(base)]
+    return [entry_of(name, value) for name, value in values.items()] + [
+        Entry(base.__name__, summary_of(base), {}, methods_of(base)) for base in bases
+    ]
 
 
 # ----------------------------------------------------------------------------------------------- docstrings and source
@@ -111,7 +102,13 @@ def comment_of(name: str) -> str:
         if isinstance(node, ast.ImportFrom) and any((each.asname or each.name) == last for each in node.names):
             source = inspect.getsource(import_module(node.module or ""))
     lines = source.splitlines()
-    at = next((i for i, line in enumerate(lines) if re.match(rf"{re.escape(last)}\b.*=", line)), 0)
+    return comment_above(
+        lines, next((i for i, line in enumerate(lines) if re.match(rf"{re.escape(last)}\b.*=", line)), 0)
+    )
+
+
+def comment_above(lines: list[str], at: int) -> str:
+    """Return the `#:` comment that ends just above the line with this index."""
     found: list[str] = []
     while at > 0 and lines[at - 1].startswith("#:"):
         at -= 1
@@ -119,72 +116,29 @@ def comment_of(name: str) -> str:
     return " ".join(found)
 
 
-def signature_of(name: str, function: Callable[..., Any]) -> str:
-    """Return how a function or class is called, in one line or with a parameter a line."""
-    shown, keyword_only = [], False
-    signature = inspect.signature(function)
-    for parameter in signature.parameters.values():
-        if parameter.name in {"self", "cls"}:
-            continue
-        if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
-            keyword_only = True
-            shown.append("*")
-        text = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "") + parameter.name
-        if parameter.annotation is not parameter.empty:
-            text += f": {annotation_of(parameter.annotation)}"
-        if parameter.default is not parameter.empty:
-            equals = " = " if parameter.annotation is not parameter.empty else "="
-            text += equals + shown_value(parameter.default)
-        shown.append(text)
-    result = signature.return_annotation
-    arrow = "" if inspect.isclass(function) or result in {signature.empty, None} else f" -> {annotation_of(result)}"
-    line = f"{name}({', '.join(shown)}){arrow}"
-    if len(line) <= WIDTH:
-        return line
-    return f"{name}(\n" + "".join(f"    {each},\n" for each in shown) + f"){arrow}"
-
-
-def shown_value(value: Any) -> str:
-    """Return a value as it is written in the package, strings in double quotes."""
-    return f'"{value}"' if isinstance(value, str) else repr(value)
-
-
-def annotation_of(annotation: Any) -> str:
-    """Return an annotation as it was written."""
-    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-
-
 # ------------------------------------------------------------------------------------------------------------- entries
 
 
 def entry_of(name: str, value: Any) -> Entry:
-    """Return what the page says of a public name."""
-    made: Callable[..., Any] = value
+    """Return the entry of a public name."""
     kind = kind_of(value)
-    short = name.rpartition(".")[2]
     if kind in {"constant", "type"}:
-        shown = (
-            shown_value(value) if kind == "constant" else annotation_of(value).replace("typing.", "").replace("'", '"')
-        )
-        return Entry(name, kind, comment_of(name) if short != "__version__" else "The version.", f"{short} = {shown}")
+        return Entry(name, comment_of(name) if not name.endswith(".__version__") else "The version.")
     if kind in {"namespace", "exception"}:
-        return Entry(name, kind, summary_of(value))
+        return Entry(name, summary_of(value))
     if kind == "function":
-        return Entry(name, kind, summary_of(value), signature_of(short, value), arguments_of(value))
+        return Entry(name, summary_of(value), arguments_of(value))
     if issubclass(value, enum.Enum):
-        members = {member.name: str(member.value) for member in value}
-        return Entry(name, "enumeration", summary_of(value), "", members, methods_of(value))
+        return Entry(name, summary_of(value), {member.name: str(member.value) for member in value}, methods_of(value))
     fields = described(value, "Attributes")
     if not fields and not is_made_by_users(value):
-        return Entry(name, kind, summary_of(value), "", {}, methods_of(value))
+        return Entry(name, summary_of(value), {}, methods_of(value))
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value) if not field.name.startswith("_")]
     else:
         names = parameters_of(value)
-    arguments = {each: (fields or described(value, "Args")).get(each, "") for each in names}
-    also = next((base for base in PROTOCOLS if base != name and implements(value, PROTOCOLS[base])), "")
-    signature = "" if is_handed_out(value) else signature_of(short, made)
-    return Entry(name, kind, summary_of(value), signature, arguments, methods_of(value, also), also)
+    texts = fields or described(value, "Args")
+    return Entry(name, summary_of(value), {each: texts.get(each, "") for each in names}, methods_of(value))
 
 
 def parameters_of(function: Callable[..., Any]) -> list[str]:
@@ -203,16 +157,6 @@ def is_made_by_users(value: Any) -> bool:
     return not getattr(value, "_is_protocol", False) and value is not curvestep.Tape
 
 
-def is_handed_out(value: Any) -> bool:
-    """Whether a class is a record that the library fills in: its page lists the fields only."""
-    return value.__module__.startswith(("curvestep._records", "curvestep.engine", "curvestep.diagnostics"))
-
-
-def implements(value: Any, protocol: Any) -> bool:
-    """Whether a class has all methods of a protocol."""
-    return all(hasattr(value, each) for each in own_members(protocol))
-
-
 def own_members(value: Any) -> list[str]:
     """Return the public methods and properties that a class defines itself, in the order of its file."""
     kinds = (property, staticmethod, classmethod)
@@ -228,103 +172,22 @@ def _is_defined_in(value: Any, member: Any) -> bool:
     return inspect.isfunction(member) and member.__qualname__.startswith(f"{value.__qualname__}.")
 
 
-def methods_of(value: Any, also: str = "") -> tuple[Entry, ...]:
-    """Return the entries of the methods that a class defines itself, without those of a protocol that it fulfils."""
-    known = own_members(PROTOCOLS[also]) if also else []
+def methods_of(value: Any) -> tuple[Entry, ...]:
+    """Return the entries of the methods that a class defines itself, those of a public contract left out."""
+    contracts = [each for _, each in public_names() if getattr(each, "_is_protocol", False) and each is not value]
+    known = {name for each in contracts if _fulfils(value, each) for name in own_members(each)}
     return tuple(method_of(value, name) for name in own_members(value) if name not in known)
+
+
+def _fulfils(value: Any, contract: Any) -> bool:
+    """Whether a class has all methods of a contract."""
+    return all(hasattr(value, each) for each in own_members(contract))
 
 
 def method_of(value: Any, name: str) -> Entry:
     """Return the entry of one method or property."""
     member = vars(value)[name]
     if isinstance(member, property):
-        assert member.fget is not None
-        result = inspect.signature(member.fget).return_annotation
-        return Entry(f"{value.__name__}.{name}", "property", summary_of(member), f"{name}: {annotation_of(result)}")
+        return Entry(f"{value.__name__}.{name}", summary_of(member))
     function = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
-    signature = signature_of(name, function)
-    return Entry(f"{value.__name__}.{name}", "method", summary_of(function), signature, arguments_of(function))
-
-
-def protocols() -> dict[str, Any]:
-    """Return the public contracts, by name."""
-    return {name: value for name, value in public_names() if getattr(value, "_is_protocol", False)}
-
-
-PROTOCOLS = protocols()
-
-
-def shared_entries(values: dict[str, Any]) -> list[tuple[Entry, list[str]]]:
-    """Return the private base classes of public classes, with the names of the classes that have their methods."""
-    heirs: dict[type, list[str]] = {}
-    for name, value in values.items():
-        for base in value.__mro__[1:] if inspect.isclass(value) and not hasattr(value, "__origin__") else ():
-            private = base.__module__.startswith("curvestep") and base not in values.values()
-            if private and own_members(base):
-                heirs.setdefault(base, []).append(name.rpartition(".")[2])
-    return [
-        (Entry(base.__name__, "class", summary_of(base), "", {}, methods_of(base)), of) for base, of in heirs.items()
-    ]
-
-
-def entries() -> list[Entry]:
-    """Return the entries of all public names, and those of the bases whose methods public classes have."""
-    values = dict(public_names())
-    return [entry_of(name, value) for name, value in values.items()] + [entry for entry, _ in shared_entries(values)]
-
-
-# ------------------------------------------------------------------------------------------------------------ the page
-
-
-def escaped(text: str) -> str:
-    """Return a text as it stands in a cell of a table."""
-    return text.replace("|", "\\|").replace("``", "`")
-
-
-def render_entry(entry: Entry, level: int = 3) -> list[str]:
-    """Return the lines of one entry."""
-    lines = [f"{'#' * level} `{entry.name}`", "", entry.summary.replace("``", "`"), ""]
-    if entry.signature:
-        lines += ["```python", entry.signature, "```", ""]
-    if entry.arguments:
-        column = "outcome" if entry.kind == "enumeration" else "argument" if entry.signature else "field"
-        lines += [f"| {column} | |", "|---|---|"]
-        lines += [f"| `{name}` | {escaped(text)} |" for name, text in entry.arguments.items()] + [""]
-    if entry.also:
-        lines += [f"It has the methods of `{entry.also.removeprefix('curvestep.')}`.", ""]
-    return lines + render_methods(entry.methods)
-
-
-def render_methods(methods: tuple[Entry, ...]) -> list[str]:
-    """Return the lines of methods: how each is called, what it does, and its arguments."""
-    lines: list[str] = []
-    for method in methods:
-        signature = " ".join(method.signature.replace("(\n    ", "(").replace(",\n)", ")").split())
-        lines.append(f"- `{signature}`  \n  {method.summary.replace('``', '`')}")
-        lines += [f"  - `{name}`: {text.replace('``', '`')}" for name, text in method.arguments.items()]
-    return [*lines, ""] if lines else []
-
-
-def render() -> str:
-    """Return the whole page as Markdown."""
-    values = dict(public_names())
-    index = ["| name | kind | what it is |", "|---|---|---|"]
-    sections: dict[str, list[str]] = {"curvestep": []}
-    for name, value in values.items():
-        entry = entry_of(name, value)
-        index.append(f"| `{name}` | {entry.kind} | {escaped(entry.summary)} |")
-        if entry.kind == "namespace":
-            sections[name] = [entry.summary.replace("``", "`"), ""]
-    for name, value in values.items():
-        entry = entry_of(name, value)
-        if entry.kind in {"class", "enumeration", "function", "type"} or name.startswith("curvestep.directions."):
-            sections[name.rpartition(".")[0]] += render_entry(entry)
-    for entry, heirs in shared_entries(values):
-        sections["curvestep"] += [f"### Methods of {', '.join(f'`{each}`' for each in heirs)}", ""]
-        sections["curvestep"] += render_methods(entry.methods)
-    body = [line for name, lines in sections.items() for line in (f"## `{name}`", "", *lines)]
-    return "\n".join([HEAD, *index, "", *body]).rstrip() + "\n"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
+    return Entry(f"{value.__name__}.{name}", summary_of(function), arguments_of(function))
