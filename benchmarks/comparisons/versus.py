@@ -104,7 +104,8 @@ def versus_table(problems: Mapping[str, Sequence[RunRecord]], method: str, rival
         "",
         "At the end of the run, mean (min–max) over the seeds; losses contain the L2 term. Training loss: on a fixed "
         "part of the training data; test loss: on the test data; both with the weights that the method says to "
-        f"evaluate (averaged ones where it keeps an average). Best {rival}: the rate with the lowest training loss, of so many.",
+        "evaluate (averaged ones where it keeps an average). "
+        f"Best {rival}: the rate with the lowest training loss, of so many.",
     ]
     lines += ["", f"At or below the best {rival} in both losses on {both} of {len(problems)}."]
     return "\n".join(lines)
