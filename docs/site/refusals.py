@@ -12,11 +12,8 @@ import curvestep.bench.errors
 
 PACKAGE = Path(curvestep._errors.__file__).parent
 #: The classes of refusals, in the order of the page, and what Python itself has for an argument out of range.
-KINDS = [
-    *(name for name, value in vars(curvestep._errors).items() if isinstance(value, type)),
-    *(name for name, value in vars(curvestep.bench.errors).items() if isinstance(value, type)),
-    "ValueError",
-]
+_CLASSES = {**vars(curvestep._errors), **vars(curvestep.bench.errors)}
+KINDS = [*(name for name, value in _CLASSES.items() if isinstance(value, type)), "ValueError"]
 _WARNING = "UserWarning"
 
 
