@@ -13,8 +13,8 @@ from curvestep.diagnostics.findings import Coverage, Measurement, Operation, Par
 WIDTH = 80
 _SHOWN_NAMES = 5
 _NO_RULE = (
-    "For an operation of torch without a rule: curvestep.register_rule teaches a formula made of ordinary operations; LQA "
-    "and GeN do without, since they measure losses alone."
+    "For an operation of torch without a rule: curvestep.register_rule teaches a formula made of ordinary operations; "
+    "LQA and GeN do without, since they measure losses alone."
 )
 
 

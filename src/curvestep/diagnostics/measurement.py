@@ -64,7 +64,16 @@ def measure_steps(
         peaks.append(_peak(step, device))
     most = [None if peak is None else peak + resident for peak in peaks]
     times = [statistics.median(taken) for taken in seconds]
-    return Measurement(REPETITIONS, *times, auto.param_groups[0]["curvature_every"], *most)
+    return Measurement(
+        repetitions=REPETITIONS,
+        plain_seconds=times[0],
+        measured_seconds=times[1],
+        auto_seconds=times[2],
+        auto_every=auto.param_groups[0]["curvature_every"],
+        plain_bytes=most[0],
+        measured_bytes=most[1],
+        auto_bytes=most[2],
+    )
 
 
 def _wait(device: torch.device) -> None:
