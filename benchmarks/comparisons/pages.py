@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.comparisons.alike import alike_table
+from benchmarks.comparisons.rates import write_rates
 from benchmarks.comparisons.versus import versus_table
 from benchmarks.repository import FIGURES, ROOT, write
 from curvestep.bench.record import run_store
@@ -17,6 +18,8 @@ from curvestep.report.figure import write_figures
 from curvestep.report.series import panels
 from curvestep.report.table import markdown_table
 
+#: The page whose table of a method beside a rival has a figure.
+FRONT = "README.md"
 _SLOT = re.compile(r"<!-- table (?P<store>\S+) -->\n.*?<!-- end -->", re.DOTALL)
 _VERSUS = re.compile(
     r"<!-- versus (?P<method>\S+) (?P<rival>\S+) (?P<outcome>\S+) (?P<stores>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL
@@ -61,9 +64,16 @@ def figure_name(store: str) -> str:
 
 
 def write_pages(names: Iterable[str]) -> None:
-    """Write the tables of these pages of the repository, and draw one pair of figures a store that they quote."""
+    """Write the tables of these pages of the repository, and draw the figures of the stores that they quote.
+
+    One pair a store with a table of its own, and where a page sets a method beside another's rates one for all of them.
+    """
     for name in names:
         text = filled((ROOT / name).read_text(encoding="utf-8"))
         write(ROOT / name, text)
+        for slot in _VERSUS.finditer(text):
+            if name == FRONT:
+                problems = {Path(each).name: run_store(ROOT / each).read() for each in slot["stores"].split()}
+                write_rates(problems, slot["method"], slot["rival"], FIGURES / f"{slot['method']}-rates")
         for store in stores(text):
             write_figures(panels(run_store(ROOT / store).read()), FIGURES / figure_name(store))

@@ -88,7 +88,7 @@ _WHOLE_GRID = {**_GRID, **_free("auto-16-quarter-0.7", "auto-16-quarter-0.9", "a
 
 COMPARISONS: dict[str, Comparison] = {
     "first": Comparison(
-        "README.md",
+        "docs/first.md",
         {
             "mnist-lenet": (Runs(Wish("mnist-lenet", epochs=20), {"red-sgd": _FREE, "sgd": LR_GRID}),),
             "shakespeare-gpt": (

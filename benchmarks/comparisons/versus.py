@@ -79,7 +79,7 @@ def versus_table(problems: Mapping[str, Sequence[RunRecord]], method: str, rival
         share of steps with the outcome, and the count.
     """
     lines = [
-        f"| problem | best {rival} | training loss | held-out | {method}: training loss | held-out | ≤ | {outcome} |",
+        f"| problem | best {rival} | training loss | test loss | {method}: training loss | test loss | ≤ | {outcome} |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: |",
     ]
     both = 0
@@ -88,7 +88,7 @@ def versus_table(problems: Mapping[str, Sequence[RunRecord]], method: str, rival
         own, best = found[method][0], found[rival][0]
         lower = [own.mean_train <= best.mean_train, own.mean_held_out <= best.mean_held_out]
         both += all(lower)
-        said = {(True, True): "both", (True, False): "training", (False, True): "held-out", (False, False): "neither"}
+        said = {(True, True): "both", (True, False): "training", (False, True): "test", (False, False): "neither"}
         cells = [
             name,
             f"{best.label.split('lr ')[-1].split(',')[0]} of {len(found[rival])}",
@@ -102,8 +102,10 @@ def versus_table(problems: Mapping[str, Sequence[RunRecord]], method: str, rival
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
-        "After the last epoch, with the weights that the method says to evaluate (averaged ones where it keeps an "
-        "average): training loss on a fixed part of the training data, held-out on the test data.",
+        "At the end of the run, mean (min–max) over the seeds; losses contain the L2 term. Training loss: on a fixed "
+        "part of the training data; test loss: on the test data; both with the weights that the method says to "
+        "evaluate (averaged ones where it keeps an average). "
+        f"Best {rival}: the rate with the lowest training loss, of so many.",
     ]
     lines += ["", f"At or below the best {rival} in both losses on {both} of {len(problems)}."]
     return "\n".join(lines)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
 _HIGHEST = 10.0  # losses above it, and those that are not finite, are drawn there
 _HIGHEST_TWIN = 4.0
+_AWAY: dict[str, Any] = {"marker": "x", "color": "black", "markersize": 8, "linestyle": "none", "markeredgewidth": 1.4}
 
 
 def write_figure(rows: Sequence[RegimeRow], stem: Path) -> tuple[Path, ...]:
@@ -37,8 +38,8 @@ def write_figure(rows: Sequence[RegimeRow], stem: Path) -> tuple[Path, ...]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
-        drawn = Figure(figsize=(15.0, 7.0), layout="constrained")
-        grid: list[Axes] = list(drawn.subplots(2, 4).flat)
+        drawn = Figure(figsize=(9.6, 13.0), layout="constrained")
+        grid: list[Axes] = list(drawn.subplots(4, 2).flat)
         _overshoot(grid[0], rows)
         _twins(grid[1], rows)
         for axes, method in zip(grid[2:4], ("red-sgd", "red-adam"), strict=True):
@@ -48,7 +49,7 @@ def write_figure(rows: Sequence[RegimeRow], stem: Path) -> tuple[Path, ...]:
             _momentum(axes, rows, problem, way)
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             path = stem.with_suffix(f".{ending}")
-            drawn.savefig(path, dpi=120, metadata=metadata)
+            drawn.savefig(path, dpi=130, metadata=metadata)
             written.append(path)
     return tuple(written)
 
@@ -71,7 +72,7 @@ def _batches(axes: Axes, rows: Sequence[RegimeRow], method: str) -> None:
         _line(axes, [row for row in own if row.case["remedy"] == remedy], "size", colour, remedy)
     axes.axvline(10.0, color="#888888", linewidth=0.8, linestyle=":")
     axes.set_xscale("log", base=2)
-    _finish(axes, f"{method}: training loss (dotted: 10 classes)", "samples in a batch")
+    _finish(axes, f"{method}: training loss (dotted: 10 classes; ×: above 10, or not finite)", "samples in a batch")
 
 
 def _twins(axes: Axes, rows: Sequence[RegimeRow]) -> None:
@@ -90,10 +91,13 @@ def _twins(axes: Axes, rows: Sequence[RegimeRow]) -> None:
             if points:
                 x, y = zip(*points, strict=True)
                 axes.plot(x, y, marker, color=colour, label=f"{net}, {form}", markersize=5, alpha=0.8)
+                away = [point for point in points if max(point) >= _HIGHEST_TWIN]
+                if away:
+                    axes.plot(*zip(*away, strict=True), **_AWAY)
     ends = [value for value in loss.values()] or [1.0, 2.0]
     axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color="#888888", linewidth=0.8)
     axes.set_ylabel("loss with ReLU")
-    _finish(axes, "ReLU and softplus: training loss (4: more, or not finite)", "loss with softplus")
+    _finish(axes, "ReLU and softplus: training loss (×: above 4, or not finite)", "loss with softplus")
 
 
 def _momentum(axes: Axes, rows: Sequence[RegimeRow], problem: str, way: str) -> None:
@@ -107,7 +111,7 @@ def _momentum(axes: Axes, rows: Sequence[RegimeRow], problem: str, way: str) -> 
     axes.set_xscale("log")
     axes.set_xticks(plan.LEVELS, labels=[f"{ell:g}" for ell in plan.LEVELS])
     axes.xaxis.minorticks_off()
-    _finish(axes, f"{problem}, {way} with momentum: training loss", "ℓ")
+    _finish(axes, f"{problem}, {way} with momentum: training loss (×: above 10)", "ℓ")
 
 
 def _line(axes: Axes, rows: Sequence[RegimeRow], over: str, colour: str, label: str) -> None:
@@ -119,9 +123,14 @@ def _line(axes: Axes, rows: Sequence[RegimeRow], over: str, colour: str, label: 
     if not places:
         return
     means = [math.exp(sum(math.log(value) for value in values[place]) / len(values[place])) for place in places]
-    axes.plot(places, means, color=colour, label=label)
+    # No line to what is not finite or far above: a cross marks it, at the upper edge.
+    shown = [mean if max(values[place]) < _HIGHEST else math.nan for place, mean in zip(places, means, strict=True)]
+    axes.plot(places, shown, color=colour, label=label)
     for place in places:
-        axes.plot([place] * len(values[place]), values[place], "o", color=colour, markersize=3.5)
+        kept = [value for value in values[place] if value < _HIGHEST]
+        axes.plot([place] * len(kept), kept, "o", color=colour, markersize=3.5)
+        if len(kept) < len(values[place]):
+            axes.plot(place, _HIGHEST, **{**_AWAY, "color": colour})
     axes.set_yscale("log")
 
 

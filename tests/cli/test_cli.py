@@ -82,7 +82,7 @@ def test_compare_trains_each_once_and_resumes() -> None:
 def test_compare_as_json() -> None:
     output = succeed("compare", "digits-mlp", "--methods", "sgd", "--lrs", "0.1", "--seeds", "1", *SHORT, "--json")
     (row,) = json.loads(output)
-    assert row["label"] == "sgd, lr 0.1" and row["train_loss"]["mean"] > 0.0
+    assert row["label"] == "sgd, lr 0.1" and row["training_loss"]["mean"] > 0.0
 
 
 def test_compare_shows_its_own_runs_only() -> None:

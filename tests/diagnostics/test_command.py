@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -22,7 +23,7 @@ def run(*arguments: str, columns: int = 80) -> Result:
 def test_a_covered_model(columns: int) -> None:
     result = run(f"{HOME}:perceptron", columns=columns)
     assert result.exit_code == 0
-    for words in ("Covered", "aten.addmm", "8 samples", "plain step", "Peak memory", "RescaledAdam"):
+    for words in ("Covered", "aten.addmm", "8 samples", "plain step", "Peak memory", "RescaledAdam", "Auto: "):
         assert words in result.stdout
     assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= columns
 
@@ -31,6 +32,14 @@ def test_an_uncovered_model() -> None:
     result = run(f"{HOME}:uncovered")
     assert result.exit_code == 1
     assert "Not covered" in result.stdout and "→ Opaque" in result.stdout
+    assert "curvestep.register_rule" in result.stdout
+
+
+def test_a_file_is_taken_as_a_module_is(tmp_path: Path) -> None:
+    file = tmp_path / "a_model_of_mine.py"
+    file.write_text(f"from {HOME} import perceptron as example\n", encoding="utf-8")
+    result = run(f"{file}:example", "--no-measure")
+    assert result.exit_code == 0 and "Covered" in result.stdout
 
 
 def test_json_alone() -> None:
@@ -44,6 +53,7 @@ def test_json_alone() -> None:
     ("target", "message"),
     [
         ("perceptron", "MODULE:FACTORY"),
+        ("no/such/file.py:f", "there is none of that name"),
         (":", "MODULE:FACTORY"),
         ("no_such_module_anywhere:f", "cannot be imported"),
         (f"{HOME}:absent", "has no absent"),

@@ -183,6 +183,7 @@ def test_a_missing_aten_operation_has_its_whole_path(monkeypatch: pytest.MonkeyP
         monkeypatch.undo()
         forget_facts()
     assert [op.path for op in found.missing] == ["0.bias → aten.addmm.default → aten.tanh.default"]
+    assert "LQA and GeN do without" in " ".join(str(found).split())
 
 
 def test_measured_time_and_memory() -> None:
@@ -191,6 +192,16 @@ def test_measured_time_and_memory() -> None:
     assert measured.plain_seconds > 0 and measured.measured_seconds > 0
     assert measured.plain_bytes is not None and measured.measured_bytes is not None
     assert measured.measured_bytes > measured.plain_bytes  # cotangents and tangents are held besides
+    assert measured.auto_bytes is not None and measured.auto_bytes > measured.plain_bytes  # states and an average
+    share = (measured.auto_seconds - measured.plain_seconds) / measured.auto_every
+    assert measured.auto_every == 16 and measured.auto_ratio == pytest.approx(1 + share / measured.plain_seconds)
+
+
+def test_progress_is_told_before_each_part() -> None:
+    told: list[str] = []
+    curvestep.doctor(*perceptron(), progress=told.append)
+    assert told[0] == "a step, recorded" and "first step of RescaledAdam at ℓ = 1" in told
+    assert "time of a step, 6 of 6" in told and told[-1] == "memory of a step"
 
 
 def test_peak_memory_of_a_known_step() -> None:

@@ -60,7 +60,8 @@ def test_tasks_are_columns_and_measurements_rows(store: Store[RunRecord]) -> Non
     axes = figure.axes
     assert len(axes) == 8
     titles = [axis.get_title(loc="left") for axis in axes]
-    assert titles == [title for title in ("training loss", "step size", "test loss", "test accuracy") for _ in "ab"]
+    rows = ("loss of the batches", "step size", "test loss", "test accuracy")
+    assert titles == [title for title in rows for _ in "ab"]
     assert axes[0].get_yscale() == "log" and axes[6].get_yscale() == "linear"
     assert [axis.get_xlabel() for axis in axes[-2:]] == ["epoch", "epoch"]
     assert "this task has no accuracy" in [text.get_text() for text in axes[7].texts]
@@ -84,6 +85,15 @@ def test_legend_names_each_method_once() -> None:
     (legend,) = draw(panels(RUNS), "epoch").legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert texts == ["red-sgd", "sgd, lr 0.5 (best of 3)", "other settings"]
+
+
+def test_of_many_methods_the_first_and_the_known_have_a_name() -> None:
+    rivals = [record(f"method{index}", None, final=0.01 * index) for index in range(1, 13)]
+    figure = draw(panels([*rivals, record("adamw", 0.1, final=0.5)]), "epoch")
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == [*(f"method{index}" for index in range(1, 8)), "adamw, lr 0.1", "5 others, in the table"]
+    assert sum(line.get_linewidth() == 1.8 for line in figure.axes[0].lines) == 8
 
 
 def test_diverged_leader_is_marked() -> None:

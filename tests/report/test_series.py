@@ -30,7 +30,7 @@ def test_runs_that_cannot_be_compared_are_in_different_panels() -> None:
 
 def test_seeds_become_mean_and_range() -> None:
     (series,) = panel(*(record(seed=seed, final=final) for seed, final in enumerate((0.01, 0.03, 0.02)))).series
-    spread = series.final("train_loss")
+    spread = series.final("train_eval_loss")
     assert spread is not None
     assert (spread.mean, spread.low, spread.high) == (pytest.approx(0.02), 0.01, 0.03)
     curve = series.steps_curve("loss_ema", "epoch")
@@ -53,7 +53,7 @@ def test_one_diverged_seed_puts_a_series_last_and_ends_its_curves() -> None:
     assert [series.label for series in group.series] == ["sgd, lr 0.1", "sgd, lr 1"]
     broken = group.series[1]
     assert broken.diverged == 1
-    assert broken.final("train_loss") is None and broken.final_smoothed("loss_ema") is None
+    assert broken.final("train_eval_loss") is None and broken.final_smoothed("loss_ema") is None
     # A curve goes as far as every seed is finite; the 15th loss is the infinite one, and only epoch 1 was full.
     stored = [RunRecord.from_json(run.to_json()) for run in broken.runs]
     curve = panel(*stored).series[0].steps_curve("loss_ema", "epoch")

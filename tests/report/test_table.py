@@ -61,6 +61,6 @@ def test_json_rows_keep_full_numbers() -> None:
     (panel,) = panels(RUNS)
     rows = json_rows(panel)
     assert rows[0]["label"] == "red-sgd" and rows[0]["lr"] is None and rows[0]["seeds"] == [0, 1]
-    assert abs(rows[0]["train_loss"]["mean"] - 0.0005) < 1e-12
-    assert rows[-1]["diverged"] == 1 and rows[-1]["train_loss"] is None
+    assert abs(rows[0]["training_loss"]["mean"] - 0.0005) < 1e-12
+    assert rows[-1]["diverged"] == 1 and rows[-1]["training_loss"] is None
     assert [row["best_of_method"] for row in rows] == [True, True, False, False]

@@ -28,7 +28,8 @@ class EpochMetrics:
     step: int  # steps done
     seconds: float  # seconds spent in steps since the start, evaluation excluded
     train_loss: float | None  # mean of the batch losses over this epoch, each before its step
-    train_eval_loss: float | None  # loss on a fixed part of the training data after the epoch
+    # loss on a fixed part of the training data after the epoch: what every table calls training loss
+    train_eval_loss: float | None
     test_loss: float | None  # loss on the test data after the epoch
     test_accuracy: float | None  # share of right predictions on the test data, None where the task has none
     step_size: float | None  # mean step size τ over this epoch

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _NOT_COVERED = 1
 _FORM = (
-    "Give it as MODULE:FACTORY, for example mypackage.train:example, where example() returns "
-    "(model, example_batch, loss_fn)"
+    "Give it as MODULE:FACTORY or FILE:FACTORY, for example mypackage.train:example or train.py:example, where "
+    "example() returns (model, example_batch, loss_fn)"
 )
 
 
@@ -33,8 +33,8 @@ def doctor(
         str,
         typer.Argument(
             metavar="MODULE:FACTORY",
-            help="A function without arguments that returns (model, example_batch, loss_fn); loss_fn(model, "
-            "example_batch) is the loss.",
+            help="In a module or a file (train.py:example): a function without arguments that returns "
+            "(model, example_batch, loss_fn); loss_fn(model, example_batch) is the loss.",
         ),
     ],
     measure: Annotated[bool, typer.Option(help="Measure the time and memory of a step.")] = True,
@@ -59,7 +59,11 @@ def _examine(target: str, measure: bool, threads: int | None, as_json: bool) -> 
         torch.set_num_threads(threads)
     model, batch, loss_fn = _made(target, factory)
     try:
-        found = examine(model, batch, loss_fn, measure=measure)
+        # On a terminal only: what is written elsewhere is the result alone.
+        with Console(stderr=True).status("Examining") as status:
+            found = examine(
+                model, batch, loss_fn, measure=measure, progress=lambda what: status.update(f"Examining: {what}")
+            )
     except CurvestepError:
         raise
     except Exception as error:
@@ -83,6 +87,8 @@ def _factory(target: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:  # as `python -m` does
         sys.path.insert(0, here)
+    if module_name.endswith(".py"):
+        module_name = _module_of(Path(module_name))
     try:
         found: Any = importlib.import_module(module_name)
     except ImportError as error:
@@ -104,6 +110,14 @@ def _factory(target: str) -> Any:
             f"{target} must be a function, but it is an object of type {type(found).__name__}. {_FORM}."
         )
     return found
+
+
+def _module_of(file: Path) -> str:
+    """Put the folder of a file on the path, as `python FILE` does, and return the name to import it by."""
+    if not file.is_file():
+        raise CurvestepError(f"The file {file} was needed, but there is none of that name in {Path.cwd()}. {_FORM}.")
+    sys.path.insert(0, str(file.resolve().parent))
+    return file.stem
 
 
 def _made(target: str, factory: Any) -> tuple[Any, Any, Any]:
@@ -141,6 +155,8 @@ def show(found: Diagnosis, console: Console) -> None:
         console.print(Text(found.refusal))
     console.print()
     console.print(_operations(found))
+    if found.missing:
+        _part(console, "What to do", page.advice_sentences(found))
     _part(console, "Batch", [page.sample_sentences(found.samples)])
     _part(console, "Parameters", page.parameter_sentences(found.parameters))
     if found.products is not None:
@@ -150,6 +166,7 @@ def show(found: Diagnosis, console: Console) -> None:
     if found.suggestions:
         _part(console, f"Step size right now, at loss {found.loss:.4g}", [])
         console.print(Padding(_suggestions(found), (0, 0, 0, 1)))
+        console.print(Padding(Text(page.auto_sentence()), (0, 0, 0, 2)))
     _part(console, "Notes", list(found.notes))
 
 

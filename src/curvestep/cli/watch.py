@@ -97,10 +97,10 @@ class Watch:
         """A run is in the store."""
         if self._all is not None:
             last = record.last
-            if record.status != FINISHED or last is None or last.train_loss is None:
+            if record.status != FINISHED or last is None or last.train_eval_loss is None:
                 text = f"diverged at step {record.diverged_at}"
             else:
-                text = f"training loss {last.train_loss:.4g}, {last.seconds:.1f} s"
+                text = f"training loss {last.train_eval_loss:.4g}, {last.seconds:.1f} s"
             self._console.print(f"{_name(record.config)}: {text}", highlight=False)
         self._count()
 

@@ -12,6 +12,10 @@ from curvestep.diagnostics.findings import Coverage, Measurement, Operation, Par
 
 WIDTH = 80
 _SHOWN_NAMES = 5
+_NO_RULE = (
+    "For an operation of torch without a rule: curvestep.register_rule teaches a formula made of ordinary operations; "
+    "LQA and GeN do without, since they measure losses alone."
+)
 
 
 @final
@@ -60,6 +64,7 @@ class Diagnosis:
         if self.products is not None:
             found["products"]["ratio"] = self.products.ratio
         if self.measurement is not None:
+            found["measurement"]["auto_ratio"] = self.measurement.auto_ratio
             found["measurement"]["time_ratio"] = self.measurement.time_ratio
             found["measurement"]["memory_ratio"] = self.measurement.memory_ratio
         return found
@@ -125,15 +130,28 @@ def product_sentence(products: Products) -> str:
 def measurement_sentences(measured: Measurement) -> list[str]:
     """Time and memory in words."""
     text = [
-        f"Time: {seconds(measured.measured_seconds)} against {seconds(measured.plain_seconds)} of a plain step, "
-        f"{measured.time_ratio:.2f} × (medians of {measured.repetitions})."
+        f"Time, medians of {measured.repetitions} steps; a plain one takes {seconds(measured.plain_seconds)}.",
+        f"Auto: {measured.auto_ratio:.2f} × a plain step in a long run, since one step in {measured.auto_every} "
+        f"measures, and takes {seconds(measured.auto_seconds)}.",
+        f"RescaledSGD, which measures every step: {measured.time_ratio:.2f} ×, {seconds(measured.measured_seconds)}.",
     ]
-    if measured.memory_ratio is not None and measured.plain_bytes is not None and measured.measured_bytes is not None:
-        text.append(
-            f"Peak memory: {size(measured.measured_bytes)} against {size(measured.plain_bytes)}, "
-            f"{measured.memory_ratio:.2f} ×."
-        )
+    peaks = {"Auto": measured.auto_bytes, "RescaledSGD": measured.measured_bytes, "a plain step": measured.plain_bytes}
+    if all(peaks.values()):
+        text.append("Peak memory: " + ", ".join(f"{name} {size(peak)}" for name, peak in peaks.items() if peak) + ".")
     return text
+
+
+def auto_sentence() -> str:
+    """What Auto makes of the suggested steps."""
+    return (
+        "Auto takes the shorter of RescaledAdam's step at ℓ = ½ and a ceiling, which rises to 0.006 over its first 100 "
+        "steps and then falls slowly."
+    )
+
+
+def advice_sentences(found: Diagnosis) -> list[str]:
+    """What to do about the operations without a rule."""
+    return list(dict.fromkeys(op.advice or _NO_RULE for op in found.missing))
 
 
 def seconds(value: float) -> str:
@@ -168,8 +186,8 @@ def page(found: Diagnosis) -> str:
         lines.append(f"  {op.count:5d}  {short(op.name):<{width}}  {op.coverage.value:<13}  {mark(op)}".rstrip())
         if op.path is not None:
             lines += _wrapped(op.path, "         ")
-        if op.advice:
-            lines += _wrapped(op.advice, "         ")
+    if found.missing:
+        lines += ["", "What to do", *(line for text in advice_sentences(found) for line in _wrapped(text, "  "))]
     lines += ["", "Batch", *_wrapped(sample_sentences(found.samples), "  ")]
     lines += [
         "",
@@ -182,7 +200,7 @@ def page(found: Diagnosis) -> str:
         lines += ["", "Cost of a measured step", *(line for text in cost for line in _wrapped(text, "  "))]
     if found.suggestions:
         lines += ["", f"Step size right now, at loss {found.loss:.4g}"]
-        lines += _suggestions(found)
+        lines += [*_suggestions(found), *_wrapped(auto_sentence(), "  ")]
     if found.notes:
         lines += ["", "Notes", *(line for text in found.notes for line in _wrapped(text, "  "))]
     return "\n".join(lines)

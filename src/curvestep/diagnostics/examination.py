@@ -22,7 +22,14 @@ from curvestep.engine.passes.analysis import analyse
 LossFunction = Callable[[Any, Any], Tensor]  # of the model and the batch, which the user's function types itself
 
 
-def doctor(model: nn.Module, example_batch: Any, loss_fn: LossFunction, *, measure: bool = True) -> Diagnosis:
+def doctor(
+    model: nn.Module,
+    example_batch: Any,
+    loss_fn: LossFunction,
+    *,
+    measure: bool = True,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Diagnosis:
     """Examine whether and at what cost curvestep can train a model.
 
     Definition:
@@ -45,6 +52,7 @@ def doctor(model: nn.Module, example_batch: Any, loss_fn: LossFunction, *, measu
         loss_fn: computes the loss from the model and the batch, without calling backward:
             `lambda model, batch: criterion(model(batch[0]), batch[1])`.
         measure: also measure the time and memory of a step against a plain one.
+        progress: called with a few words before each part of the work, for large models: `progress=print`.
 
     Returns:
         A `Diagnosis`: printed, it is a page; `diagnosis.covered` says whether the curvature can be measured exactly.
@@ -54,7 +62,7 @@ def doctor(model: nn.Module, example_batch: Any, loss_fn: LossFunction, *, measu
             not depend on a parameter, a parameter is complex, or a gradient sparse. The message says what to do.
 
     Cost:
-        Seven steps on the batch, fourteen more with `measure`; a copy of parameters and buffers.
+        Seven steps on the batch, twenty-one more with `measure`; a copy of parameters and buffers.
 
     Example:
         For J = ½ mean ‖θ − x_s‖² one gradient step of size 1 goes to the minimum, so ℓ = ½ suggests 1:
@@ -90,6 +98,7 @@ def doctor(model: nn.Module, example_batch: Any, loss_fn: LossFunction, *, measu
             return loss_fn(model, example_batch)
 
     resident = sum(t.nbytes for t in {*model.parameters(), *model.buffers()})
+    progress("a step, recorded")
     with untouched(model) as start:
         with record() as tape:
             loss = _loss(compute, tape)
@@ -119,9 +128,9 @@ def doctor(model: nn.Module, example_batch: Any, loss_fn: LossFunction, *, measu
             tape.release()
         measurement, suggestions = None, ()
         if covered:
-            suggestions = suggest_steps(compute, list(moving.values()), start)
+            suggestions = suggest_steps(compute, list(moving.values()), start, progress)
             if measure:
-                measurement = measure_steps(compute, list(moving.values()), start, resident)
+                measurement = measure_steps(compute, list(moving.values()), start, resident, progress)
     return Diagnosis(
         loss=value,
         operations=operations,

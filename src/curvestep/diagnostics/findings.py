@@ -108,27 +108,38 @@ class Products:
 @final
 @dataclass(frozen=True)
 class Measurement:
-    """A step of `RescaledSGD` against forward, backward and step of `torch.optim.SGD`, on the example batch.
+    """Steps that measure against forward, backward and step of `torch.optim.SGD`, on the example batch.
 
     Attributes:
         repetitions: steps of each kind, in turn, of which the median time is given.
         plain_seconds: of a plain step.
-        measured_seconds: of a measured step.
+        measured_seconds: of a step of `RescaledSGD`, which measures the whole batch.
+        auto_seconds: of a step of `Auto` that measures.
+        auto_every: how many steps of `Auto` there are to one that measures, in a long run.
         plain_bytes: the most memory at once during a plain step, parameters and buffers included; None where it
             could not be observed.
-        measured_bytes: the same of a measured step.
+        measured_bytes: the same of a step of `RescaledSGD`.
+        auto_bytes: the same of a step of `Auto` that measures; its two averages and its state are in it.
     """
 
     repetitions: int
     plain_seconds: float
     measured_seconds: float
+    auto_seconds: float
+    auto_every: int
     plain_bytes: int | None
     measured_bytes: int | None
+    auto_bytes: int | None
 
     @property
     def time_ratio(self) -> float:
         """Time of a measured step over that of a plain one."""
         return self.measured_seconds / self.plain_seconds
+
+    @property
+    def auto_ratio(self) -> float:
+        """Time of a step of `Auto`, in the mean over a long run, over that of a plain one."""
+        return 1.0 + (self.auto_seconds / self.plain_seconds - 1.0) / self.auto_every
 
     @property
     def memory_ratio(self) -> float | None:

@@ -1,4 +1,4 @@
-"""Time and memory of a measured step against a plain one, taken in turn on the same batch."""
+"""Time and memory of steps that measure against a plain one, taken in turn on the same batch."""
 
 from __future__ import annotations
 
@@ -14,35 +14,41 @@ import torch
 from torch import Tensor
 
 from curvestep.diagnostics.findings import Measurement
-from curvestep.optim import RescaledSGD
+from curvestep.optim import Auto, RescaledSGD
 
 REPETITIONS = 5
 
 
 def measure_steps(
-    compute: Callable[[], Tensor], parameters: Sequence[Tensor], start: Callable[[], None], resident: int
+    compute: Callable[[], Tensor],
+    parameters: Sequence[Tensor],
+    start: Callable[[], None],
+    resident: int,
+    progress: Callable[[str], None],
 ) -> Measurement:
-    """Return median times and peaks of memory of both kinds of step, ``resident`` bytes of parameters included."""
+    """Return median times and peaks of memory of three kinds of step, ``resident`` bytes of parameters included."""
     device = parameters[0].device
 
-    sgd, rescaled = torch.optim.SGD(parameters, lr=0.0), RescaledSGD(parameters)
+    sgd, rescaled, auto = torch.optim.SGD(parameters, lr=0.0), RescaledSGD(parameters), Auto(parameters)
 
     def plain() -> None:
         sgd.zero_grad()
         compute().backward()
         sgd.step()
 
-    def measured() -> None:
-        rescaled.zero_grad()
-        with rescaled.record():
+    def measured(optimizer: Auto | RescaledSGD) -> None:
+        optimizer.zero_grad()
+        with optimizer.record():
             compute().backward()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # an unknown batch size is among the notes
-            rescaled.step()
+            optimizer.step()
 
-    kinds = (plain, measured)
-    seconds: tuple[list[float], list[float]] = ([], [])
+    # Auto measures its first ten steps, and these are fewer.
+    kinds = (plain, lambda: measured(rescaled), lambda: measured(auto))
+    seconds: tuple[list[float], ...] = ([], [], [])
     for repetition in range(REPETITIONS + 1):
+        progress(f"time of a step, {repetition + 1} of {REPETITIONS + 1}")
         for step, taken in zip(kinds, seconds, strict=True):
             start()
             _wait(device)
@@ -53,10 +59,21 @@ def measure_steps(
                 taken.append(time.perf_counter() - begun)
     peaks: list[int | None] = []
     for step in kinds:
+        progress("memory of a step")
         start()
         peaks.append(_peak(step, device))
-    first, second = (None if peak is None else peak + resident for peak in peaks)
-    return Measurement(REPETITIONS, statistics.median(seconds[0]), statistics.median(seconds[1]), first, second)
+    most = [None if peak is None else peak + resident for peak in peaks]
+    times = [statistics.median(taken) for taken in seconds]
+    return Measurement(
+        repetitions=REPETITIONS,
+        plain_seconds=times[0],
+        measured_seconds=times[1],
+        auto_seconds=times[2],
+        auto_every=auto.param_groups[0]["curvature_every"],
+        plain_bytes=most[0],
+        measured_bytes=most[1],
+        auto_bytes=most[2],
+    )
 
 
 def _wait(device: torch.device) -> None:

@@ -14,12 +14,16 @@ LEVELS = (0.5, 1.0)
 
 
 def suggest_steps(
-    compute: Callable[[], Tensor], parameters: Sequence[Tensor], start: Callable[[], None]
+    compute: Callable[[], Tensor],
+    parameters: Sequence[Tensor],
+    start: Callable[[], None],
+    progress: Callable[[str], None],
 ) -> tuple[Suggestion, ...]:
     """Return the step of each optimizer at each level, every one from the start."""
     found: list[Suggestion] = []
     for kind in (RescaledSGD, RescaledRMSprop, RescaledAdam):
         for ell in LEVELS:
+            progress(f"first step of {kind.__name__} at ℓ = {ell:g}")
             start()
             optimizer = kind(parameters, lr=ell)
             with optimizer.record():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,17 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _COLUMN_INCHES = 4.6
+_NARROW_INCHES = 3.1
+_CHARACTERS_AN_INCH = 16.0  # of small text
 _ROW_INCHES = 1.95
 _FOLDED_ROW_INCHES = 2.4
 _BAND_ALPHA = 0.18
 _GREY = "#555555"
+_LIGHT = "#B8B8B8"
 _OTHER_SETTINGS = "other settings"
+# Methods with a colour in one figure, more cannot be told apart: the first by training loss, and these.
+_NAMED = 7
+_ALWAYS_NAMED = ("auto", "red-adam", "adamw", "sgd")
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class _Row:
 
 
 _ROWS = (
-    _Row("training loss", lambda series, axis: series.steps_curve("loss_ema", axis), True),
+    _Row("loss of the batches", lambda series, axis: series.steps_curve("loss_ema", axis), True),
     _Row("step size", lambda series, axis: series.steps_curve("step_size_ema", axis), True),
     _Row("test loss", lambda series, axis: series.epochs_curve("test_loss", axis), True),
     _Row("test accuracy", lambda series, axis: series.epochs_curve("test_accuracy", axis), False, needs_accuracy=True),
@@ -93,12 +100,15 @@ def draw(panels: Sequence[Panel], axis: Axis) -> Figure:
     folded = len(panels) == 1
     grid_columns = 2 if folded else len(panels)
     grid_rows = math.ceil(len(rows) / 2) if folded else len(rows)
-    handles = _legend(panels)
+    named = _named(panels)
+    handles = _legend(panels, named)
     legend_columns = min(len(handles), 2 * grid_columns if len(handles) > 3 * grid_columns else grid_columns)
     legend_inches = 0.22 * math.ceil(len(handles) / legend_columns) + 0.15
     height = (_FOLDED_ROW_INCHES if folded else _ROW_INCHES) * grid_rows + 1.0 + legend_inches
     engine = ConstrainedLayoutEngine(rect=(0, legend_inches / height, 1, 1 - legend_inches / height))
-    figure = Figure(figsize=(_COLUMN_INCHES * grid_columns + 0.4, height), layout=engine)
+    # Many columns are narrower, or their text could not be read where the figure is as wide as a page.
+    column_inches = _COLUMN_INCHES if grid_columns <= 2 else _NARROW_INCHES
+    figure = Figure(figsize=(column_inches * grid_columns + 0.4, height), layout=engine)
     grid = figure.subplots(grid_rows, grid_columns, sharex="col", squeeze=False)
     for column, panel in enumerate(panels):
         cells: list[Axes] = list(grid.flat) if folded else list(grid[:, column])
@@ -106,11 +116,11 @@ def draw(panels: Sequence[Panel], axis: Axis) -> Figure:
             if row.needs_accuracy and not panel.has_accuracy:
                 _empty(axes, "this task has no accuracy")
             else:
-                _draw_row(axes, panel, row, axis)
+                _draw_row(axes, panel, row, axis, named)
             axes.set_title(row.title, loc="left", fontsize=9, color="black", pad=3)
         for axes in cells[len(rows) :]:
             _empty(axes, "this task has no accuracy")
-        _head(cells[0], panel, rates=not folded)
+        _head(cells[0], panel, int(_CHARACTERS_AN_INCH * (column_inches - 0.6)), rates=not folded)
     for axes in grid[-1]:
         axes.set_xlabel("epoch" if axis == "epoch" else "seconds of training steps")
     figure.legend(
@@ -119,17 +129,26 @@ def draw(panels: Sequence[Panel], axis: Axis) -> Figure:
     return figure
 
 
-def _head(axes: Axes, panel: Panel, *, rates: bool) -> None:
+def _named(panels: Sequence[Panel]) -> frozenset[str]:
+    """The methods that have a colour and a name: all, or where they are many the first ones and the known ones."""
+    methods = [list(dict.fromkeys(series.method for series in panel.series)) for panel in panels]
+    everyone = {method for each in methods for method in each}
+    if len(everyone) <= _NAMED + len(_ALWAYS_NAMED):
+        return frozenset(everyone)
+    return frozenset(method for each in methods for method in each[:_NAMED]) | everyone.intersection(_ALWAYS_NAMED)
+
+
+def _head(axes: Axes, panel: Panel, width: int, *, rates: bool) -> None:
     """The task's name above its column, in small what was run, and the best rates where the legend cannot say them."""
     seeds = "1 seed" if panel.seeds == 1 else f"mean and range of {panel.seeds} seeds"
     best = [series.label for series in panel.series if series.label in panel.leaders and _has_rate(series)]
-    lines = [f"{panel.subtitle}; {seeds}"]
+    lines = textwrap.wrap(f"{panel.subtitle}; {seeds}", width)
     if rates:
-        lines.insert(0, "best: " + "; ".join(best) if best else "")
+        lines += textwrap.wrap("best: " + "; ".join(best), width) if best else [""]
     text = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
     top = 23 + 12 * len(lines)
     axes.annotate(panel.title, (0, 1), xytext=(0, top + 1), fontsize=12, fontweight="bold", **text)
-    for index, line in enumerate(reversed(lines)):
+    for index, line in enumerate(lines):
         axes.annotate(line, (0, 1), xytext=(0, top - 12 * (index + 1)), fontsize=8, color=_GREY, **text)
 
 
@@ -138,7 +157,7 @@ def _has_rate(series: Series) -> bool:
     return series.runs[0].config.lr is not None
 
 
-def _draw_row(axes: Axes, panel: Panel, row: _Row, axis: Axis) -> None:
+def _draw_row(axes: Axes, panel: Panel, row: _Row, axis: Axis, named: frozenset[str]) -> None:
     """All series of a panel; the best of each method on top with its band, the others thin below."""
     if row.logarithmic:
         axes.set_yscale("log")
@@ -151,6 +170,9 @@ def _draw_row(axes: Axes, panel: Panel, row: _Row, axis: Axis) -> None:
         style = line_style(series.method, _has_rate(series))
         if series.label not in panel.leaders:
             axes.plot(curve.x, curve.mean, color=style.colour, linestyle=style.dashes, linewidth=0.8, alpha=0.45)
+            continue
+        if series.method not in named:
+            axes.plot(curve.x, curve.mean, color=_LIGHT, linewidth=0.8, zorder=1.5)
             continue
         leading.append(curve)
         axes.fill_between(curve.x, curve.low, curve.high, color=style.colour, alpha=_BAND_ALPHA, linewidth=0)
@@ -200,7 +222,7 @@ def _empty(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=_GREY, fontsize=9)
 
 
-def _legend(panels: Sequence[Panel]) -> list[Line2D]:
+def _legend(panels: Sequence[Panel], named: frozenset[str]) -> list[Line2D]:
     """One entry a method, in the order of the best training loss in the first panel it is in."""
     from matplotlib.lines import Line2D
 
@@ -208,7 +230,7 @@ def _legend(panels: Sequence[Panel]) -> list[Line2D]:
     rates: dict[str, int] = {}
     for panel in panels:
         for series in panel.series:
-            if series.label in panel.leaders:
+            if series.label in panel.leaders and series.method in named:
                 labels.setdefault(series.method, []).append(series.label)
                 rates[series.method] = max(rates.get(series.method, 0), panel.rates(series.method))
     handles: list[Line2D] = []
@@ -218,6 +240,9 @@ def _legend(panels: Sequence[Panel]) -> list[Line2D]:
         if rates[method] > 1:
             text += f" (best of {rates[method]})"
         handles.append(Line2D([], [], color=style.colour, linestyle=style.dashes, linewidth=1.8, label=text))
+    others = {series.method for panel in panels for series in panel.series} - named
+    if others:
+        handles.append(Line2D([], [], color=_LIGHT, linewidth=0.8, label=f"{len(others)} others, in the table"))
     if any(count > 1 for count in rates.values()):
         handles.append(Line2D([], [], color=_GREY, linestyle=(0, (4.0, 1.2)), linewidth=0.8, label=_OTHER_SETTINGS))
     if any(series.diverged for panel in panels for series in panel.series if series.label in panel.leaders):

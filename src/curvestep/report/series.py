@@ -12,7 +12,7 @@ from curvestep.bench.record import FINISHED, EpochMetrics, RunRecord
 
 Axis = Literal["epoch", "seconds"]
 StepColumn = Literal["loss_ema", "step_size_ema"]
-EpochColumn = Literal["train_loss", "train_eval_loss", "test_loss", "test_accuracy"]
+EpochColumn = Literal["train_eval_loss", "test_loss", "test_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ def _panel(groups: list[list[RunRecord]]) -> Panel:
 
 
 def _rank(series: Series) -> float:
-    """Training loss of the last epoch; a divergence is last."""
-    final = series.final("train_loss")
+    """Training loss at the end; a divergence is last."""
+    final = series.final("train_eval_loss")
     return math.inf if final is None else final.mean
 
 

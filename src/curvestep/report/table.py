@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 DIVERGED = "diverged"
-_SMOOTHED = "training loss, EMA"
+_SMOOTHED = "batch loss, EMA"
 
 
 def rich_table(panel: Panel) -> Group:
@@ -68,9 +68,8 @@ def json_rows(panel: Panel) -> list[dict[str, Any]]:
             "best_of_method": series.label in panel.leaders,
             "seeds": [run.config.seed for run in series.runs],
             "diverged": series.diverged,
-            "train_loss": _object(series.final("train_loss")),
-            "train_loss_ema": _object(series.final_smoothed("loss_ema")),
-            "train_eval_loss": _object(series.final("train_eval_loss")),
+            "training_loss": _object(series.final("train_eval_loss")),
+            "batch_loss_ema": _object(series.final_smoothed("loss_ema")),
             "test_loss": _object(series.final("test_loss")),
             "test_accuracy": _object(series.final("test_accuracy")),
             "step_size_ema": _object(series.final_smoothed("step_size_ema")),
@@ -84,12 +83,14 @@ def json_rows(panel: Panel) -> list[dict[str, Any]]:
 def caption(panel: Panel, *, smoothed: bool) -> str:
     """Return what the numbers of a table are, in a few sentences."""
     seeds = "one seed" if panel.seeds == 1 else f"mean (min–max) over {panel.seeds} seeds"
-    average = f"; EMA: its moving average over steps, factor {panel.series[0].runs[0].smoothing:g}" if smoothed else ""
+    factor = panel.series[0].runs[0].smoothing
+    average = (
+        f"Batch loss, EMA: each batch's before its step, moving average of factor {factor:g}. " if smoothed else ""
+    )
     return (
-        f"At the end of the run, {seeds}; losses contain the L2 term. The training loss is the mean over the batches "
-        f"of the last epoch, each before its step{average}; test data is measured with the weights that the method "
-        "says to evaluate (averaged ones where it keeps an average). Sorted by training loss, the best setting of each "
-        "method bold."
+        f"At the end of the run, {seeds}; losses contain the L2 term. Training loss: on a fixed part of the training "
+        "data; test loss: on the test data; both with the weights that the method says to evaluate (averaged ones "
+        f"where it keeps an average). {average}Sorted by training loss, the best setting of each method bold."
     )
 
 
@@ -107,7 +108,7 @@ def _two_lines(name: str) -> str:
 
 def _cells(panel: Panel, series: Series) -> list[str]:
     """One row."""
-    losses = [series.final("train_loss"), series.final_smoothed("loss_ema"), series.final("test_loss")]
+    losses = [series.final("train_eval_loss"), series.final_smoothed("loss_ema"), series.final("test_loss")]
     cells = [series.label, *(_text(spread) for spread in losses)]
     if panel.has_accuracy:
         cells.append(_text(series.final("test_accuracy")))
