@@ -175,9 +175,9 @@ def _clean(steps: Sequence[Node], root: Value, notes: Notes, batch: int) -> froz
     used: set[Value] = {root}
     for node in reversed(steps):
         outputs = [v for v in node.outputs if v is not None and v in used]
-        site = AxisSite(node, axes, batch)
-        mixes = node.rule is not None and node.rule.couples is not None and node.rule.couples(site)
-        mixes = mixes or any(v in spoiled for v in outputs)
+        couples = None if node.rule is None else node.rule.couples
+        mixes = couples is not None and couples(AxisSite(node, axes, batch))
+        mixes = mixes or any([v in spoiled for v in outputs])
         after = [axes.get(v, Marker.LOST) for v in outputs]
         for value in node.inputs:
             used.add(value)
@@ -185,7 +185,7 @@ def _clean(steps: Sequence[Node], root: Value, notes: Notes, batch: int) -> froz
             if isinstance(known, SampleAxis):
                 # a curved loss that reduces hands out its terms before the sum, so it keeps the samples apart too
                 sums = value in confirmed
-                fine = all(isinstance(a, SampleAxis) or (sums and a is Marker.SUMMED) for a in after)
+                fine = all([isinstance(a, SampleAxis) or (sums and a is Marker.SUMMED) for a in after])
             else:
                 fine = known is Marker.SUMMED and all(a is Marker.SUMMED for a in after) and not _curved(node)
             if mixes or not fine:

@@ -167,7 +167,7 @@ class _Walk:
     def _follow(self, node: Node) -> bool:
         """Follow an operation on samples; False where a table turned out to lie across them."""
         axes, confirmed = self.axes, self.confirmed
-        answers = self._ask(node, axes)
+        answers = vouched(node, axes, self.batch)
         named = [v for v in node.inputs if isinstance(axes.get(v), SampleAxis)]
         certain = any(v in confirmed for v in named)
         if certain and answers[0] is Marker.LOST and not all(v in confirmed for v in named):
@@ -179,11 +179,12 @@ class _Walk:
         if named and not certain:
             moving = any(v in self.reached and axes.get(v) is Marker.SHARED for v in node.inputs)
             certain = moving and any(v not in self.reached and gains(node, v, self.reached) for v in named)
-        strange = [v for v in node.inputs if v in self.foreign] if self.foreign and not self.stated else []
+        strange = [v for v in node.inputs if v in self.foreign] if self.foreign and not self.stated else ()
         for value, answer in zip(node.outputs, answers, strict=True):
             if value is None:
                 continue
-            answer = self._fitting(answer, value)
+            if isinstance(answer, SampleAxis):
+                answer = self._fitting(answer, value)
             if isinstance(answer, SampleAxis):
                 if strange and answer.dim and self._gained(node, strange, named, answer, value):
                     answer = Marker.LOST
@@ -194,29 +195,16 @@ class _Walk:
             self._draw(node)
         return True
 
-    def _ask(self, node: Node, axes: dict[Value, Annotation]) -> Sequence[Annotation]:
-        """What the rule says of each output, as far as it vouches for it."""
-        site = AxisSite(node, axes, self.batch)
-        found = _untold(site) if node.rule is None else node.rule.axis(site)
-        answers = [found] * len(node.outputs) if isinstance(found, (SampleAxis, Marker)) else found
-        if len(site.asked) < len(node.inputs):
-            unseen = {axes.get(v, Marker.SHARED) for v in node.inputs if v not in site.asked} - {Marker.SHARED}
-            if unseen:
-                # What is the same for all samples may stand beside them, but is not to be taken for shared.
-                beside = unseen <= {Marker.SUMMED, Marker.POOLED}
-                return [a if beside and isinstance(a, SampleAxis) else Marker.LOST for a in answers]
-        return answers
-
     def _lie_across(self, node: Node, values: Sequence[Value]) -> bool:
         """Whether these inputs lie within the samples, which keep their axis once they are read as shared."""
         product = None if node.rule is None else node.rule.product
         if node.rule is None or (product is not None and product.size is None):
             return False  # of a matrix nobody knows
-        found = self._ask(node, {**self.axes, **dict.fromkeys(values, Marker.SHARED)})[0]
+        found = vouched(node, {**self.axes, **dict.fromkeys(values, Marker.SHARED)}, self.batch)[0]
         if not isinstance(found, SampleAxis):
             return False
         others = [v for v in node.inputs if v not in values]
-        theirs = self._ask(node, {**self.axes, **dict.fromkeys(others, Marker.SHARED)})[0]
+        theirs = vouched(node, {**self.axes, **dict.fromkeys(others, Marker.SHARED)}, self.batch)[0]
         return not isinstance(theirs, SampleAxis) or theirs.dim > found.dim
 
     def _read_as_shared(self, values: list[Value]) -> None:
@@ -250,6 +238,20 @@ class _Walk:
             return around > 1 and node.inputs.index(strange[0]) < node.inputs.index(named[0])
         rank = len(value.shape)
         return all(math.prod(v.shape[: max(axis.dim - rank + len(v.shape), 0)]) < around for v in named)
+
+
+def vouched(node: Node, axes: dict[Value, Annotation], batch: int) -> Sequence[Annotation]:
+    """What an operation's rule says of each output, as far as it vouches for it."""
+    site = AxisSite(node, axes, batch)
+    found = _untold(site) if node.rule is None else node.rule.axis(site)
+    answers = [found] * len(node.outputs) if isinstance(found, (SampleAxis, Marker)) else found
+    for value in node.inputs:
+        if value not in site.asked and axes.get(value, Marker.SHARED) is not Marker.SHARED:
+            unseen = {axes.get(v, Marker.SHARED) for v in node.inputs if v not in site.asked} - {Marker.SHARED}
+            # What is the same for all samples may stand beside them, but is not to be taken for shared.
+            beside = unseen <= {Marker.SUMMED, Marker.POOLED}
+            return [a if beside and isinstance(a, SampleAxis) else Marker.LOST for a in answers]
+    return answers
 
 
 def _untold(site: AxisSite) -> Annotation:

@@ -62,6 +62,8 @@ def gains(node: Node, value: Value, reached: set[Value]) -> bool:
     if node.rule is not None and (node.rule.product is not None or node.rule.draws):
         return True
     moving = [v.shape for v in node.inputs if v in reached]
+    if all(len(shape) < len(value.shape) for shape in moving):
+        return True
     for at, size in enumerate(reversed(value.shape)):
         if size > 1 and not any(at < len(shape) and shape[len(shape) - 1 - at] == size for shape in moving):
             return True

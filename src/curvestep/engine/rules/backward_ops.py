@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curvestep.engine.data.rule import MEAN, Kind, Rule
+from curvestep.engine.data.rule import MEAN, NONE, Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
 from curvestep.engine.rules.axes import before, elementwise_axis, joined_axis
 from curvestep.engine.rules.forms import formula, jointly_linear, recorded, torchs_formula
@@ -112,7 +112,9 @@ def _picked_axis(s: AxisSite) -> Annotation:
     """Samples in front of the classes, in every argument that has them; classes behind them count their weights."""
     s.unread(6)
     known = joined_axis(0, 1, 2)(s)
-    return Marker.LOST if isinstance(known, SampleAxis) and known.dim else known
+    single = s.arg(4) != NONE  # one number for all of them
+    lost = isinstance(known, SampleAxis) and (known.dim != 0 or (single and isinstance(s.at(0), SampleAxis)))
+    return Marker.LOST if lost else known
 
 
 for _op in (aten.nll_loss_backward.default, aten.nll_loss2d_backward.default):

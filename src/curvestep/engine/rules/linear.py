@@ -94,6 +94,13 @@ def with_bias(products: Tensor | None, bias: Tensor | None) -> Tensor | None:
     return bias if products is None else accumulate(products, bias)
 
 
+def _biased_axis(s: AxisSite) -> Annotation:
+    """Samples in the bias, which is broadcast, or in the product, of which no sum over samples reaches theirs."""
+    product, bias = matrix_axis(s, 1, 2), through_broadcast(s.at(0), s.shape(0), s.out_shape())
+    summed = product is Marker.POOLED and (isinstance(s.at(1), SampleAxis) or isinstance(s.at(2), SampleAxis))
+    return Marker.LOST if summed and isinstance(bias, SampleAxis) else merge([bias, product])
+
+
 def _with_bias(form: Bilinear, *, polarised: bool = False) -> Rule:
     """y = β·bias + α·(left product right)."""
 
@@ -115,7 +122,7 @@ def _with_bias(form: Bilinear, *, polarised: bool = False) -> Rule:
     return Rule(
         Kind.MULTILINEAR,
         jet,
-        lambda s: merge([through_broadcast(s.at(0), s.shape(0), s.out_shape()), matrix_axis(s, 1, 2)]),
+        _biased_axis,
         factors=(1, 2),
         may_read=both_live(1, 2) if polarised else None,
     )

@@ -52,7 +52,7 @@ def _nll(forward: Any, backward: Any) -> Rule:
             out = Marker.SUMMED if isinstance(known, SampleAxis) else known
         else:
             out = known if not isinstance(known, SampleAxis) or known.dim == 0 else Marker.LOST
-        return [out, Marker.SHARED]
+        return [out, Marker.SHARED if labels is Marker.SHARED else Marker.SUMMED]  # the weights of all labels
 
     return Rule(Kind.LINEAR, jet, axis, keep_outputs=(1,))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -137,11 +137,12 @@ def _cut_axis(s: AxisSite) -> list[Annotation]:
 
 def _aligned(s: AxisSite) -> bool:
     """Whether a cut along the samples starts at a multiple of the batch with unit stride."""
-    if s.node.op is aten.slice.Tensor:
-        return (s.arg(2) or 0) % s.batch == 0 and s.arg(4, 1) == 1
-    if s.node.op in (aten.split.Tensor, aten.unsafe_split.Tensor):
-        return s.arg(1) % s.batch == 0
-    return all(size % s.batch == 0 for size in s.arg(1))
+    names = [argument.name for argument in s.node.op._schema.arguments]
+    if "split_size" in names or "split_sizes" in names:
+        sizes = s.arg(1)
+        return all(size % s.batch == 0 for size in ([sizes] if isinstance(sizes, int) else sizes))
+    start = s.option(2, "start", 0) or 0
+    return start % s.batch == 0 and s.option(4, "step", 1) == 1
 
 
 def _removed_axis(s: AxisSite) -> list[Annotation]:
@@ -165,16 +166,14 @@ op(aten.select.int, linear_in_first(_removed_axis), dtype="arriving", draws=True
 op(aten.unbind.int, linear_in_first(_removed_axis), dtype="arriving", draws=True)
 
 
-def _by_place(node: Node, axes: Sequence[SampleAxis | None], batch: int) -> None:
-    """Refuse a cut of the rows or columns of a triangle: how much of one is kept depends on its place."""
-    del batch
-    known = axes[0]
-    if known is not None and known.dim >= len(node.inputs[0].shape) - 2:
-        raise NotCut(f"{node.name} keeps of each sample what its place in the batch says")
+def _before_triangle(node: Node, out: SampleAxis, result: Value) -> None:
+    """A triangle of a part of the rows is another one."""
+    if out.dim >= len(result.shape) - 2:
+        raise NotCut(f"{node.name} masks the samples by their numbers")
 
 
-op(aten.tril.default, linear_in_first(first_axis), dtype="arriving", cut=Cut(counts=_by_place))
-op(aten.triu.default, linear_in_first(first_axis), dtype="arriving", cut=Cut(counts=_by_place))
+op(aten.tril.default, linear_in_first(first_axis), dtype="arriving", cut=Cut(aligned=_before_triangle))
+op(aten.triu.default, linear_in_first(first_axis), dtype="arriving", cut=Cut(aligned=_before_triangle))
 
 
 def _diagonal_axis(s: AxisSite) -> Annotation:
