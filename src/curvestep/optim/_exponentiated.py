@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 from torch.optim.optimizer import StateDict
 
-from curvestep._numerics import to_host, working_dtype
+from curvestep._numerics import as_dtype, real, to_host, working_dtype
 from curvestep._records import Outcome, StepRecord
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._gather import dense_gradient
@@ -144,8 +144,8 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
                 scale = self._next_scales(new, scale, squares, products, update_squares)
             fed = raw
             if self.gain_lr > 0.0:
-                gains = self._next_gains(new, gradients)
-                fed = [(gain * gradient).to(gradient.dtype) for gain, gradient in zip(gains, raw, strict=True)]
+                gains = self._next_gains(new, [real(gradient) for gradient in gradients])
+                fed = [as_dtype(gain * real(own), own.dtype) for gain, own in zip(gains, raw, strict=True)]
             before = [p.detach().clone() for p in parameters] if self.scale_rule.rate > 0.0 else []
             step = self._base_step(every, dict(zip(parameters, fed, strict=True)), recordings)
             if step is not None and not step.outcome.moved:
@@ -294,7 +294,7 @@ def _products(gradients: list[Tensor], updates: list[Tensor | None]) -> tuple[li
     if not gradients:
         return [], [], []
     flat = [
-        (g.reshape(-1), (torch.zeros_like(g) if u is None else u).reshape(-1))
+        (real(g).reshape(-1), real(torch.zeros_like(g) if u is None else u).reshape(-1))
         for g, u in zip(gradients, updates, strict=True)
     ]
     found = to_host(*(term for g, u in flat for term in (g.dot(g), g.dot(u), u.dot(u))))

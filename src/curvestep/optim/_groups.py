@@ -42,7 +42,7 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
             param_group: ``{"params": …, option: value, …}``.
 
         Raises:
-            ValueError: An option is out of range, a parameter is complex, or an option of the step rule differs from
+            ValueError: An option is out of range, or an option of the step rule differs from
                 that of the other groups.
         """
         options = {**self.defaults, **param_group}
@@ -50,7 +50,7 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
         super().add_param_group(param_group)
         added = self.param_groups[-1]
         for parameter in added["params"]:
-            if parameter.is_complex() or is_sharded(parameter):
+            if is_sharded(parameter):
                 self.param_groups.pop()
                 raise ValueError(_not_steppable(type(self).__name__, parameter))
         shared = self.param_groups[0]
@@ -133,11 +133,6 @@ def is_sharded(parameter: Tensor) -> bool:
 
 def _not_steppable(owner: str, parameter: Tensor) -> str:
     """Return why a parameter cannot be stepped."""
-    if parameter.is_complex():
-        return (
-            f"{owner} needs real parameters, but one of shape {tuple(parameter.shape)} has dtype {parameter.dtype}: "
-            "hold its real and imaginary part (torch.view_as_real) as the parameter."
-        )
     return (
         f"{owner} needs whole parameters, but one of shape {tuple(parameter.shape)} is a DTensor, of which this "
         "process holds a shard: the recording would not see it used. Train with DistributedDataParallel, or leave "

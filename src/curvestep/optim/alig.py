@@ -124,7 +124,7 @@ class ALIG(AbstractRecordedOptimizer):
             param_group: ``{"params": …, option: value, …}``.
 
         Raises:
-            ValueError: An option is out of range, a parameter is complex, or an option of the step rule differs from
+            ValueError: An option is out of range, or an option of the step rule differs from
                 that of the other groups.
         """
         if "lr" in param_group:

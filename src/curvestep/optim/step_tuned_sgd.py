@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from curvestep import _numerics
-from curvestep._numerics import dots, squares
+from curvestep._numerics import as_dtype, dots, real, squares
 from curvestep._records import Outcome, StepRecord
 from curvestep.directions import Direction, HeavyBall
 from curvestep.optim._commit import Move, advance, move
@@ -202,17 +202,17 @@ def _second_gradients(
     """Return ∇J(θ'), the L2 term included, in the dtype of sums."""
     parameters = [parameter for part in parts for parameter in part.parameters]
     rounded = [
-        tensor.to(parameter.dtype)
+        as_dtype(tensor, parameter.dtype)
         for part, half in zip(parts, halves, strict=True)
         for tensor, parameter in zip(half, part.parameters, strict=True)
     ]
     found = iter(averaged(recordings.gradient_along(parameters, rounded, -1.0), group))
     seconds = []
     for part, half in zip(parts, halves, strict=True):
-        second = [next(found).to(first.dtype) for first in part.gradients]
+        second = [real(next(found)).to(first.dtype) for first in part.gradients]
         if part.decay > 0.0:
             moved = _numerics.add(
-                [p.detach().to(h.dtype) for p, h in zip(part.parameters, half, strict=True)], half, -1.0
+                [real(p.detach()).to(h.dtype) for p, h in zip(part.parameters, half, strict=True)], half, -1.0
             )
             second = _numerics.add(second, moved, alpha=part.decay)
         seconds.append(second)
