@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from importlib import metadata
 
 import curvestep
 from benchmarks.coverage.row import REPEATS, CoverageRow, entry
@@ -40,7 +42,7 @@ def measure_missing(models: Sequence[Model], store: Store[CoverageRow], *, afres
 def _machine() -> str:
     """What the numbers were measured with."""
     here = environment("cpu")
-    transformers = sys.modules["transformers"].__version__ if "transformers" in sys.modules else "absent"
+    transformers = metadata.version("transformers") if importlib.util.find_spec("transformers") else "absent"
     return (
         f"torch {here['torch']}, transformers {transformers}, Python {here['python']}, {here['threads']} thread, "
         f"{here['processor']}"

@@ -34,9 +34,16 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32) if tensor.dtype in _SIXTEEN_BITS else tensor
 
 
+def real(tensor: Tensor) -> Tensor:
+    """Return a complex tensor as pairs of real and imaginary parts, shape (…, 2); a real one as it is."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
 def as_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the tensor in a dtype, the same object where it has it."""
-    return tensor if tensor.dtype is dtype else tensor.to(dtype)
+    if tensor.dtype is dtype:
+        return tensor
+    return (torch.view_as_complex(tensor) if dtype.is_complex and not tensor.is_complex() else tensor).to(dtype)
 
 
 def in_working_dtype(tensors: Tensors) -> list[Tensor]:
@@ -222,14 +229,17 @@ def squared_norm(tensors: Tensors) -> Tensor:
 
 
 def dots(left: Tensors, right: Tensors) -> list[Tensor]:
-    """Return ⟨left_i, right_i⟩ for each i, of shape (): the terms of ``dot``, to be summed on the host."""
-    return [torch.dot(*_lines(widened(a), widened(b))) for a, b in zip(left, right, strict=True)]
+    """Return ⟨left_i, right_i⟩ for each i, of shape (): the terms of ``dot``, to be summed on the host.
+
+    Complex numbers count as pairs of real ones: ⟨a, b⟩ = Re Σ ā b.
+    """
+    return [torch.dot(*_lines(real(widened(a)), real(widened(b)))) for a, b in zip(left, right, strict=True)]
 
 
 def squares(tensors: Tensors) -> list[Tensor]:
     """Return ‖tensor_i‖² for each i, of shape (): the terms of ``squared_norm``, to be summed on the host."""
     if on_host(tensors):
-        lines = [_line(widened(tensor)) for tensor in tensors]
+        lines = [_line(real(widened(tensor))) for tensor in tensors]
         return [torch.dot(line, line) for line in lines]
     return [norm * norm for norm in torch._foreach_norm(in_working_dtype(tensors))]
 

@@ -248,15 +248,10 @@ def test_a_direction_that_does_not_match_is_refused(name: str, direction: list[T
         getattr(tape, name)([w], direction, *([[0.0]] if name == "loss_along" else []))
 
 
-def test_complex_parameters_are_refused() -> None:
-    w = torch.randn(3, dtype=torch.complex64, requires_grad=True)
-    with pytest.raises(curvestep.DirectionError, match="view_as_real"):
-        curvature(lambda: w.abs().square().sum(), [w])
-    with pytest.raises(ValueError, match="view_as_real"):
-        curvestep.RescaledSGD([w])
-    model = Point(torch.ones(2, dtype=torch.complex64))
-    with pytest.raises(curvestep.CurvestepError, match="theta has dtype torch.complex64.*view_as_real"):
-        curvestep.doctor(model, None, lambda m, _: m.theta.abs().sum())
+def test_complex_parameters_are_examined() -> None:
+    model = Point(torch.tensor([3 + 4j, 1j]))
+    found = curvestep.doctor(model, None, lambda m, _: 0.5 * m.theta.abs().square().sum())
+    assert found.covered and found.suggestions[0].step_size == pytest.approx(1.0)  # J = ½ ‖θ‖²
 
 
 def test_sparse_gradients_are_refused_by_the_optimizer_and_by_name() -> None:

@@ -226,8 +226,8 @@ def _scripted(n: Net, pair: Any) -> Tensor:
 
 
 def _tangent(n: Net) -> Tensor:
-    out, tangent = torch.func.jvp(lambda z: n.end(torch.tanh(z @ n.w + n.rate)), (n.x,), (n.x + 1,))
-    return out + tangent.square()
+    found = torch.func.jvp(lambda z: n.end(torch.tanh(z @ n.w + n.rate)), (n.x,), (n.x + 1,))
+    return found[0] + found[1].square()
 
 
 def _dual(n: Net) -> Tensor:

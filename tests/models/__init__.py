@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tests.models import decoders, encoders, generative, pictures, senses, sequences, structured
+from tests.models import decoders, encoders, generative, pictures, scientific, senses, sequences, structured
 from tests.models.row import Model as Model
 
 ROWS: list[Model] = [
-    row for part in (decoders, encoders, senses, sequences, pictures, generative, structured) for row in part.ROWS
+    row
+    for part in (decoders, encoders, senses, sequences, pictures, generative, structured, scientific)
+    for row in part.ROWS
 ]

@@ -74,7 +74,7 @@ class Model:
                     p.add_(0.1 * torch.randn_like(p))  # nothing stays at an initial zero, where terms would vanish
             # Each tensor moves relative to its own size, so that a step of 1/32 along d is a step of 1 % everywhere:
             # small enough for differences extrapolated twice, large enough against their rounding.
-            direction = [0.3 * torch.randn_like(p) * p.detach().square().mean().sqrt() for p in case.params]
+            direction = [0.3 * torch.randn_like(p) * p.detach().abs().square().mean().sqrt() for p in case.params]
 
         def same_noise(value: Callable[[], Tensor]) -> Callable[[], Tensor]:
             def run() -> Tensor:

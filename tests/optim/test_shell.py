@@ -183,11 +183,6 @@ def test_a_sparse_gradient_is_refused_in_a_sentence() -> None:
         optimizer.step()
 
 
-def test_a_complex_parameter_is_refused_in_a_sentence() -> None:
-    with pytest.raises(ValueError, match=r"needs real parameters, but .*complex64.*view_as_real"):
-        RescaledSGD([torch.zeros(2, dtype=torch.complex64, requires_grad=True)])
-
-
 # --------------------------------------------------------------------------------------------------------- groups
 
 
@@ -204,12 +199,6 @@ def test_a_group_added_during_training_joins_the_average(pair: Pair) -> None:
 def test_a_group_with_a_rule_of_its_own_is_refused(pair: Pair) -> None:
     with pytest.raises(ValueError, match=r"beta3 belongs to the step rule.*beta3=0\.5.*beta3=0\.9"):
         pair[1].add_param_group({"params": [torch.zeros(2, requires_grad=True)], "beta3": 0.5})
-    assert len(pair[1].param_groups) == 1
-
-
-def test_a_complex_group_is_refused_and_not_kept(pair: Pair) -> None:
-    with pytest.raises(ValueError, match="needs real parameters"):
-        pair[1].add_param_group({"params": [torch.zeros(2, dtype=torch.complex128, requires_grad=True)]})
     assert len(pair[1].param_groups) == 1
 
 

@@ -59,7 +59,7 @@ def doctor(
 
     Raises:
         CurvestepError: the model is no module or one that hides its operations, the loss is no finite scalar or does
-            not depend on a parameter, a parameter is complex, or a gradient sparse. The message says what to do.
+            not depend on a parameter, or a gradient sparse. The message says what to do.
 
     Cost:
         Seven steps on the batch, twenty-one more with `measure`; a copy of parameters and buffers.
@@ -162,12 +162,6 @@ def _checked(model: nn.Module) -> dict[str, Tensor]:
             "that a recording cannot see. Pass model.module, and train with DistributedDataParallel."
         )
     named: dict[str, Tensor] = dict(model.named_parameters())
-    for name, parameter in named.items():
-        if parameter.is_complex():
-            raise CurvestepError(
-                f"doctor needs real parameters, but {name} has dtype {parameter.dtype}. Hold its real and imaginary "
-                "part (torch.view_as_real) as the parameter."
-            )
     moving = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
     if not moving:
         raise CurvestepError(

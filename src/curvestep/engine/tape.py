@@ -141,8 +141,8 @@ class Tape:
         | f, ℓ_s | | the network up to its last parameter, and the loss of sample s as a function of it |
 
         Args:
-            params: leaf tensors that require gradients, any floating dtype. A parameter that the recorded forward
-                did not use adds nothing.
+            params: leaf tensors that require gradients, any floating or complex dtype. One that the recorded forward
+                did not use adds nothing; complex numbers count as pairs of real ones, ⟨a, b⟩ = Re Σ ā b.
             direction: one tensor a parameter, of its shape, dtype and device; any scale.
             per_sample: also split the total over the samples. Costs nothing extra unless samples interact or
                 weights are transformed before use; there the affected part of the net carries one more tangent.

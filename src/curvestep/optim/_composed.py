@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from curvestep._numerics import on_host, squares, sums_to_host
+from curvestep._numerics import on_host, real, squares, sums_to_host
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import local
@@ -78,7 +78,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
 
     def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
         """Return the direction's state, and what the rule and an average keep beside it."""
-        held = local(parameter).detach()
+        held = real(local(parameter).detach())
         last = {LAST_STEP: zeros(held)} if Need.LAST_STEP in self._current_rule().needs else {}
         return {**self._direction(group).init(held), **last, **super()._first_state(group, parameter)}
 

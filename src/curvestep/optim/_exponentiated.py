@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 from torch.optim.optimizer import StateDict
 
-from curvestep._numerics import to_host, working_dtype
+from curvestep._numerics import as_dtype, real, to_host, working_dtype
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import counted, is_sharded, local, placed_as
 from curvestep.directions._moments import zeros
@@ -156,8 +156,8 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
                 scale = self._next_scales(new, scale, squares, products, update_squares)
             fed: Mapping[Tensor, Tensor] | None = None
             if self.gain_lr > 0.0:
-                gains = self._next_gains(new, gradients)
-                fed = {p: (gain * g).to(g.dtype) for p, gain, g in zip(parameters, gains, raw, strict=True)}
+                gains = self._next_gains(new, [real(gradient) for gradient in gradients])
+                fed = {p: as_dtype(gain * real(g), g.dtype) for p, gain, g in zip(parameters, gains, raw, strict=True)}
             before = [local(p).detach().clone() for p in parameters] if self.scale_rule.rate > 0.0 else []
             step = self._base_step(every, fed, recordings)
             if step is not None and not step.outcome.moved:
@@ -196,7 +196,8 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         state = {} if base is None else base._first_state(group, parameter)
         still = zeros(local(parameter).detach())
         if self.gain_lr > 0.0:
-            state.update({GAIN: torch.ones_like(still), GRADIENT_AVERAGE: still, GAIN_STEP: 0})
+            pairs = real(still)
+            state.update({GAIN: torch.ones_like(pairs), GRADIENT_AVERAGE: pairs, GAIN_STEP: 0})
         if self.scale_rule.rate > 0.0:
             state.update({LAST_UPDATE: torch.zeros_like(still)})
             if self.scope == "tensor":
@@ -247,7 +248,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         if not gradients:
             return [], [], []
         flat = [
-            (g.reshape(-1), (torch.zeros_like(g) if u is None else u).reshape(-1))
+            (real(g).reshape(-1), real(torch.zeros_like(g) if u is None else u).reshape(-1))
             for g, u in zip(gradients, updates, strict=True)
         ]
         terms = [term for g, u in flat for term in (g.dot(g), g.dot(u), u.dot(u))]

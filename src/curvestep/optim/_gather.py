@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curvestep import _numerics
 from curvestep._errors import CurvestepError
-from curvestep._numerics import as_dtype, squares, total, working_dtype
+from curvestep._numerics import as_dtype, real, squares, total, working_dtype
 from curvestep._shards import aligned, counted, is_sharded, local, locals_of
 from curvestep.directions import Direction, State
 from curvestep.optim._average import AVERAGE
@@ -33,7 +33,7 @@ class Part:
     group: dict[str, Any]
     direction: Direction
     parameters: list[Tensor]
-    gradients: list[Tensor]  # λ θ included; float32 or wider
+    gradients: list[Tensor]  # λ θ included; float32 or wider; of a complex parameter real and imaginary parts
     states: list[State]
     begins: bool = False  # whether one of the states is not in optimizer.state yet
 
@@ -128,7 +128,7 @@ def gather(
             gradients = [recordings.unscaled(gradient) for gradient in gradients]
         decay = group.get("weight_decay", 0.0)
         if decay > 0.0:  # new tensors: p.grad is never written
-            widened = [p.detach().to(g.dtype) for p, g in zip(locals_of(parameters), gradients, strict=True)]
+            widened = [real(p.detach()).to(g.dtype) for p, g in zip(locals_of(parameters), gradients, strict=True)]
             gradients = _numerics.add(gradients, widened, alpha=decay)
         # A state that does not exist yet is entered only once the step is known to go ahead.
         known = [states.get(p) for p in parameters]
@@ -142,7 +142,7 @@ def _state_of(held: State | None, direction: Direction, parameter: Tensor) -> St
     """Return a parameter's state; where it has none but perhaps an average, the direction's first one with it."""
     if held and (len(held) > 1 or AVERAGE not in held):
         return held
-    return {**direction.init(local(parameter).detach()), **(held or {})}
+    return {**direction.init(real(local(parameter).detach())), **(held or {})}
 
 
 def dense_gradient(owner: str, parameter: Tensor) -> Tensor:
@@ -163,7 +163,8 @@ def _wide_gradient(owner: str, parameter: Tensor) -> Tensor:
     gradient = dense_gradient(owner, parameter)
     if gradient.requires_grad:  # left by create_graph=True
         gradient = gradient.detach()
-    return as_dtype(gradient, working_dtype(parameter.dtype))
+    gradient = real(gradient)
+    return as_dtype(gradient, working_dtype(gradient.dtype))
 
 
 def penalty(parts: Sequence[Part], loss: Tensor) -> Tensor:

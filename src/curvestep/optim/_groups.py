@@ -53,7 +53,7 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
             param_group: ``{"params": …, option: value, …}``.
 
         Raises:
-            ValueError: An option is out of range, a parameter is complex, or an option of the step rule differs from
+            ValueError: An option is out of range, or an option of the step rule differs from
                 that of the other groups.
         """
         options = {**self.defaults, **param_group}
@@ -200,11 +200,6 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
 
 def not_steppable(owner: str, parameter: Tensor) -> str:
     """Return why a parameter cannot be stepped; empty where it can."""
-    if parameter.is_complex():
-        return (
-            f"{owner} needs real parameters, but one of shape {tuple(parameter.shape)} has dtype {parameter.dtype}: "
-            "hold its real and imaginary part (torch.view_as_real) as the parameter."
-        )
     if getattr(parameter, "_fsdp_flattened", False):
         return (
             f"{owner} needs parameters of which it can tell what each process holds, but one of shape "

@@ -236,7 +236,8 @@ def resolution(needs: frozenset[Need], recordings: Recordings, gathered: Gathere
 
 def _coarsest(dtypes: set[torch.dtype], recordings: Recordings) -> float:
     """Return the relative rounding of the coarsest of these dtypes and of those that the loss went through."""
-    return max(torch.finfo(dtype).eps for dtype in dtypes | recordings.dtypes() if dtype.is_floating_point)
+    continuous = [t for t in dtypes | recordings.dtypes() if t.is_floating_point or t.is_complex]
+    return max(torch.finfo(dtype).eps for dtype in continuous)
 
 
 def look(

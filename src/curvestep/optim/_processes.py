@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from curvestep._errors import CurvestepError
+from curvestep._numerics import as_dtype, real
 from curvestep._shards import piece_of
 from curvestep.optim._gather import Sums
 from curvestep.optim._proof import RECORDED_SLOPE
@@ -48,10 +49,12 @@ def averaged(tensors: Sequence[Tensor], group: Group) -> list[Tensor]:
         return list(tensors)
     own = None if group == "default" else group
     device = tensors[0].device
-    flat = torch.cat([tensor.detach().reshape(-1).to(device, tensors[0].dtype) for tensor in tensors])
+    dtype = real(tensors[0]).dtype
+    flat = torch.cat([real(tensor.detach()).reshape(-1).to(device, dtype) for tensor in tensors])
     dist.all_reduce(flat, group=own)
-    pieces = (flat / dist.get_world_size(own)).split([tensor.numel() for tensor in tensors])
-    return [piece.view_as(tensor).to(tensor) for piece, tensor in zip(pieces, tensors, strict=True)]
+    pieces = (flat / dist.get_world_size(own)).split([real(tensor).numel() for tensor in tensors])
+    found = [piece.view_as(real(tensor)) for piece, tensor in zip(pieces, tensors, strict=True)]
+    return [as_dtype(piece.to(tensor.device), tensor.dtype) for piece, tensor in zip(found, tensors, strict=True)]
 
 
 def gradient_of_all(found: Sequence[Tensor], parameters: Sequence[Tensor], group: Group) -> list[Tensor]:

@@ -125,7 +125,7 @@ class ALIG(AbstractRecordedOptimizer):
             param_group: ``{"params": …, option: value, …}``.
 
         Raises:
-            ValueError: An option is out of range, a parameter is complex, or an option of the step rule differs from
+            ValueError: An option is out of range, or an option of the step rule differs from
                 that of the other groups.
         """
         if "lr" in param_group:
@@ -148,7 +148,7 @@ class ALIG(AbstractRecordedOptimizer):
 
     def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
         """Return the state of the momentum."""
-        return _momentum(group).init(local(parameter).detach())
+        return _momentum(group).init(_numerics.real(local(parameter).detach()))
 
     def _check_options(self, options: dict[str, Any]) -> None:
         """Refuse a group's options that are out of range."""

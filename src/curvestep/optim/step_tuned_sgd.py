@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from curvestep import _numerics
-from curvestep._numerics import dots, squares
+from curvestep._numerics import as_dtype, dots, real, squares
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import counted, local, locals_of
 from curvestep.directions import Direction, HeavyBall
@@ -123,7 +123,7 @@ class StepTunedSGD(AbstractRecordedOptimizer):
 
     def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
         """Return the state of the average."""
-        return _averager(group).init(local(parameter).detach())
+        return _averager(group).init(real(local(parameter).detach()))
 
     def _check_options(self, options: dict[str, Any]) -> None:
         """Refuse a group's options that are out of range."""
@@ -212,17 +212,19 @@ def _second_gradients(
     """Return ∇J(θ'), the L2 term included, in the dtype of sums."""
     parameters = [parameter for part in parts for parameter in part.parameters]
     rounded = [
-        tensor.to(parameter.dtype)
+        as_dtype(tensor, parameter.dtype)
         for part, half in zip(parts, halves, strict=True)
         for tensor, parameter in zip(half, part.parameters, strict=True)
     ]
     found = iter(gradient_of_all(recordings.gradient_along(parameters, rounded, -1.0), parameters, group))
     seconds = []
     for part, half in zip(parts, halves, strict=True):
-        second = [next(found).to(first.dtype) for first in part.gradients]
+        second = [real(next(found)).to(first.dtype) for first in part.gradients]
         if part.decay > 0.0:
             moved = _numerics.add(
-                [p.detach().to(h.dtype) for p, h in zip(locals_of(part.parameters), half, strict=True)], half, -1.0
+                [real(p.detach()).to(h.dtype) for p, h in zip(locals_of(part.parameters), half, strict=True)],
+                half,
+                -1.0,
             )
             second = _numerics.add(second, moved, alpha=part.decay)
         seconds.append(second)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from curvestep._numerics import dot
 from curvestep.engine import Curvature, Tape, record
 from curvestep.engine.data.curvature import Form
 from curvestep.testing.report import Comparison, RuleReport
@@ -94,7 +95,7 @@ def check_problem(
     for form, q_form in forms:
         name = f"{variant} as {form}"
         found += _against(name, q_form, truth, scales, (TOTAL_TOLERANCE, PER_SAMPLE_TOLERANCE), None)
-    along = torch.stack([(h * d).sum() for h, d in zip(product, problem.direction, strict=True)]).sum()
+    along = dot(product, problem.direction)
     found.append(_compare(variant, "total of hvp", along, truth.curvatures.mean(), scales[0], TOTAL_TOLERANCE))
     found.append(
         _compare(variant, "total without split", split_free.total, truth.curvatures.mean(), scales[0], TOTAL_TOLERANCE)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from curvestep._numerics import real
+
 DIFFERENCE_STEP = 2.0**-5
 
 
@@ -20,7 +22,7 @@ class Problem:
     """A loss to check: the recorded form of it and the terms it is the mean of.
 
     Attributes:
-        params: the leaves that move.
+        params: the leaves that move; complex ones count as pairs of real numbers.
         direction: one tensor a parameter, of its shape and dtype.
         loss: J, a scalar, made anew at every call: the form that is recorded.
         terms: J_s, shape (B,), with mean J: an explicit form of the same loss whose double backward is right.
@@ -64,14 +66,15 @@ def double_backward(problem: Problem) -> Truth:
         slope = term.new_zeros(())
         for grad, d in zip(grads, problem.direction, strict=True):
             if grad is not None:
-                slope = slope + (grad * d).sum()
-                scale += float((grad * d).detach().abs().sum()) / len(terms)
+                product = real(grad) * real(d)
+                slope = slope + product.sum()
+                scale += float(product.detach().abs().sum()) / len(terms)
         curvature = term.new_zeros(())
         if slope.requires_grad:
             seconds = torch.autograd.grad(slope, params, retain_graph=True, allow_unused=True)
             for second, d in zip(seconds, problem.direction, strict=True):
                 if second is not None:
-                    curvature = curvature + (second * d).sum()
+                    curvature = curvature + (real(second) * real(d)).sum()
         slopes.append(slope.detach())
         curvatures.append(curvature.detach())
     return Truth(torch.stack(slopes), torch.stack(curvatures), scale)
