@@ -40,7 +40,7 @@ from tests.dist.cells import (
     train,
 )
 from tests.dist.checkpoints import killed, resume
-from tests.dist.odd import memory, odd
+from tests.dist.odd import averages, carried, memory, odd
 
 #: Of each optimizer that is in the matrix.
 MATRIX = ("Auto", "RescaledSGD", "RescaledAdam", "LQA", "ALIG", "EGStepSize")
@@ -237,6 +237,8 @@ JOBS: dict[str, Callable[[Path], dict[str, Any]]] = {
         counts,
         uneven,
         not_finite,
+        averages,
+        carried,
         memory,
         odd,
         own_groups,
