@@ -7,7 +7,8 @@ a sum over entries is the sum over the processes of their own sums.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -48,6 +49,13 @@ def counted(terms: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
     return [term * pieces(tensor) if is_sharded(tensor) else term for term, tensor in zip(terms, tensors, strict=True)]
 
 
+def held_of(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """Return of a loaded tensor what this process holds, cut as the parameter is or whole as that is."""
+    if is_sharded(parameter):
+        return local(tensor) if is_sharded(tensor) or tensor.shape != parameter.shape else piece_of(tensor, parameter)
+    return whole(tensor)
+
+
 def placed_as(held: Tensor, like: Any) -> Tensor:
     """Return what a process holds as a tensor that is cut as ``like`` is, in the same memory; plain for a plain one."""
     if not is_sharded(like) or is_sharded(held):
@@ -80,3 +88,34 @@ def piece_of(tensor: Tensor, like: Any) -> Tensor:
 
 def _local(tensor: Any) -> Tensor:
     return tensor.detach().to_local()
+
+
+# -- what ``fully_shard`` keeps; torch has no public way from a parameter to it ---------------------------------------
+
+
+def gathered_parameters() -> Iterator[tuple[Tensor, Tensor]]:
+    """Return every gathered parameter that there is, and what it is gathered from."""
+    for group in _groups():
+        for parameter in group.fsdp_params:
+            if hasattr(parameter, "_unsharded_param"):
+                yield parameter._unsharded_param, parameter.sharded_param
+
+
+def forget_gathered(tensors: Sequence[Tensor]) -> None:
+    """Have parameters that were written to gathered anew: after a forward without a backward some stay gathered."""
+    written = {id(tensor) for tensor in tensors if is_sharded(tensor)}
+    for group in _groups() if written else ():
+        if group.is_unsharded and any(id(parameter.sharded_param) in written for parameter in group.fsdp_params):
+            group.reshard()
+
+
+def _groups() -> Iterator[Any]:
+    states: Any = getattr(sys.modules.get("torch.distributed._composable_state"), "_module_state_mapping", {})
+    for reference in list(states.values()):
+        state = reference()
+        groups = getattr(state, "_fsdp_param_groups", None)  # torch 2.10 has one
+        yield from (
+            group
+            for group in ([getattr(state, "_fsdp_param_group", None)] if groups is None else groups)
+            if group is not None
+        )

@@ -9,12 +9,15 @@ from typing import Any
 
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
-from tests.dist.cells import SHARINGS, Cell, distance, flat, train
+from tests.dist.cells import Cell, distance, flat, train
 
-SAVED = [(name, sharing) for name in ("Auto", "RescaledAdam", "EGStepSize", "LQA") for sharing in SHARINGS]
+SAVED = [("Auto", "FSDP2"), ("RescaledAdam", "FSDP2"), ("EGStepSize", "FSDP2"), ("LQA", "DDP")]
+
+#: In which a process is killed, and the last checkpoint that is written before.
+KILLED, LAST = Cell("RescaledAdam", "DDP", "float64", "plain"), "killed-4"
 
 
 def save(folder: Path) -> None:
@@ -26,16 +29,21 @@ def save(folder: Path) -> None:
 
 
 def resume(folder: Path) -> dict[str, Any]:
-    """Load the checkpoints in another number of processes, train on, and compare with a run that was never ended."""
+    """Load the checkpoints, train on, and compare with a run that was never ended."""
     found = {}
     for name, sharing in SAVED:
         cell = Cell(name, sharing, "float64", "plain")
-        net, optimizer = train(cell, 0)
-        read(net, optimizer, folder / f"{name}-{sharing}")
-        net, _ = train(cell, 7, first=4, go_on=(net, optimizer))
-        reference, _ = train(cell.alone(), 7)
-        found[f"{name}, {sharing}"] = distance(flat(list(net.parameters())), flat(list(reference.parameters())))
-    return found
+        found[f"{name}, {sharing}"] = distance(*resumed(cell, folder / f"{name}-{sharing}"))
+    return {**found, "before the end": distance(*resumed(KILLED, folder / LAST))}
+
+
+def resumed(cell: Cell, folder: Path) -> tuple[Tensor, Tensor]:
+    """Parameters after the seventh step: from a checkpoint after the fourth, and of one process from the beginning."""
+    net, optimizer = train(cell, 0)
+    read(net, optimizer, folder)
+    net, _ = train(cell, 7, first=4, go_on=(net, optimizer))
+    reference, _ = train(cell.alone(), 7)
+    return flat(list(net.parameters())), flat(list(reference.parameters()))
 
 
 def write(net: nn.Module, optimizer: Any, folder: Path) -> None:
@@ -55,21 +63,10 @@ def read(net: nn.Module, optimizer: Any, folder: Path) -> None:
 def killed(folder: Path) -> dict[str, Any]:
     """Train with a checkpoint after every second step, until the last process is killed before it writes the third."""
     save(folder)
-    cell = Cell("RescaledAdam", "DDP", "float64", "plain")
-    made = train(cell, 0)
+    made = train(KILLED, 0)
     for start in range(0, 20, 2):
-        made = train(cell, start + 2, first=start, go_on=made)
+        made = train(KILLED, start + 2, first=start, go_on=made)
         if start == 4 and dist.get_rank() == dist.get_world_size() - 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        write(*made, folder / f"after-{start + 2}")
+        write(*made, folder / f"killed-{start + 2}")
     return {}
-
-
-def rescue(folder: Path) -> dict[str, Any]:
-    """Go on from the last checkpoint that was written before a process was killed."""
-    cell = Cell("RescaledAdam", "DDP", "float64", "plain")
-    made = train(cell, 0)
-    read(*made, folder / "after-4")
-    net, _ = train(cell, 7, first=4, go_on=made)
-    reference, _ = train(cell.alone(), 7)
-    return {"the last checkpoint": distance(flat(list(net.parameters())), flat(list(reference.parameters())))}

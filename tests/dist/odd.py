@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully
 from torch.nn import functional
 
 import curvestep
-from curvestep._shards import whole
+from curvestep._shards import local, piece_of, whole
 from curvestep.engine.passes import replay
-from tests.dist.cells import distance, flat, own_share
+from tests.dist.cells import Cell, distance, flat, make_batches, make_net, own_share, train
 
 
 class Odd(nn.Module):
@@ -84,7 +85,51 @@ def train_odd(name: str) -> Tensor:
 def odd(folder: Path) -> dict[str, Any]:
     """Kinds of `fully_shard` and of models that are out of the ordinary, against one process."""
     del folder
-    return {name: distance(train_odd(name), train_odd("one")) for name in ODD}
+    # Two processes have no plane to lie on, and four are there for it.
+    names = [name for name in ODD if (name == "hybrid") == (dist.get_world_size() == 4)]
+    return {name: distance(train_odd(name), train_odd("one")) for name in names}
+
+
+def averages(folder: Path) -> dict[str, Any]:
+    """What a net under fully_shard gives with averaged weights, between evaluations without a backward."""
+    del folder
+    seen: dict[str, list[Tensor]] = {"FSDP2": [], "one": []}
+    for sharing, outputs in seen.items():
+        net = make_net("float64")
+        if sharing != "one":
+            fully_shard(net)
+        optimizer = curvestep.RescaledAdam(net.parameters(), lr=0.3, averaging=8.0)
+        if sharing == "one":
+            optimizer.process_group = None
+        for inputs, targets in make_batches("float64"):
+            with optimizer.record():
+                functional.cross_entropy(net(own_share(inputs, sharing)), own_share(targets, sharing)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            with torch.no_grad():
+                outputs.append(net(inputs))
+                with optimizer.averaged():
+                    outputs.append(net(inputs))
+                outputs.append(net(inputs))
+    return {"outputs": distance(*[torch.stack(outputs) for outputs in seen.values()])}
+
+
+def carried(folder: Path) -> dict[str, Any]:
+    """A state_dict of one process, whole, in an optimizer of shards, and the other way round."""
+    del folder
+    found = {}
+    for first, second in (("FSDP2", "one"), ("one", "FSDP2")):
+        cell = Cell("RescaledAdam", first, "float64", "plain")
+        net, optimizer = train(cell, 3)
+        other, fresh = train(replace(cell, sharing=second), 0)
+        with torch.no_grad():
+            for own, new in zip(net.parameters(), other.parameters(), strict=True):
+                local(new).copy_(piece_of(whole(own.detach()), new))
+        fresh.load_state_dict(optimizer.state_dict())
+        other, _ = train(replace(cell, sharing=second), 6, first=3, go_on=(other, fresh))
+        reference, _ = train(cell.alone(), 6)
+        found[f"{first} to {second}"] = distance(flat(list(other.parameters())), flat(list(reference.parameters())))
+    return found
 
 
 def memory(folder: Path) -> dict[str, int]:

@@ -6,13 +6,16 @@ All that two processes do is one launch, since starting them takes longer than w
 from __future__ import annotations
 
 import signal
-import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from tests.dist.launch import launch, start
+from tests.dist.cells import Cell
+from tests.dist.checkpoints import KILLED, LAST, SAVED, resumed
+from tests.dist.launch import found, launch, start
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow]
 
@@ -21,27 +24,29 @@ pytestmark = [pytest.mark.dist, pytest.mark.slow]
 ALLOWED = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2, "float16": 5e-3}
 
 
-def assert_same(found: dict[str, Any]) -> None:
+def assert_same(runs: dict[str, Any]) -> None:
     """Fail with all settings whose parameters differ, from one process's or between the processes."""
-    limits = {name: next((v for k, v in ALLOWED.items() if k in name), ALLOWED["float64"]) for name in found}
-    wrong = {name: one for name, one in found.items() if not (one["equal"] and one["error"] <= limits[name])}
-    assert found and not wrong
+    limits = {name: next((v for k, v in ALLOWED.items() if k in name), ALLOWED["float64"]) for name in runs}
+    wrong = {name: one for name, one in runs.items() if not (one["equal"] and one["error"] <= limits[name])}
+    assert runs and not wrong
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    found = launch("matrix+uneven+not_finite+odd+memory+refusals+counts+long", 2, tmp_path)
-    assert_same(found["matrix"])
-    assert_same(found["uneven"])
-    assert_same(found["long"])
-    assert_same(found["odd"])
-    assert 0 < found["memory"]["most"] <= 2 * found["memory"]["layer"]  # a layer's weights and their tangents
+    seen = launch("matrix+uneven+not_finite+odd+averages+carried+memory+refusals+counts+long", 2, tmp_path)
+    assert_same(seen["matrix"])
+    assert_same(seen["uneven"])
+    assert_same(seen["long"])
+    assert_same(seen["odd"])
+    assert_same(seen["averages"])
+    assert_same(seen["carried"])
+    assert 0 < seen["memory"]["most"] <= 2 * seen["memory"]["layer"]  # a layer's weights and their tangents
 
-    for name, run in found["not_finite"].items():
+    for name, run in seen["not_finite"].items():
         assert run["agree"] and run["equal"], name
         assert run["outcomes"][2].startswith("NON_FINITE"), name
         assert run["moved"] == [True, True, False, True, True], name
 
-    refused = found["refusals"]
+    refused = seen["refusals"]
     for name in ("Auto", "LQA"):
         assert (
             "as tensor parallelism does. Shard parameters with fully_shard alone" in refused[f"{name}, tensor parallel"]
@@ -51,9 +56,9 @@ def test_two_processes(tmp_path: Path) -> None:
 
     # Of gradients, and where something is measured one more for each time that numbers are waited for: a loss along a
     # line is asked for after the slope, a second gradient after the first.
-    base = found["counts"].pop("AdamW")
+    base = seen["counts"].pop("AdamW")
     assert base == [1, 1]
-    assert found["counts"] == {
+    assert seen["counts"] == {
         "Auto": [2, 1],  # its twelfth step measures nothing
         "RescaledSGD": [2, 2],
         "RescaledAdam": [2, 2],
@@ -65,23 +70,22 @@ def test_two_processes(tmp_path: Path) -> None:
     }
 
 
-def test_four_processes(tmp_path: Path) -> None:
-    found = launch("long+own_groups+odd", 4, tmp_path)
-    assert_same(found["long"])
-    assert max(found["own_groups"]["errors"]) < 1e-10
-    assert_same(found["odd"])
+# It says so itself where there is one process.
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
+def test_four_processes_of_which_one_is_killed(tmp_path: Path) -> None:
+    *living, (end, _) = start("long+own_groups+odd+killed", 4, tmp_path)
+    seen = found("long+own_groups+odd", tmp_path)
+    assert_same(seen["long"])
+    assert_same(seen["odd"])
+    assert max(seen["own_groups"]["errors"]) < 1e-10
 
-
-def test_after_a_process_was_killed_others_end_and_checkpoints_load_on_one_and_on_three(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    living, dying = start("killed", 2, tmp_path, port)
-    dying.communicate(timeout=240)
-    assert dying.returncode == -signal.SIGKILL
-    _, complaint = living.communicate(timeout=60)
-    assert living.returncode != 0 and "Error" in complaint
-    for processes in (1, 3):
-        found = launch("resume+rescue", processes, tmp_path)
-        assert_same(found["resume"])
-        assert_same(found["rescue"])
+    assert end == -signal.SIGKILL
+    assert all(other > 0 and "Error" in error for other, error in living)
+    ended = start("resume", 3, tmp_path)
+    assert [end for end, _ in ended] == [0, 0, 0], ended
+    assert_same(found("resume", tmp_path)["resume"])
+    for name, sharing in SAVED:  # and in this process, of a model that nobody shares
+        own, reference = resumed(Cell(name, "one", "float64", "plain"), tmp_path / f"{name}-{sharing}")
+        assert torch.allclose(own, reference, rtol=1e-10, atol=1e-10)
+    own, reference = resumed(replace(KILLED, sharing="one"), tmp_path / LAST)
+    assert torch.allclose(own, reference, rtol=1e-10, atol=1e-10)

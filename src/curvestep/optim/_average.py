@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curvestep import _numerics
 from curvestep._numerics import as_dtype, working_dtype
-from curvestep._shards import local, locals_of
+from curvestep._shards import forget_gathered, local, locals_of
 
 #: Name in ``optimizer.state[p]`` of the averaged parameter; float32 or wider.
 AVERAGE = "average"
@@ -74,9 +74,11 @@ def exchanged(parameters: Sequence[Tensor], states: Any) -> Iterator[None]:
     with torch.no_grad():
         for parameter, place in zip(held, places, strict=True):
             place.copy_(states[parameter][AVERAGE])
+    forget_gathered(held)
     try:
         yield
     finally:
         with torch.no_grad():
             for place, former in zip(places, own, strict=True):
                 place.copy_(former)
+        forget_gathered(held)

@@ -11,7 +11,7 @@ from torch.optim.optimizer import ParamsT, StateDict
 
 from curvestep._errors import CurvestepError
 from curvestep._records import Outcome, StepRecord
-from curvestep._shards import is_sharded, local, placed_as
+from curvestep._shards import held_of, is_sharded, local, placed_as
 from curvestep.optim._average import AVERAGING, check_gamma
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._options import MEASUREMENTS
@@ -137,7 +137,7 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
                 if held[name].dtype != value.dtype:  # torch rounds to the dtype of 16-bit parameters
                     held[name] = value.detach().to(device=parameter.device, copy=True)
                 if self._holds_parts(name):
-                    held[name] = local(held[name])
+                    held[name] = held_of(held[name], parameter)
 
     def _rule_state(self) -> dict[str, Any]:
         """Return the rule's state, which is the same in every group."""

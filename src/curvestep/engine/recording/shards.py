@@ -6,14 +6,12 @@ forward. A recording holds the latter, and a pass gathers it again, with its tan
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from typing import Any, final
+from typing import final
 
 from torch import Tensor
 from torch.nn import Parameter
 
-from curvestep._shards import is_sharded
+from curvestep._shards import gathered_parameters, is_sharded
 from curvestep.engine.data.geometry import shape_of, version_of
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.value import Node, Value
@@ -34,7 +32,7 @@ class Shards:
             return None
         entry = self._known.get(id(tensor))
         if entry is None:
-            self._known = {id(gathered): (gathered, shard) for gathered, shard in _gathered()}
+            self._known = {id(gathered): (gathered, shard) for gathered, shard in gathered_parameters()}
             entry = self._known.get(id(tensor))
         if entry is None or entry[0] is not tensor or is_sharded(tensor):
             return None
@@ -57,15 +55,3 @@ class Shards:
         """Note what an operation without gradients made of frozen parameters: it may be a view of their memory."""
         if any(value in self.frozen for value in node.inputs):
             self.frozen.update(value for value in node.outputs if value is not None)
-
-
-def _gathered() -> Iterator[tuple[Tensor, Tensor]]:
-    """Every gathered parameter that there is, and what it is gathered from; torch has no public way from one to it."""
-    states: Any = getattr(sys.modules.get("torch.distributed._composable_state"), "_module_state_mapping", {})
-    for reference in list(states.values()):
-        state = reference()
-        groups = getattr(state, "_fsdp_param_groups", None)  # torch 2.10 has one
-        for group in [getattr(state, "_fsdp_param_group", None)] if groups is None else groups:
-            for parameter in getattr(group, "fsdp_params", ()):
-                if hasattr(parameter, "_unsharded_param"):
-                    yield parameter._unsharded_param, parameter.sharded_param
