@@ -95,6 +95,7 @@ def test_batch_norm_with_averaged_weights() -> None:
         net = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
         first, norm = net[0], net[1]
         assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None
+        optimizer: Any
         if of == "peer":
             optimizer = peer("schedulefree").SGDScheduleFree(net.parameters(), lr=1.0)
             optimizer.train()

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from curvestep.bench.config import DEFAULT_WEIGHT_DECAY, RunConfig
 from curvestep.bench.errors import SettingError, StoreError
+from curvestep.bench.live import LiveFile, live_path, run_stem
 from curvestep.bench.methods import GROUPS
 from curvestep.bench.methods.method import Method
 from curvestep.bench.record import RunRecord, run_store
@@ -21,6 +22,7 @@ from curvestep.bench.store import Store
 from curvestep.bench.tasks import TASKS
 from curvestep.cli import options
 from curvestep.cli.doctor import doctor
+from curvestep.cli.live import Noting, plot, watch
 from curvestep.cli.refusing import refusing
 from curvestep.cli.watch import Silence, Watch
 from curvestep.report.figure import write_figures
@@ -95,10 +97,10 @@ def train(
     config = run_config(wish, method, lr, seed)
     refuse_idle_schedule(wish, [method])
     store = run_store(out)
-    name = f"{config.task}-{config.method}" + ("" if config.lr is None else f"-lr{config.lr:g}") + f"-seed{config.seed}"
-    stem = store.path.parent / name
-    weights = save or stem.with_name(f"{name}.pt")
-    _execute([config], store, data_dir, threads, 1, quiet=quiet or as_json, afresh=afresh, weights=weights)
+    stem = run_stem(store.path, config)
+    weights = save or stem.with_name(f"{stem.name}.pt")
+    live = LiveFile(live_path(stem))
+    _execute([config], store, data_dir, threads, 1, quiet=quiet or as_json, afresh=afresh, weights=weights, live=live)
     records = _chosen(store, [config])
     if as_json:
         print(json.dumps(records[0].to_json()))
@@ -242,6 +244,8 @@ def _rate_of(method: Method) -> str:
 
 
 app.command()(refusing(doctor))
+app.command()(refusing(watch))
+app.command()(refusing(plot))
 
 
 def _execute(
@@ -254,19 +258,21 @@ def _execute(
     quiet: bool,
     afresh: bool = False,
     weights: Path | None = None,
+    live: LiveFile | None = None,
 ) -> None:
     """Do the runs that are missing, with bars or in silence."""
     from curvestep.bench.execute import execute
 
-    def go(listener: Silence | Watch) -> None:
+    def go(inner: Silence | Watch) -> None:
+        listener = inner if live is None else Noting(inner, live)
         execute(configs, store, listener, data_dir=data_dir, threads=threads, jobs=jobs, afresh=afresh, weights=weights)
 
     if quiet:
         go(Silence())
         return
     # On the error stream, so that standard output holds results only.
-    with Watch(Console(stderr=True, soft_wrap=True), len(configs), live_steps=jobs == 1) as watch:
-        go(watch)
+    with Watch(Console(stderr=True, soft_wrap=True), len(configs), live_steps=jobs == 1) as bars:
+        go(bars)
 
 
 def _chosen(store: Store[RunRecord], configs: Sequence[RunConfig]) -> list[RunRecord]:
