@@ -21,7 +21,7 @@ from curvestep.bench.store import Store
 from curvestep.bench.tasks import TASKS
 from curvestep.cli import options
 from curvestep.cli.doctor import doctor
-from curvestep.cli.refusing import refusing
+from curvestep.cli.refusing import error_console, refusing
 from curvestep.cli.watch import Silence, Watch
 from curvestep.report.figure import write_figures
 from curvestep.report.series import Axis, panels
@@ -46,7 +46,9 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version.")
+    ] = False,
 ) -> None:
     """Train with step sizes that are measured from the curvature of the loss, and compare with tuned ones."""
 
@@ -63,7 +65,7 @@ def train(
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     batch_size: options.BatchSize = None,
-    scale: options.ScaleName = "paper",
+    scale: options.ScaleName = "small",
     seed: Annotated[int, typer.Option(help="Decides initial weights and the order of batches.")] = 0,
     weight_decay: options.WeightDecay = DEFAULT_WEIGHT_DECAY,
     device: options.Device = "cpu",
@@ -98,7 +100,13 @@ def train(
     name = f"{config.task}-{config.method}" + ("" if config.lr is None else f"-lr{config.lr:g}") + f"-seed{config.seed}"
     stem = store.path.parent / name
     weights = save or stem.with_name(f"{name}.pt")
-    _execute([config], store, data_dir, threads, 1, quiet=quiet or as_json, afresh=afresh, weights=weights)
+    written = _time_of(weights)
+    try:
+        _execute([config], store, data_dir, threads, 1, quiet=quiet or as_json, afresh=afresh, weights=weights)
+    except KeyboardInterrupt:
+        if _time_of(weights) != written:
+            error_console().print(f"curvestep: the weights so far are in {weights}.")
+        raise
     records = _chosen(store, [config])
     if as_json:
         print(json.dumps(records[0].to_json()))
@@ -123,7 +131,7 @@ def compare(
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     batch_size: options.BatchSize = None,
-    scale: options.ScaleName = "paper",
+    scale: options.ScaleName = "small",
     weight_decay: options.WeightDecay = DEFAULT_WEIGHT_DECAY,
     device: options.Device = "cpu",
     data_dir: options.DataDir = None,
@@ -267,6 +275,11 @@ def _execute(
     # On the error stream, so that standard output holds results only.
     with Watch(Console(stderr=True, soft_wrap=True), len(configs), live_steps=jobs == 1) as watch:
         go(watch)
+
+
+def _time_of(file: Path) -> int | None:
+    """When a file was written; None where there is none."""
+    return file.stat().st_mtime_ns if file.exists() else None
 
 
 def _chosen(store: Store[RunRecord], configs: Sequence[RunConfig]) -> list[RunRecord]:
