@@ -105,7 +105,7 @@ def relative(target: str, source: str) -> str:
 def unshown_names() -> list[str]:
     """Return the public names that have no text, or that no page of docs/api/ shows."""
     pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.md"))
-    shown = set(re.findall(r"^::: (curvestep[\w.]*)$", pages, flags=re.MULTILINE))
+    shown = set(public_names.shown(pages))
     names = {name for name, value in public_names.public_names() if public_names.kind_of(value) != "namespace"}
     unshown = sorted(names - shown - {"curvestep.__version__"})
     return unshown + [each for entry in public_names.entries() for each in entry.undocumented()]

@@ -53,6 +53,15 @@ def public_names() -> Iterator[tuple[str, Any]]:
             yield f"{namespace.__name__}.{name}", value
 
 
+def shown(pages: str) -> list[str]:
+    """Return the names that the pages of docs/api/ show, under their public name.
+
+    A function in a file of its own name is shown by the file's path, or MkDocs would take the file for it.
+    """
+    places = re.findall(r"^::: ([\w.]+)(?:\n +options: \{heading: ([\w.]+),)?", pages, flags=re.MULTILINE)
+    return [heading or place for place, heading in places]
+
+
 def kind_of(value: Any) -> str:
     """Return what a public object is, in one word."""
     if isinstance(value, ModuleType):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+from benchmarks.comparisons.rates import write_rates
 from benchmarks.comparisons.versus import scores, versus_table
 from curvestep.bench.record import RunRecord
 from tests.bench.synthetic import record
@@ -48,3 +50,12 @@ def test_a_method_that_diverged_is_shown_as_that() -> None:
     diverged = [record("auto", None, seed, diverged_at=4) for seed in range(2)]
     (line,) = versus_table({"easy": [*RIVAL, *diverged]}, "auto", "adamw", "TAKEN").splitlines()[2:3]
     assert line.endswith("| 2 of 2 diverged | 2 of 2 diverged | neither | 0 % |")
+
+
+def test_the_figure_has_a_panel_a_problem_and_marks_what_is_far_above(tmp_path: Path) -> None:
+    problems = {"easy": [*RIVAL, *AHEAD], "hard": [*RIVAL, *BEHIND]}
+    picture, drawing = write_rates(problems, "auto", "adamw", tmp_path / "figure")
+    assert picture.stat().st_size > 10_000
+    text = drawing.read_text(encoding="utf-8")
+    # Text is outlines, under the comment that says what it was; a diverged rate has a mark and no line to it.
+    assert all(f"<!-- {words} -->" in text for words in ("easy", "hard", "auto, no rate", "adamw at each rate"))

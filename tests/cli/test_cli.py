@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -148,7 +149,7 @@ def test_lists() -> None:
         ),
         (("train", "digits-mlp", "--method", "sgd"), "The method sgd needs a learning rate, give one with --lr"),
         (("train", "digits-mlp", "--method", "sgd", "--lr", "-1"), "positive finite number, --lr -1 was given"),
-        (("train", "digits-mlp", "--method", "red-sgd", "--subset", "10"), "A batch of 128 does not fit into 10"),
+        (("train", "digits-mlp", "--method", "red-sgd", "--subset", "10"), "A batch of 64 does not fit into 10"),
         (
             ("train", "mnist-lenet", "--method", "red-sgd", "--data-dir", "nowhere"),
             "The data folder nowhere given by --data-dir or CURVESTEP_DATA does not exist",
@@ -179,6 +180,22 @@ def test_interrupt_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     result = invoke("train", "digits-mlp", "--method", "red-sgd", *SHORT)
     assert result.exit_code == 130
     assert result.stderr == ("curvestep: stopped; finished runs are in the store, the one in progress is not.\n")
+
+
+def test_a_stopped_training_keeps_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from curvestep.cli.watch import Watch
+
+    def stopped(self: Watch, config: object, progress: Any) -> None:
+        if progress.measurement.step == 7:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Watch, "stepped", stopped)
+    result = invoke("train", "digits-mlp", "--method", "auto", *SHORT)
+    assert result.exit_code == 130 and "the weights so far are in runs/digits-mlp-auto-seed0.pt" in result.stderr
+    assert all(tensor.isfinite().all() for tensor in torch.load("runs/digits-mlp-auto-seed0.pt").values())
+    assert not run_store(Path("runs")).keys()
 
 
 def test_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,7 @@ def run(
     Raises:
         SettingError: if a setting is unknown or does not fit the data or the machine.
         DataError: if the data is missing or broken.
+        KeyboardInterrupt: if the person at the keyboard stopped it; what it had learnt is then in ``weights``.
     """
     keep_freed_memory()
     task = get_task(config.task)
@@ -106,11 +107,12 @@ def run(
         )
     )
     loop = _Loop(config, task, feed, network, parameters, built, steps)
-    diverged_at, epochs = loop.train(on_step)
-    if weights is not None:
-        with loop.measured_weights(max(len(epochs) - 1, 0)):
-            weights.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(network.state_dict(), weights)
+    try:
+        diverged_at, epochs = loop.train(on_step)
+    except KeyboardInterrupt:
+        loop.save(weights)  # a run that was stopped is no result, but what it has learnt is kept
+        raise
+    loop.save(weights)
     return RunRecord(
         config=config,
         status=FINISHED if diverged_at is None else DIVERGED,
@@ -250,6 +252,13 @@ class _Loop:
             last_test_loss=last_test,
             recovery_steps=None if self.task.recovery is None else self.task.recovery.steps(losses),
         )
+
+    def save(self, weights: Path | None) -> None:
+        """Write the weights to evaluate as a state_dict, where a file for them is asked for."""
+        if weights is not None:
+            with self.measured_weights(max(self._step // self.feed.steps_per_epoch - 1, 0)):
+                weights.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(self.network.state_dict(), weights)
 
     @contextmanager
     def measured_weights(self, index: int) -> Iterator[None]:

@@ -23,7 +23,7 @@ from curvestep.bench.tasks import TASKS
 from curvestep.cli import options
 from curvestep.cli.doctor import doctor
 from curvestep.cli.live import Noting, plot, watch
-from curvestep.cli.refusing import refusing
+from curvestep.cli.refusing import error_console, refusing
 from curvestep.cli.watch import Silence, Watch
 from curvestep.report.figure import write_figures
 from curvestep.report.series import Axis, panels
@@ -48,7 +48,9 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version.")
+    ] = False,
 ) -> None:
     """Train with step sizes that are measured from the curvature of the loss, and compare with tuned ones."""
 
@@ -65,7 +67,7 @@ def train(
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     batch_size: options.BatchSize = None,
-    scale: options.ScaleName = "paper",
+    scale: options.ScaleName = "small",
     seed: Annotated[int, typer.Option(help="Decides initial weights and the order of batches.")] = 0,
     weight_decay: options.WeightDecay = DEFAULT_WEIGHT_DECAY,
     device: options.Device = "cpu",
@@ -98,9 +100,16 @@ def train(
     refuse_idle_schedule(wish, [method])
     store = run_store(out)
     stem = run_stem(store.path, config)
-    weights = save or stem.with_name(f"{stem.name}.pt")
-    live = LiveFile(live_path(stem))
-    _execute([config], store, data_dir, threads, 1, quiet=quiet or as_json, afresh=afresh, weights=weights, live=live)
+    weights, live = save or stem.with_name(f"{stem.name}.pt"), LiveFile(live_path(stem))
+    written = _time_of(weights)
+    try:
+        _execute(
+            [config], store, data_dir, threads, 1, quiet=quiet or as_json, afresh=afresh, weights=weights, live=live
+        )
+    except KeyboardInterrupt:
+        if _time_of(weights) != written:
+            error_console().print(f"curvestep: the weights so far are in {weights}.")
+        raise
     records = _chosen(store, [config])
     if as_json:
         print(json.dumps(records[0].to_json()))
@@ -125,7 +134,7 @@ def compare(
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     batch_size: options.BatchSize = None,
-    scale: options.ScaleName = "paper",
+    scale: options.ScaleName = "small",
     weight_decay: options.WeightDecay = DEFAULT_WEIGHT_DECAY,
     device: options.Device = "cpu",
     data_dir: options.DataDir = None,
@@ -273,6 +282,11 @@ def _execute(
     # On the error stream, so that standard output holds results only.
     with Watch(Console(stderr=True, soft_wrap=True), len(configs), live_steps=jobs == 1) as bars:
         go(bars)
+
+
+def _time_of(file: Path) -> int | None:
+    """When a file was written; None where there is none."""
+    return file.stat().st_mtime_ns if file.exists() else None
 
 
 def _chosen(store: Store[RunRecord], configs: Sequence[RunConfig]) -> list[RunRecord]:

@@ -10,7 +10,9 @@ import typer
 Epochs = Annotated[int | None, typer.Option(help="Length of a run in epochs. [default: the task's]")]
 Steps = Annotated[int | None, typer.Option(help="Length of a run in steps, instead of --epochs.")]
 BatchSize = Annotated[int | None, typer.Option(help="Examples in a batch. [default: the task's]")]
-ScaleName = Annotated[str, typer.Option("--scale", help="paper: the benchmark's numbers; small: for a laptop.")]
+ScaleName = Annotated[
+    str, typer.Option("--scale", help="small: minutes on a laptop; paper: the source's numbers, hours.")
+]
 Subset = Annotated[int | None, typer.Option(help="Train on the first N examples, test on at most as many.")]
 Decay = Annotated[float, typer.Option(help="Factor on the learning rate after each epoch.")]
 ScheduleName = Annotated[str, typer.Option("--schedule", help="Of the learning rate: exponential or cosine.")]

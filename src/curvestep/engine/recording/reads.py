@@ -1,12 +1,13 @@
-"""Which arguments of an operation its rule will read."""
+"""Which arguments and outputs of an operation its rule will read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.rule import Rule
-from curvestep.engine.data.value import Value
+from curvestep.engine.data.value import Node, Value
 
 
 def reads(rule: Rule | None, args: Sequence[Any], carries: Callable[[Value], bool]) -> set[Value]:
@@ -22,3 +23,13 @@ def reads(rule: Rule | None, args: Sequence[Any], carries: Callable[[Value], boo
         if i < len(args):
             found.update(v for v in (args[i] if isinstance(args[i], list) else (args[i],)) if isinstance(v, Value))
     return found
+
+
+def reads_output(recording: Recording, node: Node, rule: Rule, index: int, value: Value) -> bool:
+    """Whether a rule will read an output, or may be quicker if it can."""
+    if index in rule.keep_outputs:
+        return True
+    products = recording.products
+    if index != 0 or rule.may_read is None or products is Products.NAIVE or recording.log.share is not None:
+        return False
+    return products is Products.POLARISED or rule.may_read(node.args, value)

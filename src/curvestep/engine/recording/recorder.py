@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from curvestep._shards import is_sharded
 from curvestep.engine.data.geometry import geometry_of, is_lazy, shape_of, storage_of, version_of
-from curvestep.engine.data.recording import Products, Recording
+from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.slot import Slot
 from curvestep.engine.data.value import Node, Value
@@ -23,6 +23,7 @@ from curvestep.engine.recording.facts import MARKS, OpFacts, facts
 from curvestep.engine.recording.hooks import Gate, gate_of, note_gradients, set_hook
 from curvestep.engine.recording.keeping import keep
 from curvestep.engine.recording.opaque import is_transparent, opaque
+from curvestep.engine.recording.reads import reads_output
 from curvestep.engine.recording.shards import Shards
 from curvestep.engine.recording.writes import Writes, put_in
 
@@ -215,7 +216,7 @@ class Recorder(TorchDispatchMode):
         blind = not torch.is_grad_enabled()
         if node.live or mutates or blind:
             rule = node.rule if node.live and holds else None
-            keep = rule is not None and self._reads(node, rule, index, value)
+            keep = rule is not None and reads_output(self.recording, node, rule, index, value)
             scalar = tensor.numel() == 1
             if keep or scalar:
                 value.data = tensor
@@ -239,15 +240,6 @@ class Recorder(TorchDispatchMode):
         for tensor in self._beneath.outputs():
             self._value(tensor)
         self._beneath.clear()
-
-    def _reads(self, node: Node, rule: Rule, index: int, value: Value) -> bool:
-        """Whether the rule will read an output, or may be quicker if it can."""
-        if index in rule.keep_outputs:
-            return True
-        products = self.recording.products
-        if index != 0 or rule.may_read is None or products is Products.NAIVE or self.recording.log.share is not None:
-            return False
-        return products is Products.POLARISED or rule.may_read(node.args, value)
 
     def _settle(self) -> None:
         """Read off the last outputs what autograd has added to them since, and hook those that need it."""
