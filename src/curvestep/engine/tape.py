@@ -10,6 +10,7 @@ from torch import Tensor
 
 from curvestep._errors import RecordingError
 from curvestep.engine.data.curvature import Curvature, Form, Order, Precision
+from curvestep.engine.data.part import checked_samples
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.value import Node
 from curvestep.engine.passes import along
@@ -221,7 +222,7 @@ class Tape:
             )
         if not isinstance(part, Tensor) and (isinstance(part, bool) or not isinstance(part, int) or part < 0):
             raise ValueError(f"part must be a whole number of at least 0, but part={part!r} was given.")
-        asked = None if samples is None else _checked(samples)
+        asked = None if samples is None else checked_samples(samples)
         self._require_visible()
         found = curvature_sweep(
             self.recording,
@@ -384,23 +385,3 @@ class Tape:
     def released(self) -> bool:
         """Whether `release` was called."""
         return self.recording.released
-
-
-def _checked(samples: float | Sequence[int] | Tensor) -> float | Sequence[int]:
-    """Return a count, a fraction or indices; refuse what is none of them."""
-    if isinstance(samples, Tensor) and samples.dim() == 1 and samples.dtype in (torch.int32, torch.int64):
-        samples = samples.tolist()
-    if isinstance(samples, (tuple, list, range)):
-        whole = all(isinstance(s, int) and not isinstance(s, bool) for s in samples)
-        if whole and samples and len(set(samples)) == len(samples):
-            return samples
-    elif isinstance(samples, int) and not isinstance(samples, bool):
-        if samples >= 1:
-            return samples
-    elif isinstance(samples, float) and 0 < samples <= 1:
-        return samples
-    raise ValueError(
-        "samples must be a whole number of at least 1, or a fraction above 0 and at most 1 as a float, or at least one "
-        f"index of a sample, none of them twice, but samples={samples!r} was given. Leave it out to measure the whole "
-        "batch."
-    )

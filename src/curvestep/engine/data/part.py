@@ -100,3 +100,23 @@ class Part:
     def _leads(self) -> bool:
         """Whether the samples are neighbours."""
         return isinstance(self.chosen, range) and self.chosen.step == 1
+
+
+def checked_samples(samples: float | Sequence[int] | Tensor) -> float | Sequence[int]:
+    """Return a count, a fraction or indices; refuse what is none of them."""
+    if isinstance(samples, Tensor) and samples.dim() == 1 and samples.dtype in (torch.int32, torch.int64):
+        samples = samples.tolist()
+    if isinstance(samples, (tuple, list, range)):
+        whole = all(isinstance(s, int) and not isinstance(s, bool) for s in samples)
+        if whole and samples and len(set(samples)) == len(samples):
+            return samples
+    elif isinstance(samples, int) and not isinstance(samples, bool):
+        if samples >= 1:
+            return samples
+    elif isinstance(samples, float) and 0 < samples <= 1:
+        return samples
+    raise ValueError(
+        "samples must be a whole number of at least 1, or a fraction above 0 and at most 1 as a float, or at least one "
+        f"index of a sample, none of them twice, but samples={samples!r} was given. Leave it out to measure the whole "
+        "batch."
+    )
