@@ -107,9 +107,10 @@ def trace_terms(program: Program) -> Where:
 
 
 def couples(program: Program, tolerance: float) -> bool:
-    """Whether the loss is seen not to be a sum of terms of one sample each.
+    """Whether the loss is seen to have no terms that are a sample's own.
 
-    J = Σ_s J_s has J(s and t changed) − J(s changed) = J(t changed) − J for all samples s and t.
+    Terms along an axis of the samples are theirs, though other samples are in them (batch normalisation). Without such
+    an axis J = Σ_s J_s has J(s and t changed) − J(s changed) = J(t changed) − J for all samples s and t.
     """
 
     def loss(*samples: int) -> float:
@@ -122,6 +123,9 @@ def couples(program: Program, tolerance: float) -> bool:
         return float(program.bind(leaves)()[0])
 
     with torch.no_grad():
+        each = program.bind(program.tensors())(True)[1]
+        if each is None or any(size % program.batch == 0 for size in each.shape):
+            return False
         none, alone = loss(), [loss(s) for s in range(program.batch)]
         pairs = [(s, t) for t in range(program.batch) for s in range(t)]
         return any(abs(loss(s, t) - alone[s] - alone[t] + none) > tolerance for s, t in pairs)
