@@ -7,14 +7,15 @@ Each rule differentiates the defining equation twice and solves it for the secon
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from curvestep.engine.data.rule import Kind, Rule
+from curvestep.engine.data.rule import Cut, Kind, NotCut, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.value import Node
 from curvestep.engine.rules.axes import joined_axis
 from curvestep.engine.rules.forms import formula
 from curvestep.engine.rules.operators import aten
@@ -262,7 +263,19 @@ def _solve(s: Site) -> list[Jet]:
     return and_nothing(s, _solved(s, solve, lambda t: t, vector, left))
 
 
-op(aten._linalg_solve_ex.default, Rule(Kind.NONLINEAR, _solve, _solution_axis, keep_inputs=(0,), keep_outputs=(0,)))
+def _by_its_shape(node: Node, axes: Sequence[SampleAxis | None], batch: int) -> None:
+    """Refuse a cut after which one right side for all matrices has the shape of a vector for each of them."""
+    del axes, batch
+    matrices, right = node.args[0].shape, node.args[1].shape
+    if len(matrices) - 1 == len(right) and right != matrices[:-1]:
+        raise NotCut(f"{node.name} could take its right side for one vector a sample")
+
+
+op(
+    aten._linalg_solve_ex.default,
+    Rule(Kind.NONLINEAR, _solve, _solution_axis, keep_inputs=(0,), keep_outputs=(0,)),
+    cut=Cut(counts=_by_its_shape),
+)
 
 
 def _solve_triangular(s: Site) -> Jet:
