@@ -92,6 +92,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         self,
         batch_size: int | None = None,
         *,
+        samples: Tensor | None = None,
         memory: Memory | float | None = None,
         scaler: GradScaler | None = None,
     ) -> Iterator[Tape]:
@@ -104,6 +105,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
         Args:
             batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
+            samples: Which sample each row of the data belongs to; as in ``curvestep.record``.
             memory: What is held for the measurement, "keep", "split" or a share, as in ``curvestep.record``; None for
                 what suits the optimizer: "split" for ``Auto``, which measures rarely, and "keep" for all others.
             scaler: The GradScaler whose factor is on the recorded loss, where ``scaler.unscale_(optimizer)`` is called
@@ -125,7 +127,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             yield tape
             self._unrecorded = True
         else:
-            with record(batch_size, memory=self._memory if memory is None else memory) as tape:
+            with record(batch_size, samples=samples, memory=self._memory if memory is None else memory) as tape:
                 try:
                     yield tape
                 except BaseException:

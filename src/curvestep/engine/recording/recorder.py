@@ -86,7 +86,7 @@ class Recorder(TorchDispatchMode):
         values = tuple([self._take(a, inputs, tensors) for a in args])
         keyed = {k: self._take(v, inputs, tensors) for k, v in kwargs.items()} if kwargs else {}
         live = any([v.needs_grad for v in inputs])
-        if live:
+        if live or self.recording.owners is not None:  # rows are followed by the indices that pick them
             self._keep(known, values, inputs, tensors)
         out = func(*args, **kwargs)
         mutates = bool(known.written)
