@@ -20,15 +20,8 @@ class Known:
 
 KNOWN: tuple[Known, ...] = (
     Known(r"loss_along|gradient_along", r"detach|[<>]|argsort", "attack 11"),
-    Known(r"rows", r"pool|group_norm|F\.pad", "attack 14"),
     Known(r"total|slope|loss_along|hvp", r"loss\.backward\(one\)", "attack 7"),
-    Known(r"rows", r"attention|baddbmm|batch_norm|binary_cross_entropy", "attack 12"),
-    Known(r"number of rows", r"", "attack 27"),
     Known(r"total|hvp|slope|rows", r"memory=(0|0\.5|'split'),", "attack 6"),
-    Known(r"rows", r"scatter", "fuzz 1"),
-    Known(r"rows", r"_loss\(p\d+, [xi]|cross_entropy\(p\d+", "fuzz 1"),
-    Known(r"rows", r"addmm", "fuzz 2"),
-    Known(r"rows", r"c\d+ = normal", "fuzz 3"),
 )
 
 
