@@ -228,11 +228,13 @@ class _Walk:
         if node.rule is None or (product is not None and product.size is None):
             return False  # of a matrix nobody knows
         found = vouched(node, {**self.axes, **dict.fromkeys(values, Marker.SHARED)}, self.batch, self.owners)[0]
-        if not isinstance(found, SampleAxis):
+        if not isinstance(found, SampleAxis) and found is not Marker.SUMMED:
             return False
         others = [v for v in node.inputs if v not in values]
         theirs = vouched(node, {**self.axes, **dict.fromkeys(others, Marker.SHARED)}, self.batch, self.owners)[0]
-        return not isinstance(theirs, SampleAxis) or theirs.dim > found.dim
+        if isinstance(found, SampleAxis) and isinstance(theirs, SampleAxis):
+            return theirs.dim > found.dim
+        return isinstance(found, SampleAxis) or theirs is Marker.LOST
 
     def _read_as_shared(self, values: list[Value]) -> None:
         """Remember what brought samples into these values: its rows are none."""
