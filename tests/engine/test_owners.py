@@ -92,6 +92,33 @@ def test_graphs_of_unequal_size_have_the_rows_of_each_alone(
     torch.testing.assert_close(found.total, torch.stack(truth).mean(), rtol=1e-11, atol=1e-13)
 
 
+def test_a_graph_without_nodes_has_a_row_of_its_own() -> None:
+    w = net()
+    params = [w["own"], w["out"]]
+    d = [torch.randn_like(p) for p in params]
+
+    def terms() -> Tensor:
+        h = torch.zeros(BATCH + 1, 4, dtype=torch.float64).index_add(0, INDEX, torch.tanh(NODES @ w["own"]))
+        return (h @ w["out"]).exp().sum(1)
+
+    with curvestep.record(BATCH + 1, samples=INDEX) as tape:
+        terms().mean().backward()
+    found = tape.curvature(params, d)
+    assert found.per_sample_exact and found.per_sample is not None
+    truth = torch.stack([second(terms()[s], params, d) for s in range(BATCH + 1)])
+    torch.testing.assert_close(found.per_sample, truth, rtol=1e-11, atol=1e-13)  # roundings
+
+
+def test_rows_that_are_no_samples_and_took_nothing_are_nobodys() -> None:
+    w = net()
+    buckets = torch.tensor([3, 3, 0, 0, 0, 0, 1, 5, 5, 5])  # those of a sample go together, but in another order
+
+    with curvestep.record(6, samples=INDEX) as tape:
+        h = torch.zeros(6, 4, dtype=torch.float64).index_add(0, buckets, torch.tanh(NODES @ w["own"]))
+        (h @ w["out"]).exp().mean().backward()
+    assert not tape.curvature([w["own"]], [torch.ones(3, 4, dtype=torch.float64)]).per_sample_exact
+
+
 def test_a_loss_of_rows_is_split_by_their_samples() -> None:
     """Packed sequences, or a batch that a flow repeats: J is the mean over the rows, J_s is B/N times its own sum."""
     w = net()

@@ -46,11 +46,20 @@ def added(s: AxisSite, target: int, index: Value, written: int) -> Annotation:
         if found[row] not in (None, sample):
             return Marker.LOST
         found[row] = sample
-    # A row into which nothing was added is a sample's by its number, or by the place that the user gave it.
-    rest: Sequence[int] = {s.batch: range(s.batch), len(s.owners.numbers): s.owners.numbers}.get(size, ())
-    if None in found and len(rest) != size:
-        return Marker.LOST
-    return SampleAxis(dim).picked([rest[i] if n is None else n for i, n in enumerate(found)], s.batch)
+    filled = _filled(found, (range(s.batch), s.owners.numbers))
+    return Marker.LOST if filled is None else SampleAxis(dim).picked(filled, s.batch)
+
+
+def _filled(found: Sequence[int | None], whole: Sequence[Sequence[int]]) -> list[int] | None:
+    """The samples of all rows: one that took nothing is a sample's by the only numbering that all others agree with."""
+    if None not in found:
+        return [n for n in found if n is not None]
+    agree = [
+        list(numbers)
+        for numbers in whole
+        if len(numbers) == len(found) and all(n in (None, own) for n, own in zip(found, numbers, strict=True))
+    ]
+    return agree[0] if agree and all(numbers == agree[0] for numbers in agree) else None
 
 
 def _numbers(s: AxisSite, axis: SampleAxis) -> Sequence[int]:
