@@ -128,12 +128,8 @@ class _Walk:
             return SampleAxis(0, owners=self.owners) if not self._names_owners(value) else Marker.SHARED
         if batch in sizes and value not in self.across:
             beside = self.anywhere or (self.square and value is not self.source)
-            if sizes[0] == batch and not self.anywhere:
-                return SampleAxis(0)
-            if beside and value.dtype != torch.bool:
+            if sizes[0] == batch or (beside and value.dtype != torch.bool):
                 return SampleAxis(sizes.index(batch))
-            if sizes[0] == batch:
-                return SampleAxis(0)
         if max(sizes) > 1 and value.dtype != torch.bool and value not in self.across:
             self.foreign.add(value)
         return Marker.SHARED
@@ -200,8 +196,7 @@ class _Walk:
         if certain and answers[0] is Marker.LOST and not all(v in confirmed for v in named):
             doubtful = [v for v in named if v not in confirmed]
             for values in (doubtful, *[[v] for v in doubtful]):
-                if self._lie_across(node, values):
-                    self._read_as_shared(values)
+                if self._lie_across(node, values) and self._read_as_shared(values):
                     return False
         if named and not certain:
             moving = any(v in self.reached and axes.get(v) is Marker.SHARED for v in node.inputs)
@@ -236,19 +231,22 @@ class _Walk:
             return theirs.dim > found.dim
         return isinstance(found, SampleAxis) or theirs is Marker.LOST
 
-    def _read_as_shared(self, values: list[Value]) -> None:
-        """Remember what brought samples into these values: its rows are none."""
+    def _read_as_shared(self, values: list[Value]) -> bool:
+        """Remember what brought samples into these values: its rows are none. False where that is known."""
         seen: set[Value] = set()
+        known = len(self.across)
+        values = list(values)
         while values:
             value = values.pop()
             if value in seen or not isinstance(self.axes.get(value), SampleAxis):
                 continue
             seen.add(value)
-            before = [] if value.origin is None else [v for v in value.origin.inputs]
+            before = () if value.origin is None else value.origin.inputs
             above = [v for v in before if isinstance(self.axes.get(v), SampleAxis)]
             if not above:
                 self.across.add(value)
             values += above
+        return len(self.across) > known
 
     def _fitting(self, answer: Annotation, value: Value) -> Annotation:
         """LOST for an axis that the value does not have."""
