@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -100,6 +102,36 @@ class Positions(nn.Module):
 
 def test_a_table_as_long_as_the_batch() -> None:
     check(Positions(4, 3).double(), torch.randn(4, 4, 3, dtype=torch.float64))
+
+
+X, Y = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+WEIGHTS = torch.tensor([0.5, 2.0, 1.5, 0.25], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("stated", [None, 4])
+@pytest.mark.parametrize(
+    "terms",
+    [
+        lambda h: F.binary_cross_entropy_with_logits(h, Y.sigmoid(), pos_weight=WEIGHTS, reduction="none").mean(1),
+        lambda h: F.cross_entropy(h, torch.tensor([3, 0, 2, 2]), WEIGHTS, reduction="none"),
+        lambda h: F.batch_norm(h, WEIGHTS, WEIGHTS, WEIGHTS, WEIGHTS).exp().mean(1),
+        lambda h: F.layer_norm(h, (4,), WEIGHTS).exp().mean(1),
+        lambda h: torch.where(WEIGHTS > 1, h * WEIGHTS, h.exp()).square().mean(1),
+        lambda h: h[:, torch.tensor([0, 0, 3, 1])].square().mean(1),
+    ],
+    ids=["pos_weight", "class weights", "running statistics", "scales", "where", "index"],
+)
+def test_tables_that_lie_across_the_samples_are_none_of_theirs(terms: Any, stated: int | None) -> None:
+    w = torch.randn(4, 4, dtype=torch.float64, requires_grad=True)
+    d = torch.randn_like(w)
+    with curvestep.record(stated) as tape:
+        terms(torch.tanh(X @ w)).mean().backward()
+    found = tape.curvature([w], [d])
+    truth = double_backward(
+        Problem([w], [d], lambda: terms(torch.tanh(X @ w)).mean(), lambda: terms(torch.tanh(X @ w)))
+    )
+    assert found.per_sample_exact and found.per_sample is not None and found.samples_guessed is (stated is None)
+    assert torch.allclose(found.per_sample, truth.curvatures, rtol=1e-10)  # as in `check`
 
 
 @pytest.mark.parametrize("frozen", [1, 2, 3])

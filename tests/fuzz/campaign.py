@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from tests.fuzz.generate import layout_program, random_program
-from tests.fuzz.known import known
 from tests.fuzz.oracle import examine
 from tests.fuzz.programs import Program
 from tests.fuzz.shrink import shrink
@@ -109,8 +108,8 @@ def result_of(program: Program | None, case: int, seen: set[str]) -> dict[str, A
             seen.add(signature)
             detail = next((f.detail for f in examine(small).faults if f.kind == fault.kind), fault.detail)
             text = small.text()
-            find |= {"detail": detail, "known": known(fault.kind, text), "program": text}
-        result["finds"].append({"detail": "", "known": None, "program": "", **find})
+            find |= {"detail": detail, "program": text}
+        result["finds"].append({"detail": "", "program": "", **find})
     return result
 
 
@@ -163,10 +162,9 @@ class Campaign:
     def write(self) -> None:
         """Say how far it has come, and note it."""
         s = self.summary
-        new = sum(f["known"] is None for f in s.failures.values())
         print(
             f"{s.cases} cases, {s.skipped} skipped, {s.checks} checks, "
-            f"{len(s.failures)} kinds of failure ({new} not on the list), {s.seconds:.0f} s",
+            f"{len(s.failures)} kinds of failure, {s.seconds:.0f} s",
             flush=True,
         )
         self.note(s)
@@ -200,7 +198,7 @@ class Campaign:
         process.terminate()
         program = job.program(case)
         text = "" if program is None else program.text()
-        find = {"signature": f"{why} | case {case}", "kind": why, "case": case, "detail": why, "known": None}
+        find = {"signature": f"{why} | case {case}", "kind": why, "case": case, "detail": why}
         empty = {"skipped": 0, "checks": 0, "operations": [], "refused": [], "unjudged": []}
         self._count({"case": case, **empty, "finds": [{**find, "program": text}]})
         self._start(Job(job.generator, job.seed, case + job.step, job.step))
@@ -209,8 +207,6 @@ class Campaign:
         new = self.summary.add(result)
         if new is not None:
             find = self.summary.failures[new]
-            print(f"case {find['case']}: {new} [{find['known'] or 'new'}] {find['detail']}", flush=True)
-            if find["known"] is None:
-                print(find["program"] + "\n", flush=True)
+            print(f"case {find['case']}: {new} {find['detail']}\n{find['program']}\n", flush=True)
         if self.summary.cases % EVERY == 0:
             self.write()

@@ -12,7 +12,6 @@ import torch
 
 from tests.fuzz.campaign import GENERATORS
 from tests.fuzz.generate import layout_program, random_program
-from tests.fuzz.known import known
 from tests.fuzz.operations import BY_NAME, LOSSES, TABLE
 from tests.fuzz.oracle import differences, examine
 from tests.fuzz.planted import Planted, plant_all
@@ -27,9 +26,6 @@ pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.filterwarnings("ig
 CHAINS = range(60)
 LAYOUTS = range(0, 16 * len(TABLE), 53)  # 53 shares no factor with the table's length, so that all kinds come
 
-# Cases that fail, each with the finding of `tests.fuzz.attack` that stands for its cause. Who mends it removes it here.
-KNOWN: dict[tuple[str, int], str] = {}
-
 
 @pytest.mark.parametrize(("generator", "seeds"), [("chains", CHAINS), ("layouts", LAYOUTS)])
 def test_a_fixed_share(generator: str, seeds: range) -> None:
@@ -39,10 +35,7 @@ def test_a_fixed_share(generator: str, seeds: range) -> None:
         faults = [] if program is None else examine(program).faults
         if faults:
             failed[generator, seed] = f"{faults[0].kind}: {faults[0].detail}"
-    new = {case: fault for case, fault in failed.items() if case not in KNOWN}
-    assert not new, f"Print the program by random_program(seed).text() or layout_program(seed).text(): {new}"
-    mended = [case for case in KNOWN if case[0] == generator and case not in failed]
-    assert not mended, f"These are right by now: remove them from KNOWN: {mended}"
+    assert not failed, f"Print the program by random_program(seed).text() or layout_program(seed).text(): {failed}"
 
 
 def test_most_cases_are_judged() -> None:
@@ -156,8 +149,3 @@ def test_a_step_is_taken_out() -> None:
     assert [step.operation for step in smaller.steps] == ["meets a parameter"]
     assert smaller.loss.a == "h0"
     assert examine(smaller).faults == []
-
-
-def test_known_causes_are_told_from_new_ones() -> None:
-    assert known("rows", "h1 = F.group_norm(h0, 2)") == "attack 14"
-    assert known("total", "h1 = torch.sin(h0)") is None

@@ -8,9 +8,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from curvestep._errors import RecordingError
 from curvestep.engine.data.recording import Products, Recording
+from curvestep.engine.data.samples import Owners
 from curvestep.engine.data.slot import BackwardLog
 from curvestep.engine.recording.hooks import wrap_hooks
 from curvestep.engine.recording.recorder import Recorder, open_recorder
@@ -26,6 +28,7 @@ _PRODUCTS = {"auto": Products.AUTO, "naive": Products.NAIVE, "polarised": Produc
 def record(
     batch_size: int | None = None,
     *,
+    samples: Tensor | None = None,
     memory: Memory | float = "keep",
     products: Literal["auto", "naive", "polarised"] = "auto",
 ) -> Iterator[Tape]:
@@ -34,6 +37,12 @@ def record(
     Args:
         batch_size: the number of samples, where it cannot be read off the first axis of the first data tensor that
             meets a parameter (data with time first, say). Samples then lie along the first axis of this size.
+        samples: which sample each row of the leading axis of the inputs belongs to, shape (N,), int64 or int32, from 0
+            to B − 1 (`batch_size`, or max(samples) + 1 of them): for graphs of unequal size, packed sequences, experts
+            that take some of the rows. `per_sample` then has B entries. Rows that are gathered or added by an index
+            (messages along edges, pooling) stay with their samples where it leads from rows of one sample to rows of
+            the same; elsewhere the split is not called exact. All these indices are read on the host. A part of the
+            samples cannot be measured.
         memory: "keep" holds the values and cotangents that the rules need, which about doubles the activations held.
             A number in [0, ∞) holds the values, and of the cotangents those nearest to the loss, as many as take this
             share of the bytes that the values take; below that cut the pass carries second-order terms up to it, for
@@ -50,7 +59,8 @@ def record(
 
     Raises:
         RecordingError: another recording is open in this thread.
-        ValueError: `memory` or `products` is none of these, or `batch_size` is no whole number of at least 1.
+        ValueError: `memory` or `products` is none of these, `batch_size` is no whole number of at least 1, or `samples`
+            are no numbers of samples.
 
     Cost:
         A few microseconds an operation; the tape holds the inputs and cotangents that the rules need until
@@ -72,6 +82,7 @@ def record(
     """
     if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size must be a whole number of at least 1, but batch_size={batch_size!r} was given.")
+    owners = None if samples is None else _owners(samples, batch_size)
     share = _share(memory)
     if products not in _PRODUCTS:
         raise ValueError(f"products must be one of {', '.join(_PRODUCTS)}, but products={products!r} was given.")
@@ -81,7 +92,11 @@ def record(
             "block before starting a new one."
         )
     wrap_hooks(_open_log)
+    if owners is not None:
+        batch_size = max(owners.numbers) + 1 if batch_size is None else batch_size
+        owners = None if owners.numbers == tuple(range(batch_size)) else owners
     recording = Recording(batch_size, share, _PRODUCTS[products])
+    recording.owners = owners
     recording.replays = memory == "split"
     recorder = Recorder(recording)
     torch.clear_autocast_cache()  # a weight that was cast before would come in with a gradient graph of its own
@@ -113,6 +128,21 @@ def join(batch_size: int | None = None) -> Tape | None:
         )
     recording.stated_batch_size = batch_size or recording.stated_batch_size
     return Tape(recording)
+
+
+def _owners(samples: Tensor, batch_size: int | None) -> Owners:
+    """The sample of each row; refuse what names none."""
+    numbers: tuple[int, ...] = ()
+    if isinstance(samples, Tensor) and samples.dim() == 1 and samples.dtype in (torch.int64, torch.int32):
+        numbers = tuple(samples.tolist())
+    if not numbers or min(numbers) < 0 or (batch_size is not None and max(numbers) >= batch_size):
+        given = f"shape {tuple(samples.shape)}, {samples.dtype}" if isinstance(samples, Tensor) else repr(samples)
+        within = "0 on" if batch_size is None else f"0 to {batch_size - 1}"
+        raise ValueError(
+            "samples must be a tensor of shape (N,) of int64 or int32 that has, for each of N rows, the number of its "
+            f"sample, from {within}, but {given} was given."
+        )
+    return Owners(numbers)
 
 
 def _open_log() -> BackwardLog | None:

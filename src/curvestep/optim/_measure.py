@@ -46,7 +46,12 @@ _NO_SAMPLES = (
 _MIXED_SAMPLES = (
     "The curvature of single samples cannot be told apart in this recording, because samples mix or their axis is "
     "lost; its mean over the batch is exact, and the absolute values in Algorithm 1 are those of an approximate split. "
-    "curvestep.doctor says where it happens; where the axis was guessed wrong: optimizer.record(batch_size=…)."
+    "curvestep.doctor says where it happens."
+)
+
+_GUESSED_SAMPLES = (
+    f"{_MIXED_SAMPLES} The number of samples was read off the data, where several readings may be possible: state it, "
+    "optimizer.record(batch_size=…), or where samples have several rows each: optimizer.record(samples=…)."
 )
 
 
@@ -150,7 +155,8 @@ def curvatures(
     if any(part.found.per_sample is None for part in parts):
         warn(_NO_SAMPLES)
     elif not all(part.found.per_sample_exact for part in parts):
-        warn(_MIXED_SAMPLES)  # Python's own filter says it once
+        guessed = any(part.found.samples_guessed for part in parts)
+        warn(_GUESSED_SAMPLES if guessed else _MIXED_SAMPLES)  # Python's own filter says it once
     whole: list[Tensor] = []
     absolute: list[Tensor] = []
     for part in parts:

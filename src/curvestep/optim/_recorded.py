@@ -91,6 +91,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         self,
         batch_size: int | None = None,
         *,
+        samples: Tensor | None = None,
         memory: Memory | float | None = None,
         scaler: GradScaler | None = None,
     ) -> Iterator[Tape]:
@@ -107,6 +108,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
         Args:
             batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
+            samples: Which sample each row of the data belongs to; as in ``curvestep.record``.
             memory: What is held for the measurement, "keep", "split" or a share, as in ``curvestep.record``; None for
                 what suits the optimizer: "split" for ``Auto``, which measures rarely, and "keep" for all others. With
                 ``fully_shard`` it is "split" always.
@@ -130,7 +132,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
                 self._pending.unrecorded = True
                 return
             memory = self._memory if memory is None else memory
-            with self._joined(batch_size) or record(batch_size, memory=memory) as tape:
+            shared = self._joined(batch_size) if samples is None else None
+            with shared or record(batch_size, samples=samples, memory=memory) as tape:
                 self._recorded = tape.recording
                 tape.recording.waiting[id(tape)] = id(self), parameters
                 try:

@@ -30,10 +30,11 @@ class Curvature:
         slope: ⟨∇J, d⟩, shape ().
         per_sample: ⟨∇²J_s d, d⟩, shape (B,), mean equals `total`; None where it was not asked for or no sample axis
             could be found.
-        per_sample_exact: whether each entry is that sample's own second derivative. False where samples interact
-            through something else than the recorded operations can separate; the mean is exact all the same.
-        samples_guessed: whether the number of samples was read off the first axis of the data. Where that is another
-            axis, the rows are not those of the samples; state `batch_size`, and this is False.
+        per_sample_exact: whether the recorded operations show that each entry is that sample's own second derivative.
+            False where samples interact in a way that cannot be separated, where their axis is lost, or where it is
+            open which axis it is; the mean is exact all the same.
+        samples_guessed: whether the number of samples was read off the first axis of the data. Where the samples lie
+            along another one, state `batch_size`.
         source: which pass made it: "tangent" (second-order terms met the cotangents at once), "taylor" (they were
             carried to the loss), or "tangent+taylor" (both, in different parts of the net).
         samples: how many samples were measured; None where no sample axis could be found. Fewer than the batch has

@@ -9,6 +9,7 @@ from typing import final
 from torch import Tensor
 
 from curvestep._errors import RecordingError
+from curvestep.engine.data.samples import Owners
 from curvestep.engine.data.slot import BackwardLog
 from curvestep.engine.data.value import Node, Value
 
@@ -56,6 +57,7 @@ class Recording:
         products: how many products a pass takes.
         replays: whether values between the leaves and the loss are not held but computed again by a pass.
         stated_batch_size: the number of samples, where the user stated it.
+        owners: the sample of each row, where the user named them.
         stepped: ids of parameters that an optimizer has stepped since.
         holders: how many tapes are of it.
         waiting: tape of an optimizer that will measure → id of the optimizer and its parameters; what another one
@@ -79,7 +81,13 @@ class Recording:
         self.products = products
         self.replays = False
         self.stated_batch_size = batch_size
+        self.owners: Owners | None = None
         self.released = False
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows data has: the stated number of samples, or what they own; None where neither was stated."""
+        return self.stated_batch_size if self.owners is None else len(self.owners.numbers)
 
     def require_backward(self) -> None:
         """Refuse, in a sentence, unless backward ran exactly once within the recording."""

@@ -2,7 +2,7 @@
 
 Every tensor on a tape carries one *annotation*:
 
-* a `SampleAxis` – index `i` along `dim` belongs to sample `(i // inner) % batch`;
+* a `SampleAxis` – index `i` along `dim` belongs to sample `(i // inner) % batch`, or to the one that `Owners` name;
 * `Marker.SHARED` – the tensor does not depend on the batch (a weight, a position table);
 * `Marker.SUMMED` – a plain sum or mean over the samples (a reduced loss, a batch mean);
 * `Marker.POOLED` – a statistic of the whole batch that is no plain sum (a batch variance);
@@ -15,6 +15,7 @@ import enum
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import final
 
 import torch
 from torch import Tensor
@@ -29,13 +30,39 @@ class Marker(enum.Enum):
     LOST = "depends on the batch along no single axis"
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """The sample of each row, where samples have rows of different number."""
+
+    numbers: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SampleAxis:
-    """Index `i` along `dim` (of size outer·batch·inner) belongs to sample `(i // inner) % batch`."""
+    """Index `i` along `dim` (of size outer·batch·inner) belongs to sample `(i // inner) % batch`.
+
+    With owners it has size outer·len(owners)·inner, and the sample is `owners[(i // inner) % len(owners)]`.
+    """
 
     dim: int
     outer: int = 1
     inner: int = 1
+    owners: Owners | None = None
+
+    def at(self, dim: int) -> SampleAxis:
+        """The same along another axis."""
+        return SampleAxis(dim, self.outer, self.inner, self.owners)
+
+    def count(self, batch: int) -> int:
+        """How many rows of their own lie along it: samples, or what they own."""
+        return batch if self.owners is None else len(self.owners.numbers)
+
+    def picked(self, rows: Sequence[int], batch: int) -> SampleAxis:
+        """The axis of these rows, in this order."""
+        own = range(batch) if self.owners is None else self.owners.numbers
+        numbers = tuple([own[i] for i in rows])
+        return SampleAxis(self.dim, owners=None if numbers == tuple(range(batch)) else Owners(numbers))
 
 
 Annotation = SampleAxis | Marker
@@ -43,13 +70,14 @@ Annotation = SampleAxis | Marker
 
 def through_view(axis: SampleAxis, old: Sequence[int], new: Sequence[int], batch: int) -> Annotation:
     """The annotation after a reshape from `old` to `new`: found by the flat stride of the batch factor."""
+    batch = axis.count(batch)
     stride = axis.inner * math.prod(old[axis.dim + 1 :])
     trailing = 1
     for dim in range(len(new) - 1, -1, -1):
         size = new[dim]
         reaches = trailing * size
         if stride % trailing == 0 and stride * batch <= reaches and reaches % (stride * batch) == 0:
-            return SampleAxis(dim, outer=reaches // (stride * batch), inner=stride // trailing)
+            return replace(axis, dim=dim, outer=reaches // (stride * batch), inner=stride // trailing)
         trailing = reaches
     return Marker.LOST
 
@@ -86,6 +114,10 @@ def merge(parts: Iterable[Annotation]) -> Annotation:
 
 def rows(contribution: Tensor, axis: SampleAxis, batch: int) -> Tensor:
     """Sum `contribution` over everything but the samples: shape (batch,)."""
+    if axis.owners is not None:
+        each = rows(contribution, replace(axis, owners=None), len(axis.owners.numbers))
+        index = torch.tensor(axis.owners.numbers, device=each.device)
+        return each.new_zeros(batch).index_add(0, index, each)
     shape = contribution.shape
     if axis.inner == 1 and axis.outer == 1 and axis.dim == 0:
         return contribution.reshape(batch, -1).sum(1)
@@ -95,6 +127,8 @@ def rows(contribution: Tensor, axis: SampleAxis, batch: int) -> Tensor:
 
 def paired_rows(left: Tensor, right: Tensor, axis: SampleAxis, batch: int) -> Tensor:
     """Sum left · right over everything but the samples: shape (batch,); without the product in memory where it can."""
+    if axis.owners is not None:
+        return rows(left * right, axis, batch)
     shape = left.shape
     if axis.inner == 1 and axis.outer == 1 and axis.dim == 0:
         return torch.linalg.vecdot(left.reshape(batch, -1), right.reshape(batch, -1))

@@ -34,6 +34,7 @@ class Plan:
         foreign: as in `Notes`.
         alone: whether one sample is the whole batch.
         guessed: whether the number of samples was read off the data.
+        owned: whether samples have rows of different number.
     """
 
     steps: tuple[Node, ...]
@@ -47,6 +48,7 @@ class Plan:
     foreign: Set[Value] = frozenset()
     alone: bool = False
     guessed: bool = False
+    owned: bool = False
 
 
 def analyse(recording: Recording, root: Value, moving: Iterable[Value] | None = None) -> Plan:
@@ -78,6 +80,7 @@ def analyse(recording: Recording, root: Value, moving: Iterable[Value] | None = 
         foreign=notes.foreign,
         alone=batch == 1 and (stated == 1 or not any(v in reached for v in notes.foreign)),
         guessed=stated is None,
+        owned=recording.owners is not None,
     )
 
 
@@ -150,10 +153,15 @@ def _require_samples(
     """Refuse a stated number of samples that no tensor between the parameters and the loss has."""
     if any(isinstance(axes.get(v), SampleAxis) for node in steps for v in node.inputs):
         return
-    found = find_source(recording.nodes, reached)
+    found = find_source(recording.nodes, reached, recording.rows)
     seen = (
         "no data meets a parameter" if found is None else f"the data that meets a parameter has shape {found[0].shape}"
     )
+    if recording.owners is not None:
+        raise SampleAxisError(
+            f"Data with the {recording.rows} rows that samples= names was needed, but {seen}. Pass one number for each "
+            "row of the leading axis of the inputs: the sample that it belongs to."
+        )
     raise SampleAxisError(
         f"An axis of the {stated} samples that batch_size states was needed, but {seen}. State the number of samples "
         "that the recorded loss is the mean of, or leave batch_size out."

@@ -19,7 +19,7 @@ from typing import final
 import torch
 
 from curvestep.engine.data.recording import Recording
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
+from curvestep.engine.data.samples import Annotation, Marker, Owners, SampleAxis
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.batch import find_source, gains, is_data, is_drawn, is_weight
 from curvestep.engine.rules.axes import elementwise_axis
@@ -58,8 +58,9 @@ class _Walk:
 
     def __init__(self, recording: Recording, reached: set[Value], batch: int) -> None:
         self.recording, self.reached, self.batch = recording, reached, batch
-        self.stated = recording.stated_batch_size is not None
-        found = find_source(recording.nodes, reached, recording.stated_batch_size)
+        self.owners = recording.owners
+        self.stated = recording.stated_batch_size is not None or self.owners is not None
+        found = find_source(recording.nodes, reached, recording.rows)
         self.source = None if found is None else found[0]
         # A table of positions may happen to have as many rows as there are samples; it counts as data only where
         # nothing else does. What is taken for shared is carried until it meets the samples, which is right either way.
@@ -67,7 +68,13 @@ class _Walk:
         # Samples come first, unless their number was stated and the data that meets a parameter says otherwise, or
         # does not say which of its axes is meant. A mask of truth values says nothing: it is often shared.
         self.anywhere = self.square = False
-        if self.stated and self.source is not None and self.source.dtype != torch.bool and batch != 1:
+        if (
+            self.owners is None
+            and self.stated
+            and self.source is not None
+            and self.source.dtype != torch.bool
+            and batch != 1
+        ):
             self.anywhere = batch != self.source.shape[0]
             self.square = not self.anywhere and self.source.shape.count(batch) > 1
         self.across: set[Value] = set()  # what is read as shared, though it has as many rows as there are samples
@@ -117,17 +124,22 @@ class _Walk:
         if value in self.reached or is_weight(value) or not value.shape:
             return Marker.SHARED
         sizes, batch = value.shape, self.batch
+        if self.owners is not None and value not in self.across and sizes[0] == len(self.owners.numbers):
+            return SampleAxis(0, owners=self.owners) if not self._names_owners(value) else Marker.SHARED
         if batch in sizes and value not in self.across:
             beside = self.anywhere or (self.square and value is not self.source)
-            if sizes[0] == batch and not self.anywhere:
-                return SampleAxis(0)
-            if beside and value.dtype != torch.bool:
+            if sizes[0] == batch or (beside and value.dtype != torch.bool):
                 return SampleAxis(sizes.index(batch))
-            if sizes[0] == batch:
-                return SampleAxis(0)
         if max(sizes) > 1 and value.dtype != torch.bool and value not in self.across:
             self.foreign.add(value)
         return Marker.SHARED
+
+    def _names_owners(self, value: Value) -> bool:
+        """Whether a leaf is the index that says which sample each row belongs to."""
+        data = value.data
+        if data is None or self.owners is None or data.dim() != 1 or data.is_floating_point():
+            return False
+        return tuple(data.tolist()) == self.owners.numbers
 
     def _without_samples(self, node: Node) -> None:
         """Follow an operation on shared values: a batch may be made by it, or drawn out of data."""
@@ -144,6 +156,8 @@ class _Walk:
                 continue
             new = made and value.shape[:1] == (self.batch,) and value not in self.across
             self.axes[value] = SampleAxis(0) if new else Marker.SHARED
+            if made and self.owners is not None:
+                self.axes[value] = self._of_noise(node, value)
             if foreign:
                 self.foreign.add(value)
             if value is self.source and new:
@@ -151,10 +165,19 @@ class _Walk:
         if not node.live and is_drawn(node):
             self._draw(node)
 
+    def _of_noise(self, node: Node, value: Value) -> Annotation:
+        """Random rows are those of the samples; counts and blanks are made for all of them."""
+        assert self.owners is not None
+        drawn = torch.Tag.nondeterministic_seeded in getattr(node.op, "tags", ())
+        ours = drawn and value.shape[:1] == (len(self.owners.numbers),)
+        return SampleAxis(0, owners=self.owners) if ours else Marker.SHARED
+
     def _draw(self, node: Node) -> None:
         """Let a batch that is drawn inside the recording be one: a part of the data, or all of it in another order."""
         for value in node.outputs:
             if value is None or node.live or value.shape[:1] != (self.batch,) or value in self.across:
+                continue
+            if self.owners is not None:
                 continue
             if self.axes[value] in (Marker.SHARED, Marker.LOST):
                 self.axes[value] = SampleAxis(0)
@@ -167,14 +190,13 @@ class _Walk:
     def _follow(self, node: Node) -> bool:
         """Follow an operation on samples; False where a table turned out to lie across them."""
         axes, confirmed = self.axes, self.confirmed
-        answers = vouched(node, axes, self.batch)
+        answers = vouched(node, axes, self.batch, self.owners)
         named = [v for v in node.inputs if isinstance(axes.get(v), SampleAxis)]
         certain = any(v in confirmed for v in named)
         if certain and answers[0] is Marker.LOST and not all(v in confirmed for v in named):
             doubtful = [v for v in named if v not in confirmed]
             for values in (doubtful, *[[v] for v in doubtful]):
-                if self._lie_across(node, values):
-                    self._read_as_shared(values)
+                if self._lie_across(node, values) and self._read_as_shared(values):
                     return False
         if named and not certain:
             moving = any(v in self.reached and axes.get(v) is Marker.SHARED for v in node.inputs)
@@ -200,33 +222,38 @@ class _Walk:
         product = None if node.rule is None else node.rule.product
         if node.rule is None or (product is not None and product.size is None):
             return False  # of a matrix nobody knows
-        found = vouched(node, {**self.axes, **dict.fromkeys(values, Marker.SHARED)}, self.batch)[0]
-        if not isinstance(found, SampleAxis):
+        found = vouched(node, {**self.axes, **dict.fromkeys(values, Marker.SHARED)}, self.batch, self.owners)[0]
+        if not isinstance(found, SampleAxis) and found is not Marker.SUMMED:
             return False
         others = [v for v in node.inputs if v not in values]
-        theirs = vouched(node, {**self.axes, **dict.fromkeys(others, Marker.SHARED)}, self.batch)[0]
-        return not isinstance(theirs, SampleAxis) or theirs.dim > found.dim
+        theirs = vouched(node, {**self.axes, **dict.fromkeys(others, Marker.SHARED)}, self.batch, self.owners)[0]
+        if isinstance(found, SampleAxis) and isinstance(theirs, SampleAxis):
+            return theirs.dim > found.dim
+        return isinstance(found, SampleAxis) or theirs is Marker.LOST
 
-    def _read_as_shared(self, values: list[Value]) -> None:
-        """Remember what brought samples into these values: its rows are none."""
+    def _read_as_shared(self, values: list[Value]) -> bool:
+        """Remember what brought samples into these values: its rows are none. False where that is known."""
         seen: set[Value] = set()
+        known = len(self.across)
+        values = list(values)
         while values:
             value = values.pop()
             if value in seen or not isinstance(self.axes.get(value), SampleAxis):
                 continue
             seen.add(value)
-            before = [] if value.origin is None else [v for v in value.origin.inputs]
+            before = () if value.origin is None else value.origin.inputs
             above = [v for v in before if isinstance(self.axes.get(v), SampleAxis)]
             if not above:
                 self.across.add(value)
             values += above
+        return len(self.across) > known
 
     def _fitting(self, answer: Annotation, value: Value) -> Annotation:
         """LOST for an axis that the value does not have."""
         if not isinstance(answer, SampleAxis):
             return answer
         shape = value.shape
-        fits = answer.dim < len(shape) and shape[answer.dim] == answer.outer * answer.inner * self.batch
+        fits = answer.dim < len(shape) and shape[answer.dim] == answer.outer * answer.inner * answer.count(self.batch)
         return answer if fits else Marker.LOST
 
     def _gained(
@@ -240,9 +267,11 @@ class _Walk:
         return all(math.prod(v.shape[: max(axis.dim - rank + len(v.shape), 0)]) < around for v in named)
 
 
-def vouched(node: Node, axes: dict[Value, Annotation], batch: int) -> Sequence[Annotation]:
+def vouched(
+    node: Node, axes: dict[Value, Annotation], batch: int, owners: Owners | None = None
+) -> Sequence[Annotation]:
     """What an operation's rule says of each output, as far as it vouches for it."""
-    site = AxisSite(node, axes, batch)
+    site = AxisSite(node, axes, batch, owners)
     found = _untold(site) if node.rule is None else node.rule.axis(site)
     answers = [found] * len(node.outputs) if isinstance(found, (SampleAxis, Marker)) else found
     for value in node.inputs:

@@ -88,7 +88,7 @@ class Recorder(TorchDispatchMode):
         hidden = beneath or detaches or bool(self._beneath.made)
         if hidden:
             self._beneath.hold([values[i] for i in known.written] if beneath else (), inputs, tensors)
-        if live and not beneath:
+        if (live and not beneath) or self.recording.owners is not None:  # whose indices say which rows they pick
             self._hold(known, values, inputs, tensors)
         out = func(*args, **kwargs)
         mutates = bool(known.written)

@@ -46,7 +46,7 @@ def seen_from(written: Annotation, target: Geometry, source: Geometry) -> Annota
     size, stride = source[0][written.dim], source[1][written.dim]
     for dim in range(len(target[0])):
         if (target[0][dim], target[1][dim]) == (size, stride) and _same_rows(target, dim, source, written.dim):
-            return SampleAxis(dim, written.outer, written.inner)
+            return written.at(dim)
     return Marker.LOST
 
 

@@ -265,7 +265,7 @@ def _cut_axis(s: AxisSite) -> Annotation:
     if not isinstance(known, SampleAxis):
         return known
     if s.node.op is aten.select_backward.default:
-        return SampleAxis(known.dim + (along <= known.dim), known.outer, known.inner)
+        return known.at(known.dim + (along <= known.dim))
     return Marker.LOST if known.dim == along and s.shape(0)[along] != s.out_shape()[along] else known
 
 

@@ -148,7 +148,7 @@ def _ctc_axis(s: AxisSite) -> list[Annotation]:
     """Samples on axis 1 of the scores, in front in lengths and padded targets; lengths tell joined targets apart."""
     known = s.at(0)
     if isinstance(known, SampleAxis):
-        known = SampleAxis(0, known.outer, known.inner) if known.dim == 1 else Marker.LOST
+        known = known.at(0) if known.dim == 1 else Marker.LOST
     targets = s.at(1)
     if len(s.shape(1)) == 1:
         targets = Marker.LOST if isinstance(targets, SampleAxis) else Marker.SHARED

@@ -146,7 +146,7 @@ def _pairs_axis(s: AxisSite) -> Annotation:
             if known.dim == len(shape) - 1:
                 return Marker.LOST
             at = row if known.dim == len(shape) - 2 else known.dim + rank - len(shape)
-            found.append(SampleAxis(at, known.outer, known.inner))
+            found.append(known.at(at))
     if not found:
         return next((m for m in (Marker.POOLED, Marker.SUMMED) if m in (left, right)), Marker.SHARED)
     return found[0] if all(f == found[0] for f in found) else Marker.LOST

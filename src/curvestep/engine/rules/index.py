@@ -13,6 +13,7 @@ from curvestep.engine.data.rule import Cut, Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.owned import gathered
 from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
 
@@ -85,9 +86,11 @@ def _index_select_axis(s: AxisSite) -> Annotation:
     source, index = s.at(0), s.at(2)
     along = s.arg(1) % max(len(s.shape(0)), 1)
     if isinstance(source, SampleAxis):
-        return Marker.LOST if source.dim == along or index is not Marker.SHARED else source
+        if source.dim == along:
+            return gathered(s, source, s.arg(2))
+        return source if index is Marker.SHARED else Marker.LOST
     if source is Marker.SHARED and isinstance(index, SampleAxis):
-        return SampleAxis(along, index.outer, index.inner)
+        return index.at(along)
     return source if index is Marker.SHARED else Marker.LOST
 
 
@@ -104,6 +107,8 @@ def _index_axis(s: AxisSite) -> Annotation:
     source, indices = s.at(0), s.arg(1)
     used = [i for i, v in enumerate(indices) if v is not None]
     fixed = all([s.of(indices[i]) is Marker.SHARED for i in used])
+    if s.owners is not None and isinstance(source, SampleAxis) and used == [source.dim]:
+        return gathered(s, source, indices[source.dim])
     neighbours = used == list(range(used[0], used[0] + len(used)))
     if fixed and neighbours and isinstance(source, SampleAxis) and used[0] > source.dim:
         return source  # what is read lies behind the samples
@@ -115,14 +120,14 @@ def _index_axis(s: AxisSite) -> Annotation:
     kept = [d for d in range(len(s.shape(0))) if d not in used]
     if isinstance(source, SampleAxis) and source.dim not in used:
         at = kept.index(source.dim)
-        return SampleAxis(at + width * (at >= start), source.outer, source.inner) if fixed else Marker.LOST
+        return source.at(at + width * (at >= start)) if fixed else Marker.LOST
     landed: set[Annotation] = set()
     for i in used:
         known = s.of(indices[i])
         if known is Marker.SHARED and isinstance(source, SampleAxis) and source.dim == i:
-            known = _counted(s, indices[i])
+            known = _counted(s, indices[i], source)
         if isinstance(known, SampleAxis):
-            landed.add(SampleAxis(start + width - len(indices[i].shape) + known.dim, known.outer, known.inner))
+            landed.add(known.at(start + width - len(indices[i].shape) + known.dim))
         elif known is not Marker.SHARED:
             return Marker.LOST
         if isinstance(source, SampleAxis) and source.dim == i and not _enumerates(s, indices[i], known):
@@ -143,22 +148,23 @@ def counts_positions(op: Any) -> bool:
     return op in _SPACED
 
 
-def _counted(s: AxisSite, index: Value) -> Annotation:
+def _counted(s: AxisSite, index: Value, source: SampleAxis) -> Annotation:
     """The sample axis of an index that counts the samples and is taken for shared, as a table of positions is."""
-    dims = [dim for dim, size in enumerate(index.shape) if size == s.batch]
-    axis = SampleAxis(dims[0]) if len(dims) == 1 else None
+    count = source.count(s.batch)
+    dims = [dim for dim, size in enumerate(index.shape) if size == count]
+    axis = SampleAxis(dims[0], owners=source.owners) if len(dims) == 1 else None
     return axis if axis is not None and _enumerates(s, index, axis) else Marker.SHARED
 
 
 def _enumerates(s: AxisSite, index: Value, known: Annotation) -> bool:
     """Whether an index is 0, 1, …, batch − 1 along its sample axis, as in `x[arange(B), y]`."""
-    if not isinstance(known, SampleAxis) or index.shape[known.dim] != s.batch:
+    if not isinstance(known, SampleAxis) or index.shape[known.dim] != known.count(s.batch):
         return False
     if index.data is None:  # made inside the recording: an unbroken chain of views from arange(B) is one
         while index.origin is not None and index.origin.op in _VIEWS:
             index = index.origin.args[0]
         made = index.origin
-        if made is None or made.op not in _COUNTS or index.shape != (s.batch,):
+        if made is None or made.op not in _COUNTS or index.shape != (known.count(s.batch),):
             return False
         given = made.args
         return len(given) == 1 or (given[0] == 0 and (len(given) < 3 or given[2] == 1))

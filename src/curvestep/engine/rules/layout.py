@@ -27,7 +27,7 @@ def _embedded_axis(s: AxisSite) -> Annotation:
     if known.dim == rank - 2:
         return Marker.LOST
     free = [d for d in range(rank) if d not in new]
-    return SampleAxis(free[known.dim], known.outer, known.inner)
+    return known.at(free[known.dim])
 
 
 op(aten.diag_embed.default, linear_in_first(_embedded_axis))

@@ -193,12 +193,12 @@ def _solution_axis(s: AxisSite) -> list[Annotation]:
         behind = len(s.shape(0)) - a.dim
         if behind <= 2:
             return [Marker.LOST] * len(s.node.outputs)
-        found.append(SampleAxis(rank - behind + _is_vector(s), a.outer, a.inner))
+        found.append(a.at(rank - behind + _is_vector(s)))
     if isinstance(b, SampleAxis):
         held = {rank - 1} if _is_vector(s) or not _left(s) else {rank - 2}
         if b.dim + rank - len(s.shape(1)) in held:
             return [Marker.LOST] * len(s.node.outputs)
-        found.append(SampleAxis(b.dim + rank - len(s.shape(1)), b.outer, b.inner))
+        found.append(b.at(b.dim + rank - len(s.shape(1))))
     if Marker.LOST in (a, b) or any(f != found[0] for f in found):
         return [Marker.LOST] * len(s.node.outputs)
     rest = next((m for m in (Marker.POOLED, Marker.SUMMED) if m in (a, b)), Marker.SHARED)

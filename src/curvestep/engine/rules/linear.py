@@ -47,14 +47,14 @@ def matrix_axis(site: AxisSite, left: int, right: int) -> Annotation:
     if isinstance(a, SampleAxis):
         if left_rank == 1 or a.dim == left_rank - 1:
             return Marker.POOLED
-        found.append(SampleAxis(a.dim + rank - left_rank + (right_rank == 1), a.outer, a.inner))
+        found.append(a.at(a.dim + rank - left_rank + (right_rank == 1)))
     if isinstance(b, SampleAxis):
         if right_rank == 1 or b.dim == right_rank - 2:
             return Marker.POOLED
         if b.dim == right_rank - 1:
-            found.append(SampleAxis(rank - 1, b.outer, b.inner))
+            found.append(b.at(rank - 1))
         else:
-            found.append(SampleAxis(b.dim + rank - right_rank + (left_rank == 1), b.outer, b.inner))
+            found.append(b.at(b.dim + rank - right_rank + (left_rank == 1)))
     if Marker.LOST in (a, b):
         return Marker.LOST
     if not found:

@@ -307,7 +307,7 @@ def _batch_axis(s: AxisSite) -> list[Annotation]:
     of_channels = [s.at(1), s.at(2)]
     if any(isinstance(k, SampleAxis) for k in of_channels):
         scale = merge(of_channels)
-        known = merge([known, SampleAxis(1, scale.outer, scale.inner) if isinstance(scale, SampleAxis) else scale])
+        known = merge([known, scale.at(1) if isinstance(scale, SampleAxis) else scale])
     return [known, Marker.LOST, Marker.LOST] if isinstance(known, SampleAxis) else [known] * 3
 
 
@@ -332,7 +332,7 @@ def _batch_again(s: Site, args: tuple[Any, ...], watched: bool) -> Any:
 
 def _per_channel(node: Node, out: SampleAxis, result: Value) -> Any:
     """Weights lie along the channels, into which instance norm folds the samples."""
-    scale = SampleAxis(0, out.outer, out.inner) if out.dim == 1 else None
+    scale = out.at(0) if out.dim == 1 else None
     return lambda v: scale if len(v.shape) == 1 else out
 
 
@@ -341,7 +341,7 @@ def _channel_statistics(node: Node, first: Annotation) -> SampleAxis | None:
     if not node.args[5]:
         return None  # in evaluation mode they are not read
     if isinstance(first, SampleAxis) and first.dim == 1:
-        return SampleAxis(0, first.outer, first.inner)
+        return first.at(0)
     raise NotCut(f"the samples are lost in what {node.name} keeps")
 
 

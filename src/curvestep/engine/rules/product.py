@@ -73,7 +73,7 @@ def _trilinear_axis(s: AxisSite) -> Annotation:
             return Marker.LOST
         if isinstance(known, SampleAxis):
             free = [d for d in range(rank) if d not in {e % rank for e in s.arg(3 + i)}]
-            found.append(SampleAxis(free[known.dim], known.outer, known.inner))
+            found.append(known.at(free[known.dim]))
     if not found:
         return unnamed(s)
     first = found[0]
@@ -81,7 +81,7 @@ def _trilinear_axis(s: AxisSite) -> Annotation:
         return Marker.LOST
     if first.dim in summed:
         return Marker.POOLED
-    return SampleAxis(first.dim - sum(d < first.dim for d in summed), first.outer, first.inner)
+    return first.at(first.dim - sum(d < first.dim for d in summed))
 
 
 op(aten._trilinear.default, multilinear((0, 1, 2), _trilinear_axis))

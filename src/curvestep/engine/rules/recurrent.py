@@ -110,15 +110,13 @@ def _onednn_layer(
 def _onednn_axis(s: AxisSite) -> list[Annotation]:
     """Samples on axis 1 of the sequence, and on the last but one of the states."""
     states = [
-        SampleAxis(1, k.outer, k.inner) if isinstance(k, SampleAxis) and k.dim == len(s.shape(i)) - 2 else k
-        for i in (5, 6)
-        for k in (s.at(i),)
+        k.at(1) if isinstance(k, SampleAxis) and k.dim == len(s.shape(i)) - 2 else k for i in (5, 6) for k in (s.at(i),)
     ]
     known = merge([s.at(0), *states])
     if not isinstance(known, SampleAxis) or known.dim != 1:
         rest: Annotation = Marker.LOST if isinstance(known, SampleAxis) else known
         return [rest, rest, rest, Marker.LOST]
-    last = SampleAxis(len(s.out_shape(1)) - 2, known.outer, known.inner)
+    last = known.at(len(s.out_shape(1)) - 2)
     return [known, last, last, Marker.LOST]
 
 

@@ -33,7 +33,7 @@ def reduced_axis(s: AxisSite, dims: list[int], keepdim: bool, onto: Marker) -> A
         return known if known is not Marker.SUMMED or onto is Marker.SUMMED else onto
     if known.dim in dims:
         return onto
-    return known if keepdim else SampleAxis(known.dim - sum(d < known.dim for d in dims), known.outer, known.inner)
+    return known if keepdim else known.at(known.dim - sum(d < known.dim for d in dims))
 
 
 def summed_axis(s: AxisSite) -> Annotation:

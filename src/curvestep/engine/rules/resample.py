@@ -96,7 +96,13 @@ def _even(s: AxisSite, read: SampleAxis) -> bool:
     starts = s.arg(2)
     made = starts.origin
     spaced = made is not None and counts_positions(made.op) and tuple(made.args) == (0, s.shape(1)[0], read.inner)
-    return read.outer == 1 and spaced and starts.shape == (s.batch,) and s.out_shape()[0] == s.batch
+    return (
+        read.outer == 1
+        and read.owners is None
+        and spaced
+        and starts.shape == (s.batch,)
+        and s.out_shape()[0] == s.batch
+    )
 
 
 op(aten._embedding_bag.default, Rule(Kind.MULTILINEAR, _bag, _bag_axis, factors=(0, 6), keep_outputs=(2, 3)))

@@ -16,6 +16,7 @@ from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.axes import Under, joined_axis, kept_unless, unnamed
 from curvestep.engine.rules.forms import formula, jointly_linear, linear_in_first
 from curvestep.engine.rules.operators import aten
+from curvestep.engine.rules.owned import added
 from curvestep.engine.rules.site import Arguments, AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
 
@@ -23,8 +24,13 @@ from curvestep.engine.rules.table import op
 def _beside(*positions: int) -> Any:
     """Samples lie along an axis other than the indexed one (argument 1), in the target and in what is written."""
     meet = joined_axis(*positions)
+    written = positions[-1]
 
     def axis(s: AxisSite) -> Annotation:
+        if s.owners is not None and isinstance(s.arg(written), Value) and isinstance(s.at(written), SampleAxis):
+            found = added(s, 0, s.arg(2), written)
+            if found is not Marker.LOST:
+                return found
         known = meet(s)
         if not isinstance(known, SampleAxis):
             return known
@@ -101,14 +107,14 @@ def _cut_in_axis(s: AxisSite, dim_at: int) -> Annotation:
     along = _dim_of_cut(s, dim_at, len(s.out_shape()))
     lower = s.at(1)
     if isinstance(lower, SampleAxis) and s.node.op is aten.select_scatter.default:
-        lower = SampleAxis(lower.dim + (along <= lower.dim), lower.outer, lower.inner)
+        lower = lower.at(lower.dim + (along <= lower.dim))
     if isinstance(known, SampleAxis) and isinstance(lower, SampleAxis):
         return known if known == lower and known.dim != along else Marker.LOST
     if isinstance(known, SampleAxis) or isinstance(lower, SampleAxis):
         named = known if isinstance(known, SampleAxis) else lower
         assert isinstance(named, SampleAxis)
         rest = lower if isinstance(known, SampleAxis) else known
-        fits = s.out_shape()[named.dim] == named.outer * named.inner * s.batch
+        fits = s.out_shape()[named.dim] == named.outer * named.inner * named.count(s.batch)
         return named if rest is not Marker.LOST and named.dim != along and fits else Marker.LOST
     return known if lower is Marker.SHARED else lower
 

@@ -61,7 +61,7 @@ def _unsqueeze_axis(s: AxisSite) -> Annotation:
     if not isinstance(known, SampleAxis):
         return known
     at = s.arg(1) % (len(s.shape(0)) + 1)
-    return SampleAxis(known.dim + (at <= known.dim), known.outer, known.inner)
+    return known.at(known.dim + (at <= known.dim))
 
 
 op(aten.unsqueeze.default, linear_in_first(_unsqueeze_axis), dtype="arriving")
@@ -91,7 +91,7 @@ def _expand_axis(s: AxisSite) -> Annotation:
     known = s.at(0)
     if not isinstance(known, SampleAxis):
         return known
-    return SampleAxis(known.dim + len(s.out_shape()) - len(s.shape(0)), known.outer, known.inner)
+    return known.at(known.dim + len(s.out_shape()) - len(s.shape(0)))
 
 
 op(
@@ -108,7 +108,7 @@ def _repeat_axis(s: AxisSite) -> Annotation:
         return known
     lead = len(s.arg(1)) - len(s.shape(0))
     times = s.arg(1)[known.dim + lead]
-    return SampleAxis(known.dim + lead, known.outer * times, known.inner)
+    return replace(known, dim=known.dim + lead, outer=known.outer * times)
 
 
 op(aten.repeat.default, linear_in_first(_repeat_axis), dtype="arriving")
@@ -128,21 +128,21 @@ def _cut_axis(s: AxisSite) -> list[Annotation]:
         size, was = value.shape[known.dim], s.shape(0)[known.dim]
         if size == was:
             out.append(known)
-        elif known.inner == 1 and size % s.batch == 0 and _aligned(s):
-            out.append(SampleAxis(known.dim, size // s.batch, 1))
+        elif known.inner == 1 and size % (count := known.count(s.batch)) == 0 and _aligned(s, count):
+            out.append(replace(known, outer=size // count))
         else:
             out.append(Marker.LOST)
     return out
 
 
-def _aligned(s: AxisSite) -> bool:
-    """Whether a cut along the samples starts at a multiple of the batch with unit stride."""
+def _aligned(s: AxisSite, count: int) -> bool:
+    """Whether a cut along the samples starts at a multiple of their number with unit stride."""
     names = [argument.name for argument in s.node.op._schema.arguments]
     if "split_size" in names or "split_sizes" in names:
         sizes = s.arg(1)
-        return all(size % s.batch == 0 for size in ([sizes] if isinstance(sizes, int) else sizes))
+        return all(size % count == 0 for size in ([sizes] if isinstance(sizes, int) else sizes))
     start = s.option(2, "start", 0) or 0
-    return start % s.batch == 0 and s.option(4, "step", 1) == 1
+    return start % count == 0 and s.option(4, "step", 1) == 1
 
 
 def _removed_axis(s: AxisSite) -> list[Annotation]:
@@ -150,9 +150,7 @@ def _removed_axis(s: AxisSite) -> list[Annotation]:
     known = s.at(0)
     if isinstance(known, SampleAxis):
         gone = s.arg(1, 0) % len(s.shape(0))
-        known = (
-            Marker.LOST if gone == known.dim else SampleAxis(known.dim - (gone < known.dim), known.outer, known.inner)
-        )
+        known = Marker.LOST if gone == known.dim else known.at(known.dim - (gone < known.dim))
     return [known] * len(s.node.outputs)
 
 
@@ -184,7 +182,7 @@ def _diagonal_axis(s: AxisSite) -> Annotation:
     gone = {s.option(2, "dim1", 0) % rank, s.option(3, "dim2", 1) % rank}
     if known.dim in gone:
         return Marker.LOST
-    return SampleAxis(known.dim - sum(g < known.dim for g in gone), known.outer, known.inner)
+    return known.at(known.dim - sum(g < known.dim for g in gone))
 
 
 op(aten.diagonal.default, linear_in_first(_diagonal_axis), dtype="arriving")
@@ -254,11 +252,11 @@ def _cat_axis(s: AxisSite) -> Annotation:
     if not named or Marker.LOST in known:
         return merge(known)
     first = named[0]
-    if any((k.dim, k.inner) != (first.dim, first.inner) for k in named):
+    if any((k.dim, k.inner, k.owners) != (first.dim, first.inner, first.owners) for k in named):
         return Marker.LOST
     if dim == first.dim:
         if first.inner == 1 and len(named) == len(known):
-            return SampleAxis(dim, sum(k.outer for k in named), 1)
+            return replace(first, outer=sum(k.outer for k in named))
         return Marker.LOST
     return first if all(k.outer == first.outer for k in named) else Marker.LOST
 
@@ -282,7 +280,7 @@ def _stack_axis(s: AxisSite) -> Annotation:
     if not isinstance(known, SampleAxis):
         return known
     at = s.arg(1, 0) % len(s.out_shape())
-    return SampleAxis(known.dim + (at <= known.dim), known.outer, known.inner)
+    return known.at(known.dim + (at <= known.dim))
 
 
 op(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from curvestep._errors import RecordingError
 from curvestep.engine.data.recording import Products
-from curvestep.engine.data.samples import Annotation, Marker
+from curvestep.engine.data.samples import Annotation, Marker, Owners
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.operators import functional_twin
 
@@ -193,12 +193,13 @@ class AxisSite(Arguments):
     A rule vouches for what it looked at: samples in an argument that it did not ask for leave its answer unproved.
     """
 
-    __slots__ = ("_known", "asked", "batch")
+    __slots__ = ("_known", "asked", "batch", "owners")
 
-    def __init__(self, node: Node, known: dict[Value, Annotation], batch: int) -> None:
+    def __init__(self, node: Node, known: dict[Value, Annotation], batch: int, owners: Owners | None = None) -> None:
         self.node = node
         self._known = known
         self.batch = batch
+        self.owners = owners  # of the rows, where a user named them
         self.asked: set[Value | None] = set()
 
     def of(self, value: Value | None) -> Annotation:

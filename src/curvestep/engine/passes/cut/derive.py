@@ -82,6 +82,8 @@ def derive(plan: Plan, root: Value, place: dict[Node, int]) -> RecordingCut:
     """Ask, from the loss back, how each value is needed; raise `NotCut` where samples cannot be told apart."""
     if plan.batch is None:
         raise NotCut("no sample axis was found; give record() the number of samples")
+    if plan.owned:
+        raise NotCut("a part of the samples was asked for, but these have rows of different number")
     if not plan.separable:
         raise NotCut("samples mix, or their axis is lost, on the way to the loss")
     wanted: dict[Value, set[SampleAxis | None]] = {root: {None}}

@@ -22,7 +22,8 @@ def find_cut(recording: Recording, root: Value, moving: Iterable[Value], kind: O
     """How to cut the tape, or why that cannot be done; a tape of known structure is not looked at twice."""
     moving = set(moving)
     computed = recording.computed_from(moving)
-    key = _structure(recording, root, moving, kind) if computed == moving else None
+    plain = computed == moving and recording.owners is None
+    key = _structure(recording, root, moving, kind) if plain else None
     known = None if key is None else _CUTS.get(key)
     if key is not None and known is not None:
         _CUTS.move_to_end(key)
