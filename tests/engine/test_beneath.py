@@ -6,6 +6,7 @@ differences of the loss itself (`curvestep.testing.check_problem`).
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -461,15 +462,32 @@ def test_a_hook_on_a_parameter_is_no_other_backward() -> None:
     tape.curvature(found.params, found.direction)
 
 
-def test_nothing_is_held_once_control_is_back() -> None:
-    net = Net()
+def test_a_sparse_gradient_beside_a_function() -> None:
+    table = torch.randn(6, 4).requires_grad_()
     with curvestep.record() as tape:
-        h = Swish.apply(net.h, net.rate)
-        with torch.no_grad():
-            (h * 2).exp()
-        net.end(h).mean().backward()
-    held = {id(v.data) for node in tape.nodes for v in node.outputs if v is not None and v.data is not None}
-    tape.release()
-    assert held
-    assert not tape.nodes
-    assert not tape.recording.revealed
+        Cube.apply(F.embedding(torch.tensor([0, 2, 2]), table, sparse=True)).sum(1).mean().backward()
+    found = tape.curvature([table], [torch.ones_like(table)])
+    torch.testing.assert_close(found.total, (6 * table.detach()[[0, 2, 2]]).sum() / 3)
+
+
+def test_nothing_cyclic_is_left_after_release() -> None:
+    net = Net()
+
+    def recorded() -> None:
+        with curvestep.record() as tape:
+            net.end(Swish.apply(net.h, net.rate)).mean().backward()
+        tape.curvature([net.w], [torch.ones_like(net.w)])
+        tape.release()
+
+    recorded()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        recorded()
+        gc.collect()
+        assert not [each for each in gc.garbage if type(each).__module__.startswith("curvestep")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()

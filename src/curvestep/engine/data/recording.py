@@ -136,6 +136,7 @@ class Recording:
             for value in node.outputs:
                 if value is not None:
                     value.data = value.slot = None
+            node.outputs = ()  # a value knows the node that made it
         self.nodes.clear()
         self.leaves.clear()
         self.opaque.clear()

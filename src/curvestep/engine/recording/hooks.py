@@ -64,7 +64,8 @@ def note_gradients(recording: Recording) -> list[Any]:
 
     def note(leaf: int) -> Hook:
         def add(gradient: Tensor) -> None:
-            noted[leaf] = noted[leaf] + gradient if leaf in noted else gradient.detach()
+            own = gradient.detach() if gradient.layout is torch.strided else gradient.detach().to_dense()
+            noted[leaf] = noted[leaf] + own if leaf in noted else own
 
         return add
 
