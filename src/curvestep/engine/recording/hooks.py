@@ -63,7 +63,9 @@ def note_gradients(recording: Recording) -> list[Any]:
     noted = recording.log.gradients
 
     def note(leaf: int) -> Hook:
-        def add(gradient: Tensor) -> None:
+        def add(gradient: Tensor | None) -> None:
+            if gradient is None:  # a function has none for it
+                return
             own = gradient.detach() if gradient.layout is torch.strided else gradient.detach().to_dense()
             noted[leaf] = noted[leaf] + own if leaf in noted else own
 
