@@ -149,7 +149,7 @@ def test_a_reduction_is_measured_on_half_of_the_batch(name: str, which: int) -> 
 # What is named elsewhere, and why: marks that are no operations on data; constants of traced programs; the names under
 # which torch's profiler reports kernels.
 ELSEWHERE = {
-    "engine/recording/recorder.py": {"torch.ops.profiler", "torch.ops.prim"},
+    "engine/recording/facts.py": {"torch.ops.profiler", "torch.ops.prim"},
     "optim/compiled/lifting.py": {"torch.ops.aten"},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
@@ -83,7 +84,7 @@ def complex_net() -> Case:
 
 def variational_process() -> Case:
     """A sparse variational Gaussian process; its loss is minus the evidence lower bound of the batch."""
-    import gpytorch
+    gpytorch: Any = import_module("gpytorch")
 
     class Process(gpytorch.models.ApproximateGP):
         def __init__(self, inducing: Tensor) -> None:
@@ -99,7 +100,8 @@ def variational_process() -> Case:
     model, likelihood = Process(torch.randn(3, 2)), gpytorch.likelihoods.GaussianLikelihood()
     x, y = torch.randn(BATCH + 2, 2), torch.randn(BATCH + 2)
     bound: Any = gpytorch.mlls.VariationalELBO(likelihood, model, num_data=20)
-    model.train(), likelihood.train()
+    model.train()
+    likelihood.train()
     model(x)  # the first call initialises the variational distribution
 
     def loss() -> Tensor:
@@ -132,8 +134,7 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
 
 def adaptive_equation() -> Case:
     """A neural differential equation, its steps chosen by dopri5 and differentiated through."""
-    from torchdiffeq import odeint
-
+    odeint: Any = import_module("torchdiffeq").odeint
     field, head = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 3)), nn.Linear(3, CLASSES)
     start, y = torch.randn(BATCH, 3), torch.randint(CLASSES, (BATCH,))
 

@@ -94,7 +94,9 @@ class Tape:
             refuse_opaque(self.recording, root)
             if self.recording.revealed:
                 wanted = on_the_way(self.recording, root)
-                self._revealed = [name for value, name in self.recording.revealed.items() if value in wanted]
+                self._revealed = [
+                    name for v, name in self.recording.revealed.items() if v in wanted or not v.needs_grad
+                ]
             self._visible = True
 
     def _prove(self, params: Sequence[Tensor], direction: Sequence[Tensor], slope: Tensor | None = None) -> None:

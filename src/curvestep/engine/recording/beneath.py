@@ -36,11 +36,12 @@ def is_beneath() -> bool:
 class Beneath:
     """What was seen beneath autograd since control was last above it."""
 
-    __slots__ = ("_fresh", "held", "made", "revealed")
+    __slots__ = ("_fresh", "held", "made", "revealed", "zeros")
 
     def __init__(self) -> None:
         self.made: dict[Value, tuple[Tensor, bool]] = {}  # and whether in the forward of a function
         self.held: dict[Value, tuple[Tensor, int]] = {}
+        self.zeros: set[Value] = set()  # tangents of zeros, which have a gradient and yet are constants
         self._fresh: list[tuple[Value, Tensor]] = []  # what the last operation made, whose version is not final yet
         self.revealed: set[Value] = set()
 
@@ -95,19 +96,24 @@ class Beneath:
             The value of what was handed out, apart from the one inside, which may have been read there too; None where
             no value with a gradient went in.
         """
-        if value not in self.made or tensor.is_nested:
+        if tensor.is_nested:
             return None
+        if tensor._is_zerotensor():
+            self.zeros.add(value)
+            return value
+        if value not in self.made:
+            return self._added_to_zero(value, tensor)
         self._settle()
         moving: set[Value] = set()
         chosen: list[Node] = []
-        for node in self._stretch(recording, value, isinstance(tensor.grad_fn, BackwardCFunction)):
+        for node in self._stretch(recording, value, _is_of_function(tensor)):
             if node.rule is not None and node.rule.kind is Kind.CONSTANT and not node.rule.detaches:
                 continue
             if any(v.needs_grad or v in moving for v in node.inputs):
                 chosen.append(node)
                 moving.update(v for v in node.outputs if v is not None and _is_continuous(v))
         if value not in moving and not value.needs_grad:
-            return None
+            return self._added_to_zero(value, tensor)
         for node in chosen:
             node.live = True
             if node.rule is not None and node.rule.detaches:
@@ -133,6 +139,15 @@ class Beneath:
         node.outputs = (out,)
         recording.nodes.append(node)
         return out
+
+    def _added_to_zero(self, value: Value, tensor: Tensor) -> Value | None:
+        """The value of a constant that has a gradient since a tangent of zeros was added to it, else None."""
+        node = value.origin
+        made = node is not None and not node.live and not node.mutates
+        if not made or not self.zeros or _is_of_function(tensor):
+            return None
+        self.zeros.add(value)
+        return value
 
     def _stretch(self, recording: Recording, value: Value, of_function: bool) -> list[Node]:
         """The operations beneath autograd from which a value came, in order; those of a function stay inside it."""
@@ -182,6 +197,10 @@ def _is_read(recording: Recording, value: Value) -> bool:
     return True
 
 
+def _is_of_function(tensor: Tensor) -> bool:
+    return isinstance(tensor.grad_fn, BackwardCFunction)
+
+
 def _is_continuous(value: Value) -> bool:
     return value.dtype.is_floating_point or value.dtype.is_complex
 
@@ -197,7 +216,7 @@ def lacks_gradient(value: Value) -> bool:
 def _leaves(tensor: Tensor, beneath: bool) -> bool:
     """Whether a tensor with a gradient has it from outside: in the forward of a function gradients may be enabled."""
     try:
-        return not beneath or isinstance(tensor.grad_fn, BackwardCFunction)
+        return not beneath or _is_of_function(tensor)
     except RuntimeError:  # a view made where gradients are off, whose base was handed out
         return False
 

@@ -63,8 +63,11 @@ def note_gradients(recording: Recording) -> list[Any]:
     noted = recording.log.gradients
 
     def note(leaf: int) -> Hook:
-        def add(gradient: Tensor) -> None:
-            noted[leaf] = noted[leaf] + gradient if leaf in noted else gradient.detach()
+        def add(gradient: Tensor | None) -> None:
+            if gradient is None:  # a function has none for it
+                return
+            own = gradient.detach() if gradient.layout is torch.strided else gradient.detach().to_dense()
+            noted[leaf] = noted[leaf] + own if leaf in noted else own
 
         return add
 

@@ -195,6 +195,8 @@ class Recorder(TorchDispatchMode):
             if entry is None or not entry[1].needs_grad or entry[1].version != tensor._version:
                 return self._start_again(tensor)
             found: Value | None = entry[1]
+        elif value in self._beneath.zeros:
+            return value
         else:
             found = leaves.unpacked(tensor, value)
         if found is None:
@@ -274,7 +276,7 @@ class Recorder(TorchDispatchMode):
         out = self._beneath.reveal(self.recording, value, tensor)
         if out is not None:
             self._known[id(tensor)] = (_reference(tensor), out)
-            if out.data is not None or not self.recording.replays:
+            if out.needs_grad and (out.data is not None or not self.recording.replays):
                 out.slot = self._hook(tensor, value.origin is not None and value.origin.mutates)
             if is_transparent(tensor):
                 gate_of(tensor, self._gates, self.recording.log).watch(tensor)
@@ -334,9 +336,7 @@ class Recorder(TorchDispatchMode):
                     self.recording.opaque.append(leaves.through_other_numbers(value))
                 break
             hidden = is_beneath() or self._beneath.of_function(value, written)
-            node = put_in(tensor, value, written, geometry, hidden)
-            (fresh,) = node.outputs
-            assert fresh is not None
+            node, fresh = put_in(tensor, value, written, geometry, hidden)
             self.recording.nodes.append(node)
             if value.needs_grad and not written.needs_grad and fresh.needs_grad:
                 self.recording.opaque.append(leaves.past_autograd(fresh))

@@ -50,7 +50,7 @@ class Writes:
                 value.version = STALE
 
 
-def put_in(tensor: Tensor, value: Value, written: Value, geometry: Geometry, hidden: bool) -> Node:
+def put_in(tensor: Tensor, value: Value, written: Value, geometry: Geometry, hidden: bool) -> tuple[Node, Value]:
     """The operation of the tape that makes the value of a tensor after a write through another view of its storage.
 
     Args:
@@ -61,7 +61,7 @@ def put_in(tensor: Tensor, value: Value, written: Value, geometry: Geometry, hid
         hidden: whether it happened beneath autograd, so that a gradient may show later.
 
     Returns:
-        That operation, to be appended.
+        That operation, to be appended, and the value.
     """
     # A write of constants into constants is noted too: the samples may come in by it (shifted target tokens).
     live = value.needs_grad or written.needs_grad
@@ -73,4 +73,4 @@ def put_in(tensor: Tensor, value: Value, written: Value, geometry: Geometry, hid
     fresh = Value(tuple(tensor.shape), tensor.dtype, node, 0)
     fresh.needs_grad = tensor.requires_grad and not hidden
     node.outputs = (fresh,)
-    return node
+    return node, fresh
