@@ -57,7 +57,7 @@ ODD: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def train_odd(name: str) -> Tensor:
-    """Six steps; the parameters after them. "one" is a process on its own."""
+    """Six steps, attached; the parameters after them. "one" is a process on its own."""
     torch.manual_seed(1)
     model = Odd().to(torch.float64)
     sharing = "one" if name == "one" else "FSDP2"
@@ -72,11 +72,11 @@ def train_odd(name: str) -> Tensor:
     optimizer = curvestep.RescaledAdam([p for p in model.parameters() if p.requires_grad], lr=0.3, guard_every=2)
     if sharing == "one":
         optimizer.process_group = None
+    curvestep.attach(model, optimizer)
     generator = torch.Generator().manual_seed(2)
     for _ in range(6):
         words = own_share(torch.randint(7, (32, 4), generator=generator), sharing)
-        with optimizer.record():
-            functional.cross_entropy(model(words), words[:, 0]).backward()
+        functional.cross_entropy(model(words), words[:, 0]).backward()
         optimizer.step()
         optimizer.zero_grad()
     return flat(list(model.parameters()))
