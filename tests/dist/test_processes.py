@@ -32,13 +32,14 @@ def assert_same(runs: dict[str, Any]) -> None:
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    seen = launch("matrix+uneven+not_finite+odd+averages+carried+memory+refusals+counts+long", 2, tmp_path)
+    seen = launch("matrix+uneven+not_finite+odd+averages+carried+tensor_parallel+memory+refusals+counts+long", 2, tmp_path)
     assert_same(seen["matrix"])
     assert_same(seen["uneven"])
     assert_same(seen["long"])
     assert_same(seen["odd"])
     assert_same(seen["averages"])
     assert_same(seen["carried"])
+    assert_same(seen["tensor_parallel"])
     assert 0 < seen["memory"]["most"] <= 2 * seen["memory"]["layer"]  # a layer's weights and their tangents
 
     for name, run in seen["not_finite"].items():
@@ -51,7 +52,6 @@ def test_two_processes(tmp_path: Path) -> None:
         assert (
             "as tensor parallelism does. Shard parameters with fully_shard alone" in refused[f"{name}, tensor parallel"]
         )
-    assert refused["ALIG, tensor parallel"] == refused["EGStepSize, tensor parallel"] == ""
     assert "Leave process_group at 'default'" in refused["alone with shards"]
 
     # Of gradients, and where something is measured one more for each time that numbers are waited for: a loss along a

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from curvestep._errors import RecordingError
 from curvestep._numerics import squares
-from curvestep._shards import counted, locals_of
+from curvestep._shards import aligned, counted, locals_of
 
 #: Name of the tape's ⟨∇J, d⟩ among the numbers of a step.
 RECORDED_SLOPE = "recorded_slope"
@@ -50,7 +50,7 @@ class Left:
     def by_backward(cls, parameters: Sequence[Tensor]) -> Left:
         """Note the gradients that there are."""
         found = gradients_of(parameters)
-        return cls([(g, g._version) for g in found], _squares(found))
+        return cls([(g, g._version) for g in found], _squares(parameters))
 
     def is_changed(self, parameters: Sequence[Tensor]) -> bool:
         """Whether a gradient was replaced or written since: clipped, unscaled, averaged."""
@@ -62,17 +62,24 @@ class Left:
 
     def changes(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Return for each gradient whether its norm is another one now, as a number: shards do not count writes."""
-        now = _squares(gradients_of(parameters))
+        now = _squares(parameters)
         return [(new != old).to(new.dtype) for new, old in zip(now, self.squares, strict=True)]
 
 
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return the dense gradients of the parameters that move."""
-    return [p.grad for p in parameters if p.requires_grad and p.grad is not None and not p.grad.is_sparse]
+    return [p.grad for p in parameters if _has_gradient(p) and p.grad is not None]
 
 
-def _squares(gradients: Sequence[Tensor]) -> list[Tensor]:
-    return counted(squares(locals_of([gradient.detach() for gradient in gradients])), gradients)
+def _squares(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return ‖p.grad‖² of those that have one; of a sharded one what its mean over the processes is."""
+    held = [p for p in parameters if _has_gradient(p)]
+    gradients = [aligned(p.grad.detach(), p) for p in held if p.grad is not None]
+    return counted(squares(locals_of(gradients)), held)
+
+
+def _has_gradient(parameter: Tensor) -> bool:
+    return parameter.requires_grad and parameter.grad is not None and not parameter.grad.is_sparse
 
 
 def versions_of(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:
