@@ -15,11 +15,10 @@ from curvestep._shards import is_sharded
 from curvestep.engine.data.geometry import Geometry, geometry_of, is_lazy, shape_of, storage_of, version_of
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.rule import Rule
-from curvestep.engine.data.slot import Slot
 from curvestep.engine.data.value import STALE, Node, Value
 from curvestep.engine.recording import leaves
 from curvestep.engine.recording.facts import OpFacts, facts
-from curvestep.engine.recording.hooks import Gate, gate_of, set_hook
+from curvestep.engine.recording.hooks import Gate, gate_of, slot_of
 from curvestep.engine.recording.opaque import is_transparent, opaque
 from curvestep.engine.recording.shards import Shards
 from curvestep.engine.rules.alias import ALIAS_UPDATE
@@ -244,7 +243,7 @@ class Recorder(TorchDispatchMode):
                 if value.data is not None:
                     value.version = version_of(tensor)
                 if hooked and live:
-                    value.slot = self._hook(tensor, mutated)
+                    value.slot = slot_of(tensor, self.recording.log, mutated)
         finally:
             self._reading = False
 
@@ -256,20 +255,6 @@ class Recorder(TorchDispatchMode):
         if found is not None:
             value.needs_grad = True
             self.recording.opaque.append(found)
-
-    def _hook(self, tensor: Tensor, mutated: bool) -> Slot | None:
-        """Have autograd leave the cotangent of `tensor` in a slot."""
-        base = tensor._base if mutated else None
-        if base is None or not base.requires_grad:
-            slot = Slot(self.recording.log, tensor)
-            set_hook(tensor, slot)
-            return slot
-        if base.dtype != tensor.dtype or is_lazy(base) != is_lazy(tensor):
-            return None  # the view's elements are not those of the base, so its terms are carried on
-        # A view written in place gets its gradient through its base, which may be read by other views too.
-        slot = Slot(self.recording.log, tensor, (geometry_of(base), geometry_of(tensor)))
-        set_hook(base, slot)
-        return slot
 
     def _keep(self, known: OpFacts, values: tuple[Any, ...], inputs: list[Value], tensors: list[Tensor]) -> None:
         """Hold the inputs that the rule will read, and every constant of an operation that carries gradients."""
