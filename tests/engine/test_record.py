@@ -151,6 +151,27 @@ def test_the_tape_is_freed_after_release() -> None:
         gc.enable()
 
 
+def test_nothing_cyclic_is_left_after_release() -> None:
+    net, x, y = Mixed(), torch.randn(5, 4), torch.randint(3, (5,))
+    params = list(net.parameters())
+
+    def one() -> None:
+        with curvestep.record() as tape:
+            F.cross_entropy(net(x), y).backward()
+        tape.curvature(params, [p.grad for p in params if p.grad is not None])
+        tape.release()
+
+    one()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            one()
+        assert gc.collect() == 0, "the collector had something to find"
+    finally:
+        gc.enable()
+
+
 def test_a_tape_that_is_dropped_unreleased_is_freed() -> None:
     w = torch.ones(3, requires_grad=True)
     with curvestep.record() as tape:

@@ -19,7 +19,6 @@ class Known:
 
 
 KNOWN: tuple[Known, ...] = (
-    Known(r"loss_along|gradient_along", r"detach|[<>]|argsort", "attack 11"),
     Known(r"rows", r"pool|group_norm|F\.pad", "attack 14"),
     Known(r"total|slope|loss_along|hvp", r"loss\.backward\(one\)", "attack 7"),
     Known(r"rows", r"attention|baddbmm|batch_norm|binary_cross_entropy", "attack 12"),

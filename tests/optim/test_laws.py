@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import math
 import pickle
@@ -113,6 +114,30 @@ def test_gradients_buffers_modes_and_random_numbers_are_left_alone(method: Metho
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in net.named_buffers())
     assert buffers["1.num_batches_tracked"] == 1  # the statistics moved once, in the recorded forward
     assert torch.equal(generator, torch.get_rng_state()) and net.training
+
+
+def test_no_step_leaves_anything_for_the_collector() -> None:
+    gc.disable()
+    try:
+        for name, (method, options) in zip(CASE_IDS, CASES, strict=True):
+            problem = make_problem()
+            optimizer = method.make(problem.net.parameters(), **options)
+            problem.train(optimizer, range(3))  # caches fill up
+            gc.collect()
+            gc.freeze()  # what is there by now is not looked through again
+            problem.train(optimizer, range(3))
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            kinds = [type(o) for o in gc.garbage]
+            ours = {k.__name__ for k in kinds if issubclass(k, Tensor) or k.__module__.startswith("curvestep")}
+            assert not ours, f"{name}: reference cycles hold {ours} until the collector comes"
+            gc.set_debug(0)
+            gc.garbage.clear()
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+        gc.unfreeze()
 
 
 @every_case

@@ -14,6 +14,7 @@ from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.value import Node
 from curvestep.engine.passes import along
 from curvestep.engine.passes.analysis import Plan, analyse
+from curvestep.engine.passes.following import following
 from curvestep.engine.passes.sweep import check_direction, curvature_sweep
 from curvestep.engine.recording.opaque import refuse_opaque
 from curvestep.engine.recording.steps import age_stepped
@@ -30,6 +31,7 @@ class Tape:
         self.recording = Recording() if recording is None else recording
         self._visible = False
         self._plan: Plan | None = None
+        self._followed: Plan | None = None
 
     # -- what the recording says ------------------------------------------------------------------------------
 
@@ -61,6 +63,13 @@ class Tape:
         if self._plan is None:
             self._plan = analyse(self.recording, self.recording.root)
         return self._plan
+
+    @property
+    def _line(self) -> Plan:
+        """The plan with what follows the parameters without a gradient: made once, on first use."""
+        if self._followed is None:
+            self._followed = following(self.recording, self.plan)
+        return self._followed
 
     def require_backward(self) -> None:
         """Refuse, in a sentence, unless backward ran exactly once within the recording."""
@@ -225,15 +234,17 @@ class Tape:
             steps: numbers.
 
         Returns:
-            One loss a step, shape (len(steps),). Dropout masks are the recorded ones; batch normalisation in training
-            mode takes its statistics at the new point and leaves the running ones alone.
+            One loss a step, shape (len(steps),). Dropout masks and other random draws are the recorded ones;
+            conditions, indices and detached values are those of the new point; batch normalisation in training mode
+            takes its statistics there and leaves the running ones alone.
 
         Raises:
-            RecordingError: backward did not run, ran twice, or a stored constant was overwritten since.
+            RecordingError: backward did not run, ran twice, or a stored constant was overwritten since; or Python read
+                a number in the forward (`.item()`, an if) that is another one there.
             DirectionError: params and direction do not match.
 
         Cost:
-            One forward a step, no host sync.
+            One forward a step, no host sync but for numbers that the forward read.
 
         Example:
             >>> import torch, curvestep
@@ -246,7 +257,7 @@ class Tape:
         """
         self._require_visible()
         check_direction(params, direction)
-        return along.loss_along(self.recording, self.plan, params, direction, steps)
+        return along.loss_along(self.recording, self._line, params, direction, steps)
 
     def gradient_along(self, params: Sequence[Tensor], direction: Sequence[Tensor], t: float) -> list[Tensor]:
         """The gradient of the recorded loss at a point of a line, on the same batch with the same random numbers.
@@ -287,7 +298,7 @@ class Tape:
         """
         self._require_visible()
         check_direction(params, direction)
-        return along.gradient_along(self.recording, self.plan, params, direction, t)
+        return along.gradient_along(self.recording, self._line, params, direction, t)
 
     def hvp(self, params: Sequence[Tensor], direction: Sequence[Tensor]) -> list[Tensor]:
         """The product of the Hessian of the recorded loss with a direction.
@@ -338,7 +349,7 @@ class Tape:
     def release(self) -> None:
         """Drop every tensor that the tape holds; further passes are refused."""
         self.recording.release()
-        self._plan = None
+        self._plan = self._followed = None
 
     @property
     def released(self) -> bool:

@@ -127,6 +127,7 @@ class Recording:
             for value in node.outputs:
                 if value is not None:
                     value.data = value.slot = None
+            node.outputs = ()  # each of them knows its node: a cycle that the collector would have to find
         self.nodes.clear()
         self.leaves.clear()
         self.opaque.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,14 @@ class Value:
         return self.data is not None and self.version >= 0 and self.data._version != self.version
 
 
+def with_values(arg: Any, replace: Callable[[Value], Any]) -> Any:
+    """An argument of an operation with each value in it, in nested lists too, replaced."""
+    # A function of this file, since one that is defined where it is used and calls itself is a reference cycle.
+    if isinstance(arg, Value):
+        return replace(arg)
+    return [with_values(a, replace) for a in arg] if isinstance(arg, list) else arg
+
+
 @dataclass(slots=True, eq=False)
 class Node:
     """One operation of the forward, in the order in which it ran."""
@@ -58,6 +67,7 @@ class Node:
     outputs: tuple[Value | None, ...]
     live: bool  # some input requires a gradient
     mutates: bool
+    number: bool | int | float | complex | None = None  # what Python read by it
 
     @property
     def name(self) -> str:

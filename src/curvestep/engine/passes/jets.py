@@ -11,7 +11,7 @@ from torch import Tensor
 from curvestep._errors import MissingRuleError
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.data.value import Node, Value
+from curvestep.engine.data.value import Node, Value, with_values
 from curvestep.engine.passes.precision import Dtypes
 from curvestep.engine.passes.replay import rerun
 from curvestep.engine.recording.recorder import Recorder
@@ -83,20 +83,16 @@ def _by_formula(site: Site, function: Callable[..., Any]) -> list[Jet]:
     present: dict[Value, Tensor] = {}
     moving: list[tuple[Value, Tensor, Tensor]] = []
 
-    def enter(arg: Any) -> Any:
-        if isinstance(arg, list):
-            return [enter(a) for a in arg]
-        if not isinstance(arg, Value):
-            return arg
-        tensor = site.data(arg)
-        if site.first(arg) is None and site.second(arg) is None:
+    def enter(value: Value) -> Tensor:
+        tensor = site.data(value)
+        if site.first(value) is None and site.second(value) is None:
             return tensor.detach()
         leaf = tensor.detach().requires_grad_()
-        moving.append((arg, leaf, tensor))
+        moving.append((value, leaf, tensor))
         return leaf
 
-    args = [enter(a) for a in site.node.args]
-    options = {k: enter(v) for k, v in site.node.kwargs.items()}
+    args = [with_values(a, enter) for a in site.node.args]
+    options = {k: with_values(v, enter) for k, v in site.node.kwargs.items()}
     recording = Recording()
     recorder = Recorder(recording)
     with torch.enable_grad(), recorder:
@@ -116,7 +112,9 @@ def _by_formula(site: Site, function: Callable[..., Any]) -> list[Jet]:
         if site.watched:
             present[own] = tensor
     _carry(recording.nodes, first, second, present if site.watched else None)
-    return [(None, None) if end is None else (first.get(end), second.get(end)) for end in ends]
+    jets: list[Jet] = [(None, None) if end is None else (first.get(end), second.get(end)) for end in ends]
+    recording.release()
+    return jets
 
 
 def _carry(

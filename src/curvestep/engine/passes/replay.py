@@ -10,7 +10,7 @@ from torch import Tensor
 
 from curvestep._errors import MissingRuleError, RecordingError
 from curvestep._shards import is_sharded, whole
-from curvestep.engine.data.value import Node, Value
+from curvestep.engine.data.value import Node, Value, with_values
 from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.rules.operators import functional_twin
 from curvestep.engine.rules.site import Site, require_unchanged
@@ -37,7 +37,7 @@ def replay(
     for index, node in enumerate(plan.steps):
         gather(node, present)
         site = Site(node, {}, {}, present)
-        outs = rerun(node, site, watched)
+        outs = _elsewhere(node, site, watched)
         for value, out in zip(node.outputs, outs, strict=False):
             if value is not None and (keep or value in last_use or value is root):
                 present[value] = out
@@ -64,7 +64,7 @@ def gather(node: Node, present: dict[Value, Tensor], first: dict[Value, Tensor] 
 
 def _made_again(value: Value, origin: Node) -> Tensor:
     """What was made of frozen parameters that are sharded, a transposed weight say: the tape does not hold it."""
-    if torch.Tag.nondeterministic_seeded in origin.op.tags:
+    if torch.Tag.nondeterministic_seeded in getattr(origin.op, "tags", ()):
         raise RecordingError(
             f"Frozen weights that are made alike each time were needed, but {origin.name} draws random numbers for one "
             "that is sharded. Draw them before the recording, or leave the parameter out of fully_shard."
@@ -74,18 +74,26 @@ def _made_again(value: Value, origin: Node) -> Tensor:
     return rerun(origin, Site(origin, {}, {}, made), False)[value.index]
 
 
+def _elsewhere(node: Node, site: Site, watched: bool) -> Sequence[Any]:
+    """One operation at other parameters; what carries no gradient carries none here."""
+    if any(v is not None and v.needs_grad for v in node.outputs):
+        return rerun(node, site, watched)
+    with torch.no_grad():
+        outs = rerun(node, site, False)
+    if node.number is not None and outs[0] != node.number:
+        raise RecordingError(
+            "The loss at other parameters was needed, but the forward read a number of a tensor that depends on them "
+            f"(.item(), float(…), or a condition of Python), {node.number:.6g} where they were and {outs[0]:.6g} "
+            "there, and what it did with it is not recorded. Keep it a tensor (torch.where for a condition), or read "
+            "it after backward."
+        )
+    return outs
+
+
 def rerun(node: Node, site: Site, watched: bool) -> Sequence[Any]:
     """One operation at the present values, never writing to anything recorded."""
-
-    def fetch(arg: Any) -> Any:
-        if isinstance(arg, Value):
-            return site.data(arg)
-        if isinstance(arg, list):
-            return [fetch(a) for a in arg]
-        return arg
-
-    args = tuple(fetch(a) for a in node.args)
-    options = {k: fetch(v) for k, v in node.kwargs.items()}
+    args = tuple([with_values(a, site.data) for a in node.args])
+    options = {k: with_values(v, site.data) for k, v in node.kwargs.items()}
     rule = node.rule
     if rule is not None and rule.rerun is not None:
         out = rule.rerun(site, args, watched)

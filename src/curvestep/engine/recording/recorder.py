@@ -92,7 +92,8 @@ class Recorder(TorchDispatchMode):
             self._keep(known, values, inputs, tensors)
         out = func(*args, **kwargs)
         mutates = bool(known.written)
-        node = Node(func, known.rule, values, keyed, tuple(inputs), (), live, mutates)
+        number = out if isinstance(out, (int, float, complex)) else None
+        node = Node(func, known.rule, values, keyed, tuple(inputs), (), live, mutates, number)
         outs = out if isinstance(out, (tuple, list)) else (out,)
         lazy = known.writes_out and live and (tensors[0].is_conj() or tensors[0].is_neg())
         curved = live and known.rule is not None and not self.recording.replays

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._decomp import decomposition_table
 
 from curvestep.engine.data.rule import Kind, Rule
-from curvestep.engine.data.value import Value
+from curvestep.engine.data.value import Value, with_values
 from curvestep.engine.rules.site import AxisRule, AxisSite, Jet, Site
 from curvestep.engine.rules.tangents import add, mul
 
@@ -20,12 +20,11 @@ from curvestep.engine.rules.tangents import add, mul
 def recorded(site: Site) -> tuple[list[Any], dict[str, Any]]:
     """The arguments as recorded; a moving tensor that the tape did not keep stays a value."""
 
-    def take(arg: Any) -> Any:
-        if isinstance(arg, Value):
-            return site.data(arg) if site.has(arg) else arg
-        return [take(a) for a in arg] if isinstance(arg, list) else arg
+    def take(value: Value) -> Tensor | Value:
+        return site.data(value) if site.has(value) else value
 
-    return [take(a) for a in site.node.args], {k: take(v) for k, v in site.node.kwargs.items()}
+    args = [with_values(a, take) for a in site.node.args]
+    return args, {k: with_values(v, take) for k, v in site.node.kwargs.items()}
 
 
 def _listed(out: Any, count: int) -> list[Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from curvestep.engine.data.rule import Cut, Kind, Rule
+from curvestep.engine.data.rule import Cut, Kind, NotCut, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, through_permute, through_view
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.axes import by_broadcast, first_axis, same_axis
@@ -165,8 +165,16 @@ op(aten.select.int, linear_in_first(_removed_axis), dtype="arriving", draws=True
 op(aten.unbind.int, linear_in_first(_removed_axis), dtype="arriving", draws=True)
 
 
-op(aten.tril.default, linear_in_first(first_axis), dtype="arriving")
-op(aten.triu.default, linear_in_first(first_axis), dtype="arriving")
+def _by_place(node: Node, axes: Sequence[SampleAxis | None], batch: int) -> None:
+    """Refuse a cut of the rows or columns of a triangle: how much of one is kept depends on its place."""
+    del batch
+    known = axes[0]
+    if known is not None and known.dim >= len(node.inputs[0].shape) - 2:
+        raise NotCut(f"{node.name} keeps of each sample what its place in the batch says")
+
+
+op(aten.tril.default, linear_in_first(first_axis), dtype="arriving", cut=Cut(counts=_by_place))
+op(aten.triu.default, linear_in_first(first_axis), dtype="arriving", cut=Cut(counts=_by_place))
 
 
 def _diagonal_axis(s: AxisSite) -> Annotation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -62,29 +62,31 @@ def _structure(recording: Recording, root: Value, moving: set[Value], kind: Orde
             return value.shape, value.dtype, value.needs_grad
         return value.shape, value.dtype, value.needs_grad, value in moving, type(value.data) is Parameter
 
-    def plain(arg: Any) -> Any:
-        kind = type(arg)
-        if kind is Value:
-            return seen(arg)
-        if kind in _PLAIN:
-            return arg
-        if kind is list or kind is tuple:
-            return tuple([plain(a) for a in arg])
-        raise _Opaque
-
     try:
         for node in recording.nodes:
             if node.rule is not None and node.rule.reads_values is not None:
                 parts.append(node.rule.reads_values(node))
             parts.append(node.op if node.rule is not None else (node.op, None))  # it may be given one later
-            parts += [plain(a) for a in node.args]
+            parts += [_plain(a, seen) for a in node.args]
             if node.kwargs:
-                parts += [(k, plain(v)) for k, v in node.kwargs.items()]
+                parts += [(k, _plain(v, seen)) for k, v in node.kwargs.items()]
             parts += [None if v is None else seen(v) for v in node.outputs]
     except _Opaque:
         return None
     parts.append(number.get(root))
     return tuple(parts)
+
+
+def _plain(arg: Any, seen: Callable[[Value], Any]) -> Any:
+    """An argument without its tensors."""
+    kind = type(arg)
+    if kind is Value:
+        return seen(arg)
+    if kind in _PLAIN:
+        return arg
+    if kind is list or kind is tuple:
+        return tuple([_plain(a, seen) for a in arg])
+    raise _Opaque
 
 
 class _Opaque(Exception):
