@@ -210,9 +210,10 @@ def refusals(folder: Path) -> dict[str, str]:
         optimizer = OPTIMIZERS[name](net.parameters())
         found[f"{name}, tensor parallel"] = _sentence(optimizer, net, inputs, targets)
     net = shared(make_net("float64"), "FSDP2")
-    optimizer = OPTIMIZERS["RescaledSGD"](net.parameters())
-    optimizer.process_group = None
-    found["alone with shards"] = _sentence(optimizer, net, inputs, targets)
+    for name in ("RescaledSGD", "ALIG", "EGStepSize"):
+        optimizer = OPTIMIZERS[name](net.parameters())
+        optimizer.process_group = None
+        found[f"{name}, alone with shards"] = _sentence(optimizer, net, inputs, targets)
     return found
 
 
