@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,30 +34,42 @@ def launch(jobs: str, count: int, folder: Path) -> dict[str, Any]:
     return found(jobs, folder)
 
 
-def start(jobs: str, count: int, folder: Path) -> list[tuple[int, str]]:
-    """Run jobs without a supervisor, which would end all processes when one dies; how each ended, with its errors."""
+@dataclass(frozen=True)
+class End:
+    """How a process ended: its exit status, what it wrote to its standard error, and when."""
+
+    status: int
+    errors: str
+    when: float
+
+
+def start(jobs: str, count: int, folder: Path) -> list[End]:
+    """Run jobs without a supervisor, which would end all processes when one dies; how each ended."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    running = []
+    running: dict[int, subprocess.Popen[bytes]] = {}
     for rank in range(count):
         place = {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-        running.append(
-            subprocess.Popen(
+        with (folder / f"{rank}.txt").open("wb") as errors:
+            running[rank] = subprocess.Popen(
                 [sys.executable, "-m", "tests.dist.worker", jobs, str(folder)],
-                cwd=ROOT,
-                env={**_environment(), **place},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
+                cwd=ROOT, env={**_environment(), **place}, stdout=subprocess.DEVNULL, stderr=errors,
             )  # fmt: skip
-        )
+    begun, ends = time.monotonic(), dict[int, End]()
     try:
-        errors = [process.communicate(timeout=PATIENCE if process is running[0] else 60)[1] for process in running]
+        while len(ends) < count and time.monotonic() - begun < PATIENCE:
+            for rank, process in running.items():
+                if rank not in ends and (status := process.poll()) is not None:
+                    errors = (folder / f"{rank}.txt").read_text(errors="replace")
+                    ends[rank] = End(status, errors, time.monotonic())
+            time.sleep(0.05)
     finally:
-        for process in running:
+        for process in running.values():
             process.kill()
-    return [(process.returncode, error) for process, error in zip(running, errors, strict=True)]
+            process.wait()
+    assert len(ends) == count, f"Only the processes {sorted(ends)} ended within {PATIENCE} seconds."
+    return [ends[rank] for rank in range(count)]
 
 
 def found(jobs: str, folder: Path) -> dict[str, Any]:

@@ -13,12 +13,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import Shard
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    RowwiseParallel,
+    SequenceParallel,
+    parallelize_module,
+)
 from torch.nn import functional
 
 import curvestep
 from curvestep._shards import local, piece_of, whole
 from curvestep.engine.passes import replay
-from tests.dist.cells import Cell, distance, flat, make_batches, make_net, own_share, train
+from tests.dist.cells import OPTIMIZERS, Cell, distance, flat, make_batches, make_net, own_share, train
 
 
 class Odd(nn.Module):
@@ -57,7 +64,7 @@ ODD: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def train_odd(name: str) -> Tensor:
-    """Six steps; the parameters after them. "one" is a process on its own."""
+    """Six steps, attached; the parameters after them. "one" is a process on its own."""
     torch.manual_seed(1)
     model = Odd().to(torch.float64)
     sharing = "one" if name == "one" else "FSDP2"
@@ -72,11 +79,11 @@ def train_odd(name: str) -> Tensor:
     optimizer = curvestep.RescaledAdam([p for p in model.parameters() if p.requires_grad], lr=0.3, guard_every=2)
     if sharing == "one":
         optimizer.process_group = None
+    curvestep.attach(model, optimizer)
     generator = torch.Generator().manual_seed(2)
     for _ in range(6):
         words = own_share(torch.randint(7, (32, 4), generator=generator), sharing)
-        with optimizer.record():
-            functional.cross_entropy(model(words), words[:, 0]).backward()
+        functional.cross_entropy(model(words), words[:, 0]).backward()
         optimizer.step()
         optimizer.zero_grad()
     return flat(list(model.parameters()))
@@ -88,6 +95,47 @@ def odd(folder: Path) -> dict[str, Any]:
     # Two processes have no plane to lie on, and four are there for it.
     names = [name for name in ODD if (name == "hybrid") == (dist.get_world_size() == 4)]
     return {name: distance(train_odd(name), train_odd("one")) for name in names}
+
+
+class Tall(nn.Module):
+    """A net to be computed in shards, whose norm's gradient is left as a sum that is still to be taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.up, self.down, self.out = nn.LayerNorm(6), nn.Linear(6, 8), nn.Linear(8, 6), nn.Linear(6, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The logits of each sample."""
+        return self.out(self.down(torch.tanh(self.up(self.norm(inputs)))).mean(1))
+
+
+def tensor_parallel(folder: Path) -> dict[str, Any]:
+    """Optimizers that measure nothing on the recording, where the forward computes in shards."""
+    del folder
+    how = {
+        "norm": SequenceParallel(), "up": ColwiseParallel(input_layouts=Shard(1)), "down": RowwiseParallel(),
+    }  # fmt: skip
+    generator = torch.Generator().manual_seed(5)
+    inputs = torch.randn(8, 4, 6, generator=generator, dtype=torch.float64)
+    found = {}
+    for name in ("ALIG", "EGStepSize"):
+        ends = []
+        for is_alone in (False, True):
+            torch.manual_seed(6)
+            net = Tall().to(torch.float64)
+            if not is_alone:
+                parallelize_module(net, init_device_mesh("cpu", (dist.get_world_size(),)), how)
+            optimizer = OPTIMIZERS[name](net.parameters())
+            if is_alone:
+                optimizer.process_group = None
+            for _ in range(4):
+                with optimizer.record():
+                    functional.cross_entropy(net(inputs), torch.arange(8) % 4).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            ends.append(flat(list(net.parameters())))
+        found[name] = distance(*ends)
+    return found
 
 
 def averages(folder: Path) -> dict[str, Any]:

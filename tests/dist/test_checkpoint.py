@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from curvestep._errors import RecordingError
 from tests.methods import METHODS, Method, Options
@@ -59,6 +60,21 @@ def test_what_is_loaded_into_a_fresh_optimizer_goes_on_bit_for_bit(
     loaded(second, other, tmp_path)
     assert_bitwise_equal(second.parameters(), first.parameters())
     assert first.train(optimizer, range(steps, steps + 4)) == second.train(other, range(steps, steps + 4))
+    assert_bitwise_equal(second.parameters(), first.parameters())
+
+
+# torch refuses to load a full state without a tensor, that of torch.optim.SGD too.
+@pytest.mark.parametrize("full", [True, False], ids=["full", "flat"])
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.state_per_parameter["plain"]])
+def test_other_forms_of_the_state_are_loaded_too(name: str, full: bool) -> None:
+    first, second = make_problem(), make_problem()
+    optimizer, other = (METHODS[name].make(problem.net.parameters()) for problem in (first, second))
+    first.train(optimizer, range(3))
+    optimizer.zero_grad()
+    options = StateDictOptions(full_state_dict=full, flatten_optimizer_state_dict=not full)
+    model, state = copy.deepcopy(get_state_dict(first.net, optimizer, options=options))
+    set_state_dict(second.net, other, model_state_dict=model, optim_state_dict=state, options=options)
+    assert first.train(optimizer, range(3, 6)) == second.train(other, range(3, 6))
     assert_bitwise_equal(second.parameters(), first.parameters())
 
 

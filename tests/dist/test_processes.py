@@ -32,13 +32,10 @@ def assert_same(runs: dict[str, Any]) -> None:
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    seen = launch("matrix+uneven+not_finite+odd+averages+carried+memory+refusals+counts+long", 2, tmp_path)
-    assert_same(seen["matrix"])
-    assert_same(seen["uneven"])
-    assert_same(seen["long"])
-    assert_same(seen["odd"])
-    assert_same(seen["averages"])
-    assert_same(seen["carried"])
+    compared = "matrix+uneven+odd+averages+carried+tensor_parallel+long"
+    seen = launch(f"{compared}+not_finite+memory+refusals+counts", 2, tmp_path)
+    for job in compared.split("+"):
+        assert_same(seen[job])
     assert 0 < seen["memory"]["most"] <= 2 * seen["memory"]["layer"]  # a layer's weights and their tangents
 
     for name, run in seen["not_finite"].items():
@@ -46,13 +43,8 @@ def test_two_processes(tmp_path: Path) -> None:
         assert run["outcomes"][2].startswith("NON_FINITE"), name
         assert run["moved"] == [True, True, False, True, True], name
 
-    refused = seen["refusals"]
-    for name in ("Auto", "LQA"):
-        assert (
-            "as tensor parallelism does. Shard parameters with fully_shard alone" in refused[f"{name}, tensor parallel"]
-        )
-    assert refused["ALIG, tensor parallel"] == refused["EGStepSize, tensor parallel"] == ""
-    assert "Leave process_group at 'default'" in refused["alone with shards"]
+    for name, sentence in seen["refusals"].items():
+        assert ("Shard parameters with fully_shard" if "parallel" in name else "Leave process_group at") in sentence
 
     # Of gradients, and where something is measured one more for each time that numbers are waited for: a loss along a
     # line is asked for after the slope, a second gradient after the first.
@@ -73,16 +65,16 @@ def test_two_processes(tmp_path: Path) -> None:
 # It says so itself where there is one process.
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
 def test_four_processes_of_which_one_is_killed(tmp_path: Path) -> None:
-    *living, (end, _) = start("long+own_groups+odd+killed", 4, tmp_path)
+    *living, dead = start("long+own_groups+odd+killed", 4, tmp_path)
     seen = found("long+own_groups+odd", tmp_path)
     assert_same(seen["long"])
     assert_same(seen["odd"])
     assert max(seen["own_groups"]["errors"]) < 1e-10
 
-    assert end == -signal.SIGKILL
-    assert all(other > 0 and "Error" in error for other, error in living)
-    ended = start("resume", 3, tmp_path)
-    assert [end for end, _ in ended] == [0, 0, 0], ended
+    assert dead.status == -signal.SIGKILL
+    assert all(end.status > 0 and "Error" in end.errors and end.when < dead.when + 60.0 for end in living)
+    ends = start("resume", 3, tmp_path)
+    assert all(end.status == 0 for end in ends), ends
     assert_same(found("resume", tmp_path)["resume"])
     for name, sharing in SAVED:  # and in this process, of a model that nobody shares
         own, reference = resumed(Cell(name, "one", "float64", "plain"), tmp_path / f"{name}-{sharing}")

@@ -40,7 +40,7 @@ from tests.dist.cells import (
     train,
 )
 from tests.dist.checkpoints import killed, resume
-from tests.dist.odd import averages, carried, memory, odd
+from tests.dist.odd import averages, carried, memory, odd, tensor_parallel
 
 #: Of each optimizer that is in the matrix.
 MATRIX = ("Auto", "RescaledSGD", "RescaledAdam", "LQA", "ALIG", "EGStepSize")
@@ -206,13 +206,14 @@ def refusals(folder: Path) -> dict[str, str]:
     inputs, targets = make_batches("float64")[0]
     model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).to(torch.float64)
     net = parallelize_module(model, init_device_mesh("cpu", (2,)), {"0": ColwiseParallel(), "2": RowwiseParallel()})
-    for name in ("Auto", "LQA", "ALIG", "EGStepSize"):
+    for name in ("Auto", "LQA"):
         optimizer = OPTIMIZERS[name](net.parameters())
         found[f"{name}, tensor parallel"] = _sentence(optimizer, net, inputs, targets)
     net = shared(make_net("float64"), "FSDP2")
-    optimizer = OPTIMIZERS["RescaledSGD"](net.parameters())
-    optimizer.process_group = None
-    found["alone with shards"] = _sentence(optimizer, net, inputs, targets)
+    for name in ("RescaledSGD", "ALIG", "EGStepSize"):
+        optimizer = OPTIMIZERS[name](net.parameters())
+        optimizer.process_group = None
+        found[f"{name}, alone with shards"] = _sentence(optimizer, net, inputs, targets)
     return found
 
 
@@ -239,6 +240,7 @@ JOBS: dict[str, Callable[[Path], dict[str, Any]]] = {
         not_finite,
         averages,
         carried,
+        tensor_parallel,
         memory,
         odd,
         own_groups,

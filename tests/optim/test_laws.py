@@ -268,7 +268,7 @@ def test_the_state_of_another_optimizer_is_refused(method: Method) -> None:
     other = torch.optim.AdamW(problem.net.parameters())
     optimizer = method.make(problem.net.parameters())
     level = optimizer.param_groups[0]["lr"]
-    with pytest.raises(CurvestepError, match=r"state_dict of its own kind.*no 'rule_state'"):
+    with pytest.raises(CurvestepError, match=r"state_dict of its own kind.*no 'steps'"):
         optimizer.load_state_dict(other.state_dict())
     assert optimizer.param_groups[0]["lr"] == level
 

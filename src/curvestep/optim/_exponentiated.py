@@ -19,7 +19,7 @@ from curvestep.directions._moments import zeros
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._gather import dense_gradient
 from curvestep.optim._groups import not_steppable
-from curvestep.optim._processes import averaged
+from curvestep.optim._processes import averaged, require_together
 from curvestep.optim._proof import Left
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Pending, Recordings
@@ -253,6 +253,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         ]
         terms = [term for g, u in flat for term in (g.dot(g), g.dot(u), u.dot(u))]
         if any([is_sharded(p) for p in parameters]):
+            require_together(self.process_group)
             terms = averaged(counted(terms, [p for p in parameters for _ in range(3)]), self.process_group)
         found = to_host(*terms)
         return found[0::3], found[1::3], found[2::3]

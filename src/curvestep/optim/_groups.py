@@ -119,10 +119,11 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
 
     def _require_own_kind(self, state_dict: StateDict) -> None:
         """Refuse the state of an optimizer of another kind, whose ``lr`` means something else."""
-        if any(RULE_STATE not in group for group in state_dict["param_groups"]):
+        # A rule's state may be empty, and torch.distributed.checkpoint drops what is.
+        if any(STEPS not in group for group in state_dict["param_groups"]):
             msg = (
                 f"{type(self).__name__} needs a state_dict of its own kind, but a group of the one given has no "
-                f"{RULE_STATE!r}: it was saved by another optimizer, whose lr is a learning rate. Begin without it."
+                f"{STEPS!r}: it was saved by another optimizer, whose lr is a learning rate. Begin without it."
             )
             raise CurvestepError(msg)
 

@@ -40,6 +40,12 @@ def is_shared(group: Group) -> bool:
     return dist.get_world_size(None if group == "default" else group) > 1
 
 
+def require_together(group: Group) -> None:
+    """Refuse to step shards without the processes that hold the others."""
+    if not is_shared(group) and dist.get_world_size() > 1:
+        raise CurvestepError(_ALONE)
+
+
 def averaged(tensors: Sequence[Tensor], group: Group) -> list[Tensor]:
     """Return the mean over the processes of each tensor, by one all-reduce; the tensors themselves in one process.
 
@@ -73,9 +79,9 @@ def gradient_of_all(found: Sequence[Tensor], parameters: Sequence[Tensor], group
 
 def shared_sums(sums: Sums, group: Group, sharded: bool) -> Sums:
     """Return the numbers of a step averaged over the processes: each process's own, and of shards every one."""
+    if sharded:
+        require_together(group)
     if not is_shared(group):
-        if sharded and dist.get_world_size() > 1:
-            raise CurvestepError(_ALONE)
         return sums
     names = [name for name in sums if sharded or name in OWN]
     wide = [torch.stack([term.to(torch.float64) for term in sums[name]]).sum() for name in names]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from curvestep._errors import RecordingError
 from curvestep._numerics import squares
-from curvestep._shards import counted, locals_of
+from curvestep._shards import aligned, counted, locals_of
 
 #: Name of the tape's ⟨∇J, d⟩ among the numbers of a step.
 RECORDED_SLOPE = "recorded_slope"
@@ -78,13 +78,18 @@ class Left:
 
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return the dense gradients of the parameters that move."""
-    return [p.grad for p in parameters if p.requires_grad and p.grad is not None and not p.grad.is_sparse]
+    return [p.grad for p in parameters if _has_gradient(p) and p.grad is not None]
 
 
 def norms_of(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Return the squared norms of the gradients that there are."""
-    found = gradients_of(parameters)
-    return counted(squares(locals_of([gradient.detach() for gradient in found])), found)
+    """Return ‖p.grad‖² of those that have one; of a sharded one what its mean over the processes is."""
+    held = [p for p in parameters if _has_gradient(p)]
+    gradients = [aligned(p.grad.detach(), p) for p in held if p.grad is not None]
+    return counted(squares(locals_of(gradients)), held)
+
+
+def _has_gradient(parameter: Tensor) -> bool:
+    return parameter.requires_grad and parameter.grad is not None and not parameter.grad.is_sparse
 
 
 def versions_of(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:

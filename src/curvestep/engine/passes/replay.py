@@ -80,7 +80,7 @@ def gather(node: Node, present: dict[Value, Tensor], first: dict[Value, Tensor] 
 
 def _made_again(value: Value, origin: Node) -> Tensor:
     """What was made of frozen parameters that are sharded, a transposed weight say: the tape does not hold it."""
-    if torch.Tag.nondeterministic_seeded in origin.op.tags:
+    if torch.Tag.nondeterministic_seeded in getattr(origin.op, "tags", ()):
         raise RecordingError(
             f"Frozen weights that are made alike each time were needed, but {origin.name} draws random numbers for one "
             "that is sharded. Draw them before the recording, or leave the parameter out of fully_shard."

@@ -1,9 +1,10 @@
-"""Hooks that hand on another gradient than they were given: the derivative then belongs to another function.
+"""Hooks: the recorder's own, which leave cotangents, and those that hand on another gradient than they were given.
 
-A hook on a leaf changes `p.grad` alone, as clipping does, and is left alone. One between the loss and the parameters is
-noticed where it is set: `Tensor.register_hook` is wrapped once, when the first recording opens, since exchanging a
-method of `Tensor` for each recording would cost every later lookup on tensors its cache. A module's full backward hooks
-work on a node of autograd's graph, on both sides of which a gate stands.
+After one of the latter the derivative belongs to another function. A hook on a leaf changes `p.grad` alone, as clipping
+does, and is left alone. One between the loss and the parameters is noticed where it is set: `Tensor.register_hook` is
+wrapped once, when the first recording opens, since exchanging a method of `Tensor` for each recording would cost every
+later lookup on tensors its cache. A module's full backward hooks work on a node of autograd's graph, on both sides of
+which a gate stands.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from curvestep.engine.data.geometry import geometry_of, is_lazy
 from curvestep.engine.data.recording import Recording
-from curvestep.engine.data.slot import BackwardLog
+from curvestep.engine.data.slot import BackwardLog, Slot
 
 Hook = Callable[[Tensor], "Tensor | None"]
 #: Sets a hook that no recording looks at.
@@ -120,3 +122,18 @@ def gate_of(tensor: Tensor, gates: dict[Any, Gate], log: BackwardLog) -> Gate:
     if node not in gates:
         gates[node] = Gate(log, node)
     return gates[node]
+
+
+def slot_of(tensor: Tensor, log: BackwardLog, mutated: bool) -> Slot | None:
+    """Have autograd leave the cotangent of a tensor, perhaps a view that was written in place, in a slot."""
+    base = tensor._base if mutated else None
+    if base is None or not base.requires_grad:
+        slot = Slot(log, tensor)
+        set_hook(tensor, slot)
+        return slot
+    if base.dtype != tensor.dtype or is_lazy(base) != is_lazy(tensor):
+        return None  # the view's elements are not those of the base, so its terms are carried on
+    # A view written in place gets its gradient through its base, which may be read by other views too.
+    slot = Slot(log, tensor, (geometry_of(base), geometry_of(tensor)))
+    set_hook(base, slot)
+    return slot

@@ -12,15 +12,14 @@ from torch.nn.parameter import is_lazy as is_uninitialized
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
 from curvestep._shards import is_sharded
-from curvestep.engine.data.geometry import geometry_of, is_lazy, shape_of, storage_of, version_of
+from curvestep.engine.data.geometry import is_lazy, shape_of, storage_of, version_of
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.rule import Rule
-from curvestep.engine.data.slot import Slot
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.recording import leaves
 from curvestep.engine.recording.beneath import Beneath, is_beneath, lacks_gradient, leaves_given, name_of
 from curvestep.engine.recording.facts import MARKS, OpFacts, facts
-from curvestep.engine.recording.hooks import Gate, gate_of, note_gradients, set_hook
+from curvestep.engine.recording.hooks import Gate, gate_of, note_gradients, slot_of
 from curvestep.engine.recording.keeping import keep
 from curvestep.engine.recording.opaque import is_transparent, opaque
 from curvestep.engine.recording.reads import reads_output
@@ -267,7 +266,7 @@ class Recorder(TorchDispatchMode):
                 if value.data is not None:
                     value.version = version_of(tensor)
                 if hooked and live:
-                    value.slot = self._hook(tensor, mutated)
+                    value.slot = slot_of(tensor, self.recording.log, mutated)
         finally:
             self._reading = False
 
@@ -277,7 +276,7 @@ class Recorder(TorchDispatchMode):
         if out is not None:
             self._known[id(tensor)] = (_reference(tensor), out)
             if out.needs_grad and (out.data is not None or not self.recording.replays):
-                out.slot = self._hook(tensor, value.origin is not None and value.origin.mutates)
+                out.slot = slot_of(tensor, self.recording.log, value.origin is not None and value.origin.mutates)
             if is_transparent(tensor):
                 gate_of(tensor, self._gates, self.recording.log).watch(tensor)
             else:
@@ -290,20 +289,6 @@ class Recorder(TorchDispatchMode):
             value.needs_grad = True
             self.recording.opaque.append(found)
         return value
-
-    def _hook(self, tensor: Tensor, mutated: bool) -> Slot | None:
-        """Have autograd leave the cotangent of `tensor` in a slot."""
-        base = tensor._base if mutated else None
-        if base is None or not base.requires_grad:
-            slot = Slot(self.recording.log, tensor)
-            set_hook(tensor, slot)
-            return slot
-        if base.dtype != tensor.dtype or is_lazy(base) != is_lazy(tensor):
-            return None  # the view's elements are not those of the base, so its terms are carried on
-        # A view written in place gets its gradient through its base, which may be read by other views too.
-        slot = Slot(self.recording.log, tensor, (geometry_of(base), geometry_of(tensor)))
-        set_hook(base, slot)
-        return slot
 
     # -- aliases --------------------------------------------------------------------------------------------------
 
