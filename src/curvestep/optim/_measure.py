@@ -18,7 +18,7 @@ from curvestep._warn import warn
 from curvestep.optim._gather import Gathered, Sums, last_steps, penalty
 from curvestep.optim._options import Measure
 from curvestep.optim._processes import Group, averaged, shared_sums
-from curvestep.optim._proof import LEFT_NORM_SQ, RECORDED_SLOPE, require_cleared, require_same_slope
+from curvestep.optim._proof import LEFT_NORM_SQ, RECORDED_SLOPE, require_same_slope
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules import LineRequest
 
@@ -52,16 +52,11 @@ _MIXED_SAMPLES = (
 def read(sums: Sums, group: Group) -> dict[str, float]:
     """Return the numbers of a step on the host: the one place where processes' sums meet and a device is waited for.
 
-    Raises:
-        RecordingError: Before the first recorded backward there was a gradient already.
-
     Cost:
         One synchronisation, and with several processes one all-reduce where one of the numbers is a process's own.
     """
     sums = shared_sums(sums, group)
-    numbers = dict(zip(sums, sums_to_host(*sums.values()), strict=True))
-    require_cleared(numbers)
-    return numbers
+    return dict(zip(sums, sums_to_host(*sums.values()), strict=True))
 
 
 def sums_along(
