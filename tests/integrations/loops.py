@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,33 +102,17 @@ def groups_of(setting: Setting) -> Iterator[list[dict[str, Tensor]]]:
             found = []
 
 
-def plain(net: Net, make: Make, setting: Setting) -> Any:
-    """``record()`` around forward and backward."""
+def plain(net: Net, make: Make, setting: Setting, *, attaches: bool = False) -> Any:
+    """``record()`` around forward and backward; attached, no line for it."""
     optimizer, scaler = make(net.parameters()), setting.scaler
+    if attaches:
+        curvestep.attach(net, optimizer, scaler=scaler)
     for group in groups_of(setting):
         for batch in group:
-            with optimizer.record(scaler=scaler):
+            with nullcontext() if attaches else optimizer.record(scaler=scaler):
                 with setting.autocast:
                     loss = net(**batch)["loss"] / len(group)
                 scaler.scale(loss).backward()
-        if setting.clips:
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(net.parameters(), CLIP)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-    return optimizer
-
-
-def attached(net: Net, make: Make, setting: Setting) -> Any:
-    """No line in the loop."""
-    optimizer, scaler = make(net.parameters()), setting.scaler
-    curvestep.attach(net, optimizer, scaler=scaler)
-    for group in groups_of(setting):
-        for batch in group:
-            with setting.autocast:
-                loss = net(**batch)["loss"] / len(group)
-            scaler.scale(loss).backward()
         if setting.clips:
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(net.parameters(), CLIP)
@@ -207,11 +192,6 @@ def lightning(net: Net, make: Make, setting: Setting, *, attaches: bool = True) 
     return module.optimizer
 
 
-def lightning_closure(net: Net, make: Make, setting: Setting) -> Any:
-    """Lightning's automatic optimization, nothing attached: its closure is recorded."""
-    return lightning(net, make, setting, attaches=False)
-
-
 def as_fp16(accelerator: Any, setting: Setting) -> None:
     """Have Accelerate do on the CPU what it does for ``mixed_precision="fp16"`` on an accelerator."""
     accelerator.state._mixed_precision = "fp16"
@@ -283,10 +263,10 @@ def hf_trainer(net: Net, make: Make, setting: Setting) -> Any:
 
 LOOPS: dict[str, Callable[[Net, Make, Setting], Any]] = {
     "plain": plain,
-    "attach": attached,
+    "attach": partial(plain, attaches=True),
     "closure": closure,
     "Lightning": lightning,
-    "Lightning, closure": lightning_closure,
+    "Lightning, closure": partial(lightning, attaches=False),
     "Accelerate": accelerate,
     "HF Trainer": hf_trainer,
 }

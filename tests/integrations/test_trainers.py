@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,12 @@ def fit(module: Any, data: Any = None, resume: Path | None = None, **options: An
         "enable_model_summary": False,
     }
     trainer = pl.Trainer(**{**defaults, **options})
-    trainer.fit(module, data or batches(SETTING), ckpt_path=resume, weights_only=None if resume is None else True)
+    trainer.fit(
+        module,
+        batches(SETTING) if data is None else data,
+        ckpt_path=resume,
+        weights_only=None if resume is None else True,
+    )
     return trainer
 
 
@@ -146,6 +152,24 @@ def test_lightning_resumes_bit_for_bit(make: Make, tmp_path: Path) -> None:
     fit(second, epochs[1], tmp_path / "nine.ckpt", max_steps=-1, max_epochs=2)
     assert_bitwise_equal(parameters(second.net), parameters(whole.net))
     assert second.optimizer.outcomes == whole.optimizer.outcomes
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "EGStepSize"])  # which Lightning clips itself
+def test_lightning_clips_under_its_scaler_in_a_hook(name: str) -> None:
+    pytest.importorskip("lightning.pytorch")
+    from lightning.pytorch.plugins.precision import MixedPrecision
+
+    setting, make = Setting("fp16", "clipping"), METHODS[name]
+    scaler, net = setting.scaler, make_net(setting)
+    module: Any = lightning_module(net, make, partial(curvestep.attach, scaler=scaler))
+
+    def clip(self: Any, optimizer: Any) -> None:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(self.net.parameters(), CLIP)
+
+    type(module).on_before_optimizer_step = clip
+    fit(module, batches(setting), plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    assert_close(parameters(net), expected(make, setting), 1e-6)
 
 
 def test_lightning_logs_the_effective_step(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import NoReturn, final
 from curvestep._errors import CurvestepError
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome, StepRecord
+from curvestep.optim._proof import require_cleared
 from curvestep.steprules import LineRequest, RuleState, StepChoice, StepRule
 
 #: How often a rule may ask for losses along a line in one step.
@@ -20,12 +21,19 @@ Look = Callable[[Probe, LineRequest], Probe]
 
 
 def refusal(numbers: Mapping[str, float]) -> Outcome | None:
-    """Return why no step can be taken from this loss and gradient, or None."""
+    """Return why no step can be taken from this loss and gradient, or None.
+
+    Raises:
+        RecordingError: A step can be taken, but the gradient is that of more than was recorded.
+    """
     if not math.isfinite(numbers.get("loss", 0.0)):
         return Outcome.NON_FINITE_LOSS
     if not math.isfinite(numbers["gradient_norm_sq"]):
         return Outcome.NON_FINITE_GRADIENT
-    return Outcome.ZERO_GRADIENT if numbers["gradient_norm_sq"] == 0.0 else None
+    if numbers["gradient_norm_sq"] == 0.0:
+        return Outcome.ZERO_GRADIENT
+    require_cleared(numbers)
+    return None
 
 
 def probe_of(numbers: Mapping[str, float], resolution: float = Probe.resolution) -> Probe:

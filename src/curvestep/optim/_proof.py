@@ -97,16 +97,16 @@ def versions_of(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:
     return [(id(p.grad), -1 if p.grad is None else p.grad._version) for p in parameters]
 
 
-def require_cleared(numbers: dict[str, float]) -> None:
+def require_cleared(numbers: Mapping[str, float]) -> None:
     """Refuse a gradient to which a backward of before the first recording has added.
 
     Args:
-        numbers: Those of the step, from which ‖p.grad‖² of before the first backward is taken out.
+        numbers: Those of the step.
 
     Raises:
         RecordingError: There was something other than zero.
     """
-    if numbers.pop(FORMER_NORM_SQ, 0.0) > 0.0:
+    if numbers.get(FORMER_NORM_SQ, 0.0) > 0.0:
         msg = (
             "A recording of the loss whose gradient is in p.grad was needed, but there was a gradient before the first "
             f"recorded backward since the last step. {_MORE}"

@@ -32,7 +32,9 @@ or give step a closure,
         loss = loss_function(model(inputs), targets)
         loss.backward()
         return loss
-    optimizer.step(closure)"""
+    optimizer.step(closure)
+
+or, where a trainer owns the loop, call curvestep.attach(model, optimizer) once before it."""
 
 
 @final
