@@ -51,7 +51,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$$python -m venv $(CLEAR) $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench,dev,trainers]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench,dev]'
 	@printf '%s\n' '$(CURDIR)' > $(STAMP)
 
 demo: $(STAMP)

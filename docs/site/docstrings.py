@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import griffe  # pyright: ignore[reportMissingImports]  # of the extra `docs`
@@ -32,6 +33,8 @@ def rewritten(text: str) -> str:
 
 
 def _comment_above(obj: griffe.Object) -> str:
+    if not isinstance(obj.filepath, Path):  # a namespace that is spread over folders
+        return ""
     lines, at = obj.lines_collection[obj.filepath], (obj.lineno or 1) - 1
     found: list[str] = []
     while at > 0 and lines[at - 1].startswith("#:"):

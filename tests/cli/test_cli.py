@@ -149,7 +149,7 @@ def test_lists() -> None:
         ),
         (("train", "digits-mlp", "--method", "sgd"), "The method sgd needs a learning rate, give one with --lr"),
         (("train", "digits-mlp", "--method", "sgd", "--lr", "-1"), "positive finite number, --lr -1 was given"),
-        (("train", "digits-mlp", "--method", "red-sgd", "--subset", "10"), "A batch of 64 does not fit into 10"),
+        (("train", "digits-mlp", "--method", "red-sgd", "--subset", "10"), "A batch of 128 does not fit into 10"),
         (
             ("train", "mnist-lenet", "--method", "red-sgd", "--data-dir", "nowhere"),
             "The data folder nowhere given by --data-dir or CURVESTEP_DATA does not exist",

@@ -102,4 +102,5 @@ class Task:
     smoothing: float  # factor of the moving average over steps in tables and figures
     scales: Mapping[str, Scale]  # the sizes by name
     load: Callable[[LoadRequest], Feed]  # makes the feed
+    default_scale: str = "small"  # the command line's
     recovery: Recovery | None = None  # what counts as recovered, for tasks whose data shifts at the start of each epoch

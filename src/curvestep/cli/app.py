@@ -19,7 +19,7 @@ from curvestep.bench.methods.method import Method
 from curvestep.bench.record import RunRecord, run_store
 from curvestep.bench.settings import LR_GRID, Wish, comparison, refuse_idle_schedule, run_config, with_rates
 from curvestep.bench.store import Store
-from curvestep.bench.tasks import TASKS
+from curvestep.bench.tasks import TASKS, get_task
 from curvestep.cli import options
 from curvestep.cli.doctor import doctor
 from curvestep.cli.live import Noting, plot, watch
@@ -67,7 +67,7 @@ def train(
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     batch_size: options.BatchSize = None,
-    scale: options.ScaleName = "small",
+    scale: options.ScaleName = None,
     seed: Annotated[int, typer.Option(help="Decides initial weights and the order of batches.")] = 0,
     weight_decay: options.WeightDecay = DEFAULT_WEIGHT_DECAY,
     device: options.Device = "cpu",
@@ -85,7 +85,7 @@ def train(
     """Train one network with one method; its weights are saved as a state_dict."""
     wish = Wish(
         task=task,
-        scale=scale,
+        scale=scale or get_task(task).default_scale,
         epochs=epochs,
         steps=steps,
         batch_size=batch_size,
@@ -134,7 +134,7 @@ def compare(
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     batch_size: options.BatchSize = None,
-    scale: options.ScaleName = "small",
+    scale: options.ScaleName = None,
     weight_decay: options.WeightDecay = DEFAULT_WEIGHT_DECAY,
     device: options.Device = "cpu",
     data_dir: options.DataDir = None,
@@ -149,7 +149,7 @@ def compare(
     """Train with several methods side by side; runs that are in the store are not repeated."""
     wish = Wish(
         task=task,
-        scale=scale,
+        scale=scale or get_task(task).default_scale,
         epochs=epochs,
         steps=steps,
         batch_size=batch_size,

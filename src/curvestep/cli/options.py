@@ -11,7 +11,12 @@ Epochs = Annotated[int | None, typer.Option(help="Length of a run in epochs. [de
 Steps = Annotated[int | None, typer.Option(help="Length of a run in steps, instead of --epochs.")]
 BatchSize = Annotated[int | None, typer.Option(help="Examples in a batch. [default: the task's]")]
 ScaleName = Annotated[
-    str, typer.Option("--scale", help="small: minutes on a laptop; paper: the source's numbers, hours.")
+    str | None,
+    typer.Option(
+        "--scale",
+        help="small: minutes on a laptop; paper: the source's numbers, hours. [default: small, of digits-mlp paper]",
+        show_default=False,
+    ),
 ]
 Subset = Annotated[int | None, typer.Option(help="Train on the first N examples, test on at most as many.")]
 Decay = Annotated[float, typer.Option(help="Factor on the learning rate after each epoch.")]
