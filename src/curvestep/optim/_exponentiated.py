@@ -23,7 +23,7 @@ from curvestep.optim._processes import averaged, require_together
 from curvestep.optim._proof import Left
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Pending, Recordings
-from curvestep.optim._telemetry import OUTCOMES
+from curvestep.optim._telemetry import OUTCOMES, none_yet
 from curvestep.steprules.exponentiated_gradient import ExponentiatedScale, check_range, check_rate
 
 #: Whether there is one scale for all parameters or one for each tensor.
@@ -92,7 +92,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             for name, value in ((SCALE, 1.0), (EFFECTIVE_LR, 0.0), (STEPS, 0)):
                 group.setdefault(name, value)
             group.setdefault(RULE_STATE, {})
-            group.setdefault(OUTCOMES, {})
+            group.setdefault(OUTCOMES, none_yet())
 
     @property
     def _recorded_base(self) -> AbstractRecordedOptimizer | None:

@@ -15,7 +15,7 @@ from curvestep._shards import held_of, is_sharded, local, placed_as
 from curvestep.optim._average import AVERAGING, check_gamma
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._options import MEASUREMENTS
-from curvestep.optim._telemetry import OUTCOMES, count, counts, line
+from curvestep.optim._telemetry import OUTCOMES, count, counts, line, none_yet
 
 
 class AbstractGroupedOptimizer(Optimizer, ABC):
@@ -26,7 +26,7 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, ``lr`` among them."""
         super().__init__(
-            params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, MEASUREMENTS: 0, OUTCOMES: {}, RULE_STATE: {}}
+            params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, MEASUREMENTS: 0, OUTCOMES: none_yet(), RULE_STATE: {}}
         )
 
     @abstractmethod

@@ -11,6 +11,11 @@ from curvestep._records import Outcome, StepRecord
 OUTCOMES = "outcomes"
 
 
+def none_yet() -> dict[str, int]:
+    """Return the counts before the first step: every outcome, since a distributed checkpoint asks for known names."""
+    return {outcome.name: 0 for outcome in Outcome}
+
+
 def count(groups: Sequence[dict[str, Any]], former: Mapping[str, int], outcome: Outcome) -> None:
     """Write the counts that follow the former ones into every group; a dictionary once given away stays as it was."""
     for group in groups:
@@ -20,7 +25,7 @@ def count(groups: Sequence[dict[str, Any]], former: Mapping[str, int], outcome: 
 def counts(groups: Sequence[dict[str, Any]]) -> dict[Outcome, int]:
     """Return how many calls ended in each outcome, the most frequent first."""
     held: Mapping[str, int] = groups[0].get(OUTCOMES, {})
-    found = {outcome: int(held[outcome.name]) for outcome in Outcome if outcome.name in held}
+    found = {outcome: int(held[outcome.name]) for outcome in Outcome if held.get(outcome.name)}
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 

@@ -169,7 +169,7 @@ class Beneath:
         rule = node.rule
         wanted: set[Value] = set()
         if rule is not None and not recording.replays:
-            wanted = reads(rule, node.args, lambda v: v.needs_grad)
+            wanted = reads(rule, node.args)
         for value in node.inputs:
             if not value.needs_grad or value in wanted:
                 self._fill(recording, value)

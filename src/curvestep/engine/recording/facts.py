@@ -28,6 +28,7 @@ class OpFacts:
     written: tuple[int, ...]  # positions of the arguments that the operation writes to
     random: bool = False  # whether running it again would draw other numbers
     writes_out: bool = False  # whether it makes a lazy conjugate a real one
+    detaches: bool = False  # whether it returns its argument without a gradient
 
 
 _FACTS: dict[Any, OpFacts] = {}
@@ -44,7 +45,9 @@ def facts(op: Any) -> OpFacts:
         )
         rule = lookup(op)
         random = torch.Tag.nondeterministic_seeded in op.tags
-        known = _FACTS[op] = OpFacts(rule, written, random, rule is not None and rule.writes_out)
+        known = _FACTS[op] = OpFacts(
+            rule, written, random, rule is not None and rule.writes_out, rule is not None and rule.detaches
+        )
     return known
 
 

@@ -37,19 +37,19 @@ def keep(
         beneath: what was seen beneath autograd.
         frozen: constants in memory that is given back after the forward; a pass makes them again.
     """
-    wanted: set[int] = set()
-    if not recording.replays or known.random:
-        wanted = {id(v) for v in reads(known.rule, values, lambda v: v.needs_grad)}
-    overwritten = {id(values[i]) for i in known.written}
+    rule = known.rule
+    wanted: set[Value] = set()
+    if rule is not None and (rule.factors or rule.keep_inputs) and (not recording.replays or known.random):
+        wanted = reads(rule, values)
+    overwritten = [values[i] for i in known.written] if known.written else ()
     if wanted and optional:
-        for value in inputs:
-            if id(value) in wanted:
-                optional.pop(value, None)
+        for value in wanted:
+            optional.pop(value, None)
     for value, tensor in zip(inputs, tensors, strict=True):
-        if value.data is None and (id(value) in wanted if value.needs_grad else value not in frozen):
-            value.data = tensor.detach().clone() if id(value) in overwritten else tensor
-            value.version = -1 if id(value) in overwritten else version_of(tensor)
+        if value.data is None and (value in wanted if value.needs_grad else value not in frozen):
+            value.data = tensor.detach().clone() if value in overwritten else tensor
+            value.version = -1 if value in overwritten else version_of(tensor)
             recording.log.held += tensor.numel() * tensor.element_size()
-        elif id(value) in overwritten and id(value) in wanted and beneath.is_held(value, tensor):
+        elif value in overwritten and value in wanted and beneath.is_held(value, tensor):
             value.data = tensor.detach().clone()
             value.version = -1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from curvestep.engine.data.recording import Products, Recording
@@ -10,18 +10,19 @@ from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.value import Node, Value
 
 
-def reads(rule: Rule | None, args: Sequence[Any], carries: Callable[[Value], bool]) -> set[Value]:
-    """The tensors among the arguments that a rule will read, given which arguments carry gradients."""
+def reads(rule: Rule, args: Sequence[Any]) -> set[Value]:
+    """The values among the arguments that a rule will read: of factors, those beside one that carries a gradient."""
     found: set[Value] = set()
-    if rule is None:
-        return found
-    factors = [args[i] for i in rule.factors if i < len(args) and isinstance(args[i], Value)]
-    for at, value in enumerate(factors):
-        if any(carries(other) for other in factors[:at] + factors[at + 1 :]):
-            found.add(value)
+    if rule.factors:
+        factors = [args[i] for i in rule.factors if i < len(args) and isinstance(args[i], Value)]
+        for value in factors:
+            if any([other.needs_grad for other in factors if other is not value]):
+                found.add(value)
+        if len(factors) > len(set(factors)) and any([value.needs_grad for value in factors]):
+            found.update(factors)  # a product of a tensor with itself
     for i in rule.keep_inputs:
         if i < len(args):
-            found.update(v for v in (args[i] if isinstance(args[i], list) else (args[i],)) if isinstance(v, Value))
+            found.update([v for v in (args[i] if isinstance(args[i], list) else (args[i],)) if isinstance(v, Value)])
     return found
 
 

@@ -81,10 +81,9 @@ class Recorder(TorchDispatchMode):
         values = tuple([self._take(a, inputs, tensors) for a in args])
         keyed = {k: self._take(v, inputs, tensors) for k, v in kwargs.items()} if kwargs else {}
         live = any([v.needs_grad for v in inputs])
-        detaches = live and known.rule is not None and known.rule.detaches
-        if self._beneath.made and not beneath and live and not detaches:
+        if self._beneath.made and not beneath and live and not known.detaches:
             self._surface()
-        hidden = beneath or detaches or bool(self._beneath.made)
+        hidden = beneath or (live and known.detaches) or bool(self._beneath.made)
         if hidden:
             self._beneath.hold([values[i] for i in known.written] if beneath else (), inputs, tensors)
         if (live and not beneath) or self.recording.owners is not None:  # whose indices say which rows they pick
@@ -255,8 +254,8 @@ class Recorder(TorchDispatchMode):
                     self._start_again(tensor)
                     continue
                 value.needs_grad = live or value in self._written_out
-                if live and self._beneath.hides(value):  # of TorchScript, or of an operation with a tangent of zeros
-                    value.needs_grad = False
+                if live and self._beneath.made and self._beneath.hides(value):
+                    value.needs_grad = False  # TorchScript's, or of an operation with a tangent of zeros
                     self._value(tensor)
                     continue
                 if not live and not blind and lacks_gradient(value):
