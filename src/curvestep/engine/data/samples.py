@@ -52,7 +52,7 @@ class SampleAxis:
 
     def at(self, dim: int) -> SampleAxis:
         """The same along another axis."""
-        return SampleAxis(dim, self.outer, self.inner, self.owners)
+        return self if dim == self.dim else SampleAxis(dim, self.outer, self.inner, self.owners)
 
     def count(self, batch: int) -> int:
         """How many rows of their own lie along it: samples, or what they own."""
@@ -77,20 +77,20 @@ def through_view(axis: SampleAxis, old: Sequence[int], new: Sequence[int], batch
         size = new[dim]
         reaches = trailing * size
         if stride % trailing == 0 and stride * batch <= reaches and reaches % (stride * batch) == 0:
-            return replace(axis, dim=dim, outer=reaches // (stride * batch), inner=stride // trailing)
+            return SampleAxis(dim, reaches // (stride * batch), stride // trailing, axis.owners)
         trailing = reaches
     return Marker.LOST
 
 
 def through_permute(axis: SampleAxis, order: Sequence[int]) -> SampleAxis:
     """The annotation after `permute(order)`."""
-    return replace(axis, dim=[d % len(order) for d in order].index(axis.dim))
+    return axis.at([d % len(order) for d in order].index(axis.dim))
 
 
 def through_broadcast(annotation: Annotation, shape: Sequence[int], out: Sequence[int]) -> Annotation:
     """The annotation of a tensor of `shape` once it is broadcast to `out` (aligned at the last axis)."""
-    if isinstance(annotation, SampleAxis):
-        return replace(annotation, dim=annotation.dim + len(out) - len(shape))
+    if len(out) != len(shape) and isinstance(annotation, SampleAxis):
+        return annotation.at(annotation.dim + len(out) - len(shape))
     return annotation
 
 

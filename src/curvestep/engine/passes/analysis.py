@@ -68,6 +68,7 @@ def analyse(recording: Recording, root: Value, moving: Iterable[Value] | None = 
     clean = _clean(steps, root, notes, batch)
     curved = [node for node in steps if _curved(node)]
     separable = _separable(steps, curved, root, notes.axes, clean, notes.foreign)
+    separable = separable and (stated is not None or notes.axes.get(root) is not Marker.SHARED)
     return Plan(
         steps,
         last_use,
@@ -78,7 +79,7 @@ def analyse(recording: Recording, root: Value, moving: Iterable[Value] | None = 
         apart=separable and _apart(curved, clean, last_use),
         bends=everywhere,
         foreign=notes.foreign,
-        alone=batch == 1 and (stated == 1 or not any(v in reached for v in notes.foreign)),
+        alone=batch == 1 and (stated == 1 or not notes.foreign),
         guessed=stated is None,
         owned=recording.owners is not None,
     )

@@ -191,16 +191,27 @@ class _Walk:
         """Follow an operation on samples; False where a table turned out to lie across them."""
         axes, confirmed = self.axes, self.confirmed
         answers = vouched(node, axes, self.batch, self.owners)
+        if len(node.inputs) == 1:  # nothing meets anything
+            certain = node.inputs[0] in confirmed
+            for value, answer in zip(node.outputs, answers, strict=True):
+                if value is not None:
+                    axes[value] = answer = self._fitting(answer, value)
+                    if certain and isinstance(answer, SampleAxis):
+                        confirmed.add(value)
+            if not node.live and is_drawn(node):
+                self._draw(node)
+            return True
         named = [v for v in node.inputs if isinstance(axes.get(v), SampleAxis)]
-        certain = any(v in confirmed for v in named)
-        if certain and answers[0] is Marker.LOST and not all(v in confirmed for v in named):
+        sure = [v for v in named if v in confirmed]
+        certain = bool(sure)
+        if certain and answers[0] is Marker.LOST and len(sure) < len(named):
             doubtful = [v for v in named if v not in confirmed]
             for values in (doubtful, *[[v] for v in doubtful]):
                 if self._lie_across(node, values) and self._read_as_shared(values):
                     return False
-        if named and not certain:
-            moving = any(v in self.reached and axes.get(v) is Marker.SHARED for v in node.inputs)
-            certain = moving and any(v not in self.reached and gains(node, v, self.reached) for v in named)
+        if named and not certain and node.live:
+            moving = any([v in self.reached and axes.get(v) is Marker.SHARED for v in node.inputs])
+            certain = moving and any([v not in self.reached and gains(node, v, self.reached) for v in named])
         strange = [v for v in node.inputs if v in self.foreign] if self.foreign and not self.stated else ()
         for value, answer in zip(node.outputs, answers, strict=True):
             if value is None:
