@@ -119,8 +119,10 @@ class _Watch(TorchFunctionMode):
 
 
 @contextmanager
-def record(batch_size: int | None = None, *, memory: str | float = "keep") -> Iterator[DoubleBackwardTape]:
-    del batch_size, memory  # it holds autograd's graph, all of it
+def record(
+    batch_size: int | None = None, *, samples: Tensor | None = None, memory: str | float = "keep"
+) -> Iterator[DoubleBackwardTape]:
+    del batch_size, samples, memory  # it holds autograd's graph, all of it
     tape = DoubleBackwardTape()
     with _Watch(tape):
         yield tape
