@@ -41,7 +41,10 @@ EXAMPLES = [
     Example("hf_trainer.py", "--steps 200", 0.85, 1.0, ("transformers", "accelerate")),
 ]
 # Launched by torchrun on two processes: file → what it says at its end.
-LAUNCHED = {"ddp.py": "on 2 processes, all with the same parameters"}
+LAUNCHED = {
+    "ddp.py": "on 2 processes, all with the same parameters",
+    "fsdp.py": "on 2 processes, each with its part of the parameters; the checkpoint gives them back",
+}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[each.file for each in EXAMPLES])
