@@ -45,9 +45,10 @@ def with_sample_changed(leaf: Leaf, sample: int, turn: int = 1, start: Tensor | 
     """The leaf, or a changed one, with other numbers for one sample, and others again at each turn."""
     tensor = leaf.make().detach() if start is None else start
     if leaf.axis is not None:
+        before = tensor.clone()
         other = leaf.make(leaf.seed + 10_000 * turn).detach()
         tensor.select(leaf.axis, sample).copy_(other.select(leaf.axis, sample))
-        if leaf.high > 1 and torch.equal(tensor, leaf.make()):
+        if leaf.high > 1 and torch.equal(tensor, before):
             part = tensor.select(leaf.axis, sample)
             part.copy_((part + 1) % leaf.high)
     return tensor
