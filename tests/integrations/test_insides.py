@@ -145,22 +145,11 @@ class Checkpointed(nn.Module):
 
 
 @every_method
-def test_activation_checkpointing(make: Make) -> None:
+@pytest.mark.parametrize("reenters", [False, True])
+def test_activation_checkpointing(make: Make, reenters: bool) -> None:
     net = make_problem().net
-    train(Checkpointed(net, reenters=False), make)
+    train(Checkpointed(net, reenters=reenters), make)
     assert_close(parameters(net), bare(make), 1e-12)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_reentrant_checkpointing(name: str) -> None:
-    """Its inner graph is made in backward, out of the recording's sight."""
-    net = make_problem().net
-    if name in ("ALIG", "EGStepSize"):  # they read the loss, or nothing
-        train(Checkpointed(net, reenters=True), METHODS[name])
-        assert_close(parameters(net), bare(METHODS[name]), 1e-12)
-        return
-    with pytest.raises(curvestep.MissingRuleError, match="use_reentrant=False"):
-        train(Checkpointed(net, reenters=True), METHODS[name])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # dynamo's

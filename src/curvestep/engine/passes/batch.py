@@ -19,8 +19,9 @@ def find_source(nodes: Sequence[Node], reached: set[Value], stated: int | None =
     """Find the first data tensor that meets a parameter.
 
     Data is what came from outside, or was read by index out of it (a batch drawn inside the recording). A tensor that
-    lies element by element on a parameter (a mask of its weights, what it is held to) counts only if nothing meets all
-    of one, and tensors made inside (positions, noise) only if nothing else does.
+    lies element by element on a parameter (a mask of its weights, what it is held to, running statistics) counts only
+    if nothing meets all of one, and one that is made inside (positions, noise) only if nothing else does, or after data
+    alone where a product takes it.
 
     Args:
         nodes: the recording's.
@@ -43,8 +44,10 @@ def find_source(nodes: Sequence[Node], reached: set[Value], stated: int | None =
                 found = source.get(value)
                 if found is None:
                     continue
-                rank = 2 if not is_data(found) else int(not gains(node, value, reached))
-                rank += 0 if stated is None or stated in found.shape else 3
+                rank = 0 if gains(node, value, reached) else 2
+                if not is_data(found):
+                    rank = 1 if node.rule is not None and node.rule.product is not None else 3
+                rank += 0 if stated is None or stated in found.shape else 4
                 if rank == 0:
                     return found, node
                 others.setdefault(rank, (found, node))

@@ -138,7 +138,8 @@ def _index_axis(s: AxisSite) -> Annotation:
     return landed.pop() if whole and len(landed) == 1 else Marker.LOST
 
 
-_VIEWS = {aten.unsqueeze.default, aten.view.default, aten.expand.default, aten.alias.default, aten.slice.Tensor}
+_SAME = {aten.alias.default, aten.detach.default}
+_VIEWS = {aten.unsqueeze.default, aten.view.default, aten.expand.default, aten.slice.Tensor, *_SAME}
 _COUNTS = {aten.arange.default, aten.arange.start, aten.arange.start_step}
 _SPACED = {*_COUNTS, aten.linspace.default}
 
@@ -146,6 +147,13 @@ _SPACED = {*_COUNTS, aten.linspace.default}
 def counts_positions(op: Any) -> bool:
     """Whether an operation makes a table of positions; it has no row, as nothing that moves goes into it."""
     return op in _SPACED
+
+
+def table_of_positions(value: Value) -> Node | None:
+    """The operation that made a table of positions; torch may detach one that it has made."""
+    while value.origin is not None and value.origin.op in _SAME:
+        value = value.origin.inputs[0]
+    return value.origin if value.origin is not None and counts_positions(value.origin.op) else None
 
 
 def _counted(s: AxisSite, index: Value, source: SampleAxis) -> Annotation:

@@ -13,7 +13,7 @@ from curvestep.engine.data.rule import Cut, Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
 from curvestep.engine.rules.axes import before, kept_unless, leading_axis
 from curvestep.engine.rules.forms import jointly_linear, linear_in_first, recorded
-from curvestep.engine.rules.index import counts_positions, require_own_gradient
+from curvestep.engine.rules.index import require_own_gradient, table_of_positions
 from curvestep.engine.rules.linear import product_jet
 from curvestep.engine.rules.operators import aten
 from curvestep.engine.rules.pool import max_pool
@@ -94,8 +94,8 @@ def _bag_axis(s: AxisSite) -> list[Annotation]:
 def _even(s: AxisSite, read: SampleAxis) -> bool:
     """Whether every bag is the stretch of one sample in the list of indices."""
     starts = s.arg(2)
-    made = starts.origin
-    spaced = made is not None and counts_positions(made.op) and tuple(made.args) == (0, s.shape(1)[0], read.inner)
+    made = table_of_positions(starts)
+    spaced = made is not None and tuple(made.args) == (0, s.shape(1)[0], read.inner)
     return (
         read.outer == 1
         and read.owners is None
