@@ -138,3 +138,25 @@ def test_what_does_not_move_is_computed_again_too() -> None:
             assert whole.per_sample is not None and part.per_sample is not None
             assert part.indices is not None
             torch.testing.assert_close(part.per_sample, whole.per_sample[list(part.indices)], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("stated", [None, 6])
+def test_inputs_by_which_the_loss_is_differentiated_are_data_in_a_replay_too(stated: int | None) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    x = torch.rand(6, 1, dtype=torch.float64, requires_grad=True)
+    params = list(net.parameters())
+    direction = [torch.ones_like(p) for p in params]
+
+    def measured(memory: Any, samples: int | None) -> curvestep.Curvature:
+        with curvestep.record(stated, memory=memory) as tape:
+            value = net(x)
+            (slope,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+            (slope + value).square().mean().backward()
+        return tape.curvature(params, direction, samples=samples)
+
+    for samples in (None, 2):
+        kept, split = measured("keep", samples), measured("split", samples)
+        assert kept.per_sample_exact and split.per_sample_exact and split.samples == (samples or 6)
+        assert kept.per_sample is not None and split.per_sample is not None
+        torch.testing.assert_close(split.per_sample, kept.per_sample, rtol=1e-12, atol=1e-12)

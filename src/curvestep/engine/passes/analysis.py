@@ -51,11 +51,21 @@ class Plan:
     owned: bool = False
 
 
-def analyse(recording: Recording, root: Value, moving: Iterable[Value] | None = None) -> Plan:
-    """Plan the sweep from the `moving` leaves (default: every leaf that requires a gradient) to the root."""
+def analyse(
+    recording: Recording, root: Value, moving: Iterable[Value] | None = None, computed: Iterable[Value] | None = None
+) -> Plan:
+    """Plan the sweep to the root.
+
+    Args:
+        recording: what was written down.
+        root: the loss.
+        moving: the leaves that move; every leaf that requires a gradient by default.
+        computed: the leaves from which a pass computes what it needs, where these are more: inputs by which the loss is
+            differentiated are among them, and are data all the same.
+    """
     start = {v for _, v in recording.leaves.values() if v.needs_grad} if moving is None else set(moving)
     reached = _forward(recording.nodes, start)
-    steps = _backward(recording.nodes, reached, root)
+    steps = _backward(recording.nodes, reached if computed is None else _forward(recording.nodes, set(computed)), root)
     last_use = {value: i for i, node in enumerate(steps) for value in node.inputs}
     everywhere = (True,) * len(steps)
     stated = recording.stated_batch_size

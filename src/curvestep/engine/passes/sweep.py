@@ -57,7 +57,7 @@ def curvature_sweep(
             plan, share = cut_plan(recording.nodes, *chosen), chosen[1].count / chosen[1].batch
         else:
             share = 1.0
-            plan = analyse(recording, root, recording.computed_from(set(seeds)))
+            plan = analyse(recording, root, seeds, recording.computed_from(set(seeds)))
             if kind == "ggn":
                 plan = gauss_newton(plan, root, seeds)
         if not bends:

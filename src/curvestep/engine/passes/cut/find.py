@@ -28,7 +28,7 @@ def find_cut(recording: Recording, root: Value, moving: Iterable[Value], kind: O
     if key is not None and known is not None:
         _CUTS.move_to_end(key)
         return known
-    plan = analyse(recording, root, computed)
+    plan = analyse(recording, root, moving, computed)
     if kind == "ggn":
         plan = gauss_newton(plan, root, moving)
     try:
