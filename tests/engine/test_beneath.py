@@ -503,3 +503,12 @@ def test_a_released_recording_is_freed_without_the_garbage_collector() -> None:
         assert [v for v in recorded() if v() is not None] == []
     finally:
         gc.enable()
+
+
+def test_what_becomes_of_the_gradient_later_does_not_matter() -> None:
+    net = Net()
+    params = [net.w, net.v]
+    with curvestep.record() as tape:
+        net.end(Cube.apply(net.h)).mean().backward()
+    torch.nn.utils.clip_grad_norm_(params, 1e-3)
+    assert tape.curvature(params, [torch.ones_like(p) for p in params]).total.isfinite()

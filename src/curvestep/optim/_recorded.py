@@ -135,6 +135,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             shared = self._joined(batch_size) if samples is None else None
             with shared or record(batch_size, samples=samples, memory=memory) as tape:
                 self._recorded = tape.recording
+                tape.recording.proves = False  # the step compares with p.grad itself
                 tape.recording.waiting[id(tape)] = id(self), parameters
                 try:
                     yield tape

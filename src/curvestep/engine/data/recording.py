@@ -57,6 +57,8 @@ class Recording:
         products: how many products a pass takes.
         replays: whether values between the leaves and the loss are not held but computed again by a pass.
         stated_batch_size: the number of samples, where the user stated it.
+        proves: whether passes over the whole batch are compared with the gradient that backward left; on the host only,
+            since elsewhere that would be waited for.
         owners: the sample of each row, where the user named them.
         stepped: ids of parameters that an optimizer has stepped since.
         holders: how many tapes are of it.
@@ -73,6 +75,7 @@ class Recording:
         self.leaves: dict[int, tuple[Tensor, Value]] = {}
         self.log = BackwardLog(share)
         self.revealed: dict[Value, str] = {}
+        self.proves = True
         self.opaque: list[Opaque] = []
         self.stepped: set[int] = set()
         self.holders = 0

@@ -62,6 +62,9 @@ def analyse(
         moving: the leaves that move; every leaf that requires a gradient by default.
         computed: the leaves from which a pass computes what it needs, where these are more: inputs by which the loss is
             differentiated are among them, and are data all the same.
+
+    Returns:
+        The plan.
     """
     start = {v for _, v in recording.leaves.values() if v.needs_grad} if moving is None else set(moving)
     reached = _forward(recording.nodes, start)

@@ -1,8 +1,9 @@
-"""Whether a gradient that came from beneath autograd is the derivative of the operations that were seen there.
+"""Whether the gradient that backward left is the derivative of the operations that were recorded.
 
-The slope of the recorded operations along a direction is compared with that of the gradient that backward left. They
-agree to rounding where a function's backward is the derivative of its forward, and not where it is something else: a
-straight-through estimator, a gradient that is scaled or clipped, a result that was computed outside of torch.
+The slope of the recorded operations along a direction is compared with that of the gradient. They agree to rounding
+where what is recorded is what ran, and every function's backward is the derivative of its forward; and not where it is
+something else: a straight-through estimator, a gradient that is scaled or clipped, a result that was computed outside
+of torch, numbers that were written since past autograd's counters.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from curvestep._errors import MissingRuleError
+from curvestep._errors import MissingRuleError, RecordingError
 from curvestep._numerics import dots, squared_norm
 from curvestep.engine.data.recording import Recording
 
@@ -34,14 +35,15 @@ def prove(
 
     Args:
         recording: what was recorded.
-        names: what gave gradients beneath autograd on the way to the loss.
+        names: what gave gradients beneath autograd on the way to the loss; empty where nothing did.
         params: what moves.
         direction: d, a tensor for each of them.
         slope: that of the recorded operations along d.
         again: gives their gradient, for a closer look.
 
     Raises:
-        MissingRuleError: they differ.
+        MissingRuleError: they differ, and something ran beneath autograd.
+        RecordingError: they differ though nothing did.
 
     Cost:
         A product of gradients and direction, and one host synchronisation.
@@ -60,6 +62,12 @@ def prove(
         other = [a - g for a, g in zip(again(), given, strict=True) if g is not None]
         if float(squared_norm(other)) <= _AGAIN**2 * float(squared_norm(gradients)):
             return
+    if not names:
+        raise RecordingError(
+            "The numbers of the forward were needed, but along the direction the recorded operations have the slope "
+            f"{recorded:.6g} and the gradient that backward left {found:.6g}: data or parameters were written to since "
+            "in a way that torch does not count (.data, numpy). Measure before, or write to a copy."
+        )
     many = ", ".join(dict.fromkeys(names))
     raise MissingRuleError(
         f"A backward that is the derivative of the forward was needed, but along the direction the operations that ran "

@@ -68,7 +68,8 @@ def note_gradients(recording: Recording) -> list[Any]:
         def add(gradient: Tensor | None) -> None:
             if gradient is None:  # a function has none for it
                 return
-            own = gradient.detach() if gradient.layout is torch.strided else gradient.detach().to_dense()
+            # A copy: p.grad may take over this memory, and be clipped or cleared in it.
+            own = gradient.detach().clone() if gradient.layout is torch.strided else gradient.detach().to_dense()
             noted[leaf] = noted[leaf] + own if leaf in noted else own
 
         return add
