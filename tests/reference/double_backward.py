@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from curvestep.engine.data.recording import Recording
+
 
 @dataclass(frozen=True)
 class DoubleBackwardCurvature:
@@ -30,6 +32,7 @@ class DoubleBackwardTape:
         self.roots: list[Tensor] = []
         self.vectors: dict[int, tuple[Tensor, Tensor]] = {}
         self.released = False
+        self.recording = Recording()  # where an optimizer notes that it is about to measure
 
     @property
     def backwards(self) -> int:
