@@ -271,6 +271,9 @@ class Examination:
         if rows is None:
             self.report.unjudged.append("rows called exact where no truth is at hand")
             return
+        if found.per_sample.shape != rows[1].shape and found.samples_guessed:
+            self.report.unjudged.append("rows of another number of samples, which the result says was guessed")
+            return
         if found.per_sample.shape != rows[1].shape:
             self.report.faults.append(Fault("number of rows", f"{found.per_sample.numel()}, truth {rows[1].numel()}"))
             return

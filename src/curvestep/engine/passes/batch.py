@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from curvestep.engine.data.value import Node, Value
+from curvestep.engine.rules.index import is_literal
 
 
 def find_batch(nodes: Sequence[Node], reached: set[Value]) -> int | None:
@@ -55,7 +56,7 @@ def find_source(nodes: Sequence[Node], reached: set[Value], stated: int | None =
             known = next((source[v] for v in data if v in source), None)
             for value in node.outputs:
                 if value is not None and value.shape:
-                    drawn = known is None or (is_drawn(node) and is_data(known))
+                    drawn = known is None or is_literal(node.op) or (is_drawn(node) and is_data(known))
                     source[value] = value if drawn or known is None else known
     return others[min(others)] if others else None
 

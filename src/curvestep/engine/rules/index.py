@@ -141,12 +141,18 @@ def _index_axis(s: AxisSite) -> Annotation:
 _SAME = {aten.alias.default, aten.detach.default}
 _VIEWS = {aten.unsqueeze.default, aten.view.default, aten.expand.default, aten.slice.Tensor, *_SAME}
 _COUNTS = {aten.arange.default, aten.arange.start, aten.arange.start_step}
+_LITERAL = {aten.lift_fresh.default, aten.lift_fresh_copy.default}
 _SPACED = {*_COUNTS, aten.linspace.default}
 
 
 def counts_positions(op: Any) -> bool:
     """Whether an operation makes a table of positions; it has no row, as nothing that moves goes into it."""
     return op in _SPACED
+
+
+def is_literal(op: Any) -> bool:
+    """Whether an operation brings in numbers that stand in the program, as torch.tensor([…]) does."""
+    return op in _LITERAL
 
 
 def table_of_positions(value: Value) -> Node | None:
