@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -93,12 +93,16 @@ def _local(tensor: Any) -> Tensor:
 # -- what ``fully_shard`` keeps; torch has no public way from a parameter to it ---------------------------------------
 
 
-def gathered_parameters() -> Iterator[tuple[Tensor, Tensor]]:
+def gathered_parameters() -> Iterable[tuple[Tensor, Tensor]]:
     """Return every gathered parameter that there is, and what it is gathered from."""
-    for group in _groups():
-        for parameter in group.fsdp_params:
-            if hasattr(parameter, "_unsharded_param"):
-                yield parameter._unsharded_param, parameter.sharded_param
+    if not _states():  # asked of every parameter of every recording
+        return ()
+    return (
+        (parameter._unsharded_param, parameter.sharded_param)
+        for group in _groups()
+        for parameter in group.fsdp_params
+        if hasattr(parameter, "_unsharded_param")
+    )
 
 
 def forget_gathered(tensors: Sequence[Tensor]) -> None:
@@ -109,9 +113,12 @@ def forget_gathered(tensors: Sequence[Tensor]) -> None:
             group.reshard()
 
 
+def _states() -> Any:
+    return getattr(sys.modules.get("torch.distributed._composable_state"), "_module_state_mapping", None)
+
+
 def _groups() -> Iterator[Any]:
-    states: Any = getattr(sys.modules.get("torch.distributed._composable_state"), "_module_state_mapping", {})
-    for reference in list(states.values()):
+    for reference in list((_states() or {}).values()):
         state = reference()
         groups = getattr(state, "_fsdp_param_groups", None)  # torch 2.10 has one
         yield from (
