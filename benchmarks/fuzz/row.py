@@ -15,6 +15,20 @@ KINDS = {
 }
 
 
+# What came of looking at a find, by its signature.
+LOOKED_AT = {
+    "total | aminmax, linear layer, logcumsumexp | plain": "The engine is right: torch's second derivative of "
+    "`logcumsumexp` is wrong where zeros come into its backward, as they do from a maximum. Written as "
+    "`x.exp().cumsum(1).log()` both agree.",
+    "slope | embedding bag, linear layer | plain": "The engine is right: the loss is constant, both numbers are "
+    "rounding, and without a second derivative in torch the tolerance was that of differences alone. It has a floor since.",
+    "rows | lerp weight | plain": "Open: two operands have an axis as long as the batch, on different axes of the "
+    "result. The engine takes the first for the samples and the other for a table; here it is the other way round.",
+    "rows | in place: two views | plain": "Open: `x[0]` of data all of whose axes are as long as the batch. The engine "
+    "takes it for a batch drawn out of a stack of batches; here it is the first sample's.",
+}
+
+
 @final
 @dataclass(frozen=True)
 class FuzzRow(Row):
@@ -89,7 +103,10 @@ def page(rows: Sequence[FuzzRow], engine: str) -> str:
         out.append(f"| {KINDS[row.generator]} | {row.seed} | {span} | {numbers} | {now} |")
     out += ["", "## What was wrong", ""]
     finds = [(row, name, find) for row in rows for name, find in row.failures.items()]
-    out += [f"- {name} ({find['count']} of {KINDS[row.generator]}): {find['detail']}" for row, name, find in finds]
+    out += [
+        f"- `{name}` ({find['count']} of {KINDS[row.generator]}): {find['detail']}. {LOOKED_AT.get(name, '')}".rstrip()
+        for row, name, find in finds
+    ]
     out += [] if finds else ["Nothing."]
     for title, counts in (
         ("What was refused", _sum([row.refused for row in rows])),

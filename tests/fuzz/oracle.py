@@ -251,7 +251,7 @@ class Examination:
                 self._agree(name, given, exact, truth.scale)  # where the truths differ, two of three agree
             elif not self.program.kinked:
                 # The pass may be right where torch's double backward is not.
-                size = abs(by.value) + abs(truth.loss.item())
+                size = 1e-3 + abs(by.value) + abs(truth.loss.item())
                 self._agree(name, given, torch.tensor(by.value), size, by.error + 1e-7 * size)
         if found.per_sample is not None:
             self._agree(
