@@ -21,7 +21,11 @@ LOOKED_AT = {
     "`logcumsumexp` is wrong where zeros come into its backward, as they do from a maximum. Written as "
     "`x.exp().cumsum(1).log()` both agree.",
     "slope | embedding bag, linear layer | plain": "The engine is right: the loss is constant, both numbers are "
-    "rounding, and without a second derivative in torch the tolerance was that of differences alone. It has a floor since.",
+    "rounding, and without a second derivative in torch the tolerance was that of differences alone. It has a floor "
+    "since.",
+    "part raises ValueError: zip() argument N is longer than argument N | identity, meets a parameter | samples": (
+        "Mended: how a batch is cut was looked up by a key in which `h + 0` could look like `h + x`."
+    ),
     "rows | lerp weight | plain": "Open: two operands have an axis as long as the batch, on different axes of the "
     "result. The engine takes the first for the samples and the other for a table; here it is the other way round.",
     "rows | in place: two views | plain": "Open: `x[0]` of data all of whose axes are as long as the batch. The engine "

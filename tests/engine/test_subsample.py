@@ -386,3 +386,20 @@ def test_standard_error_is_that_of_samples_drawn_without_replacement() -> None:
     assert tape.curvature(params, d).standard_error == 0.0
     assert tape.curvature(params, d, samples=1).standard_error is None
     assert tape.curvature(params, d, samples=2, per_sample=False).standard_error is None
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_number_of_the_program_is_not_taken_for_a_value() -> None:
+    """Cuts are looked up by structure: h + x, where x was the first tensor to be seen, is another than h + 0."""
+    x, p = torch.linspace(-1.0, 1.0, 4), torch.tensor(0.7, requires_grad=True)
+
+    def measured(f: Callable[[Tensor], Tensor]) -> curvestep.Curvature:
+        with curvestep.record(4) as tape:
+            f(torch.tanh(x * p)).square().sum().backward()
+        return tape.curvature([p], [torch.tensor(1.0)], samples=[1, 3])
+
+    measured(lambda h: h + x)
+    found = measured(lambda h: h + 0)
+    with curvestep.record(2) as tape:
+        (2 * torch.tanh(x[[1, 3]] * p).square()).sum().backward()
+    torch.testing.assert_close(found.total, tape.curvature([p], [torch.tensor(1.0)]).total)

@@ -57,7 +57,7 @@ def _structure(recording: Recording, root: Value, moving: set[Value], kind: Orde
     def seen(value: Value) -> Any:
         known = number.get(value)
         if known is not None:
-            return known
+            return Value, known  # no number of the program's own looks like it
         number[value] = len(number)
         if value.origin is not None:
             return value.shape, value.dtype, value.needs_grad
