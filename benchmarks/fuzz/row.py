@@ -15,11 +15,14 @@ KINDS = {
 }
 
 
+_LOGCUMSUMEXP = (
+    "The engine is right: torch's second derivative of `logcumsumexp` is wrong where zeros come into its backward, as "
+    "they do from a maximum. Written as `x.exp().cumsum(1).log()` both agree."
+)
 # What came of looking at a find, by its signature.
 LOOKED_AT = {
-    "total | aminmax, linear layer, logcumsumexp | plain": "The engine is right: torch's second derivative of "
-    "`logcumsumexp` is wrong where zeros come into its backward, as they do from a maximum. Written as "
-    "`x.exp().cumsum(1).log()` both agree.",
+    "total | aminmax, linear layer, logcumsumexp | plain": _LOGCUMSUMEXP,
+    "total | amax, logcumsumexp, meets a parameter | plain": _LOGCUMSUMEXP,
     "slope | embedding bag, linear layer | plain": "The engine is right: the loss is constant, both numbers are "
     "rounding, and without a second derivative in torch the tolerance was that of differences alone. It has a floor "
     "since.",
