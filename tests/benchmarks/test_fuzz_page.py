@@ -14,12 +14,7 @@ from tests.benchmarks.commands import run
 
 def test_the_page_says_what_was_run() -> None:
     held = rows(STORES / "fuzz", FuzzRow).read()
-    assert (DOCS / "fuzzing.md").read_text(encoding="utf-8") in (page(held, engine) for engine in _engines(held))
-
-
-def _engines(held: tuple[FuzzRow, ...]) -> set[str]:
-    """The page was written at one of the engines that were run, or at the present one."""
-    return {command.digest(), *(row.engine for row in held)}
+    assert (DOCS / "fuzzing.md").read_text(encoding="utf-8") == page(held)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -37,5 +32,5 @@ def test_a_campaign_goes_on_where_the_store_ends(
     one, two = rows(tmp_path / "kept", FuzzRow).read()
     assert (two.first, two.cases, two.engine) == (6, 2, "another")
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
-    assert "as it is" in text and f"earlier ({one.engine})" in text
+    assert f"| {one.engine} |" in text and "| another |" in text
     assert "6 cases" in capsys.readouterr().out

@@ -64,7 +64,7 @@ def record(
 
     Cost:
         A few microseconds an operation; the tape holds the inputs and cotangents that the rules need until
-        `tape.release()`.
+        `tape.release()`, and on the CPU a copy of the gradient, with which passes over the whole batch are compared.
 
     Source: de Gournay & Gossard (2022), section 3.3 for the split.
 
