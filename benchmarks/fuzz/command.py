@@ -23,14 +23,17 @@ def fuzz(
     out: options.Out = STORES / "fuzz",
     page: options.Page = DOCS / "fuzzing.md",
 ) -> None:
-    """Compare the engine with its truths on random programs; what it gets wrong is printed as a program."""
+    """Compare the engine with its truths on random programs; what it gets wrong is printed, and the status is then 1."""
     store = rows(out, FuzzRow)
+    new: list[str] = []
     if not render:
         from benchmarks.fuzz.run import run
 
         store.open()
-        run(store, generator, seed, digest(), cases, hours, jobs)
+        new = run(store, generator, seed, digest(), cases, hours, jobs)
     write(page, document(store.read()))
+    if new:
+        raise typer.Exit(1)
 
 
 def digest() -> str:

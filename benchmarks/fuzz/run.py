@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from benchmarks.fuzz.row import FuzzRow
+from benchmarks.fuzz.row import LOOKED_AT, FuzzRow
 from curvestep.bench.store import Store
 from tests.fuzz.campaign import Campaign, Summary
 
@@ -19,8 +19,12 @@ def run(
     cases: int,
     hours: float,
     jobs: int,
-) -> None:
-    """Run the cases that the store lacks; those of another engine or torch count as run, in a row of their own."""
+) -> list[str]:
+    """Run the cases that the store lacks; those of another engine or torch count as run, in a row of their own.
+
+    Returns:
+        The finds of this engine at which nobody has looked yet.
+    """
     torch.set_default_dtype(torch.float64)
     same = [row for row in store.read() if (row.generator, row.seed) == (generator, seed)]
     last = max(same, key=lambda row: row.first, default=None)
@@ -28,4 +32,6 @@ def run(
     first = 0 if last is None else last.first if goes_on else last.first + last.cases
     before = Summary.load(last.to_json()) if goes_on and last is not None else Summary(generator=generator, seed=seed)
     before.first, before.engine = first, engine
-    Campaign(before, jobs, lambda found: store.append(FuzzRow(**found.json()))).run(cases - first, 3600 * hours)
+    campaign = Campaign(before, jobs, lambda found: store.append(FuzzRow(**found.json())))
+    found = campaign.run(cases - first, 3600 * hours)
+    return [name for name in found.failures if name not in LOOKED_AT]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from benchmarks.fuzz import command
 from benchmarks.fuzz.row import FuzzRow, page
@@ -15,6 +17,16 @@ from tests.benchmarks.commands import run
 def test_the_page_says_what_was_run() -> None:
     held = rows(STORES / "fuzz", FuzzRow).read()
     assert (DOCS / "fuzzing.md").read_text(encoding="utf-8") == page(held)
+
+
+def test_a_new_find_ends_the_command_with_status_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.fuzz.run.run", lambda *_: ["total | sin | plain"])
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    app.command()(command.fuzz)
+    assert CliRunner().invoke(app, ["--out=kept", "--page=page.md"]).exit_code == 1
+    monkeypatch.setattr("benchmarks.fuzz.run.run", lambda *_: [])
+    assert CliRunner().invoke(app, ["--out=kept", "--page=page.md"]).exit_code == 0
 
 
 @pytest.mark.filterwarnings("ignore")
