@@ -23,7 +23,7 @@ def fuzz(
     out: options.Out = STORES / "fuzz",
     page: options.Page = DOCS / "fuzzing.md",
 ) -> None:
-    """Compare the engine with its truths on random programs; what it gets wrong is printed, and the status is then 1."""
+    """Compare the engine with its truths on random programs; print what it gets wrong, and end with 1."""
     store = rows(out, FuzzRow)
     new: list[str] = []
     if not render:
