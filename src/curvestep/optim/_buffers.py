@@ -1,0 +1,40 @@
+"""Buffers of a model whose forward must leave no trace: running statistics, counters, power iterations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.utils._python_dispatch import _disable_current_modes
+
+
+@contextmanager
+def kept_buffers() -> Iterator[None]:
+    """Restore at the end of the block every buffer of every module whose forward ran in it, bit for bit.
+
+    An optimizer knows parameters and no model, so each module is met as it is called. A buffer that a module replaces
+    instead of writing to it stays replaced.
+    """
+    kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def keep(module: nn.Module, inputs: Any) -> None:
+        del inputs
+        for buffer in module.buffers(recurse=False):
+            # Under torch.func a module may be given buffers of a transform, which end with it.
+            if id(buffer) not in kept and not _functorch.is_functorch_wrapped_tensor(buffer):
+                with torch.no_grad(), _disable_current_modes():  # no part of what is recorded
+                    kept[id(buffer)] = buffer, buffer.clone()
+
+    handle = register_module_forward_pre_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()
+        with torch.no_grad():
+            for buffer, copy in kept.values():
+                buffer.copy_(copy)
