@@ -29,9 +29,8 @@ class WindowReading:
         loss_before: J(x̄').
         loss_at_iterate: J(z).
         slope: σ = ⟨∇J(x̄), D⟩; negative where the loss still falls along the displacement.
-        slope_error: standard error of σ as an estimate of the slope over all data, from the means of four parts of
-            the batch; None where the batch has one sample or cannot be cut (samples that mix, as in batch
-            normalisation).
+        slope_error: √(Σ_s (σ_s − σ)² / (B (B − 1))) over the B samples, σ_s = ⟨∇J_s(x̄), D⟩: the standard error of σ as
+            an estimate of the slope over all data; None where the recording shows no samples.
         slope_spread: √Σ_i D_i² (ṽ_i − m_i²) from the averages of a direction that keeps both, an estimate of the same
             that takes the entries of the gradient for independent; None where it does not keep them.
         curvature: κ = Dᵀ∇²J(x̄) D.

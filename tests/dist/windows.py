@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,14 @@ def run(sharing: str, pieces: int, calls: int) -> tuple[nn.Module, Any, int]:
     batches, reduced = make_batches("float64"), 0
     for call in range(calls):
         inputs, targets = (own_share(part, sharing) for part in batches[call % len(batches)])
-        with profile(activities=[ProfilerActivity.CPU]) as looking:
+        looking = profile(activities=[ProfilerActivity.CPU]) if call == calls - 1 else nullcontext()
+        with looking:
             for at, (x, t) in enumerate(zip(inputs.chunk(pieces), targets.chunk(pieces), strict=True)):
                 with unsynchronised(net, at == pieces - 1), optimizer.record():
                     (functional.cross_entropy(net(x), t) / pieces).backward()
             optimizer.step()
-        reduced = sum(event.name == "c10d::allreduce_" for event in looking.events() or ())
+        if isinstance(looking, profile):
+            reduced = sum(event.name == "c10d::allreduce_" for event in looking.events() or ())
         optimizer.zero_grad()
     return net, optimizer, reduced
 
@@ -50,7 +53,7 @@ def windows(folder: Path) -> dict[str, Any]:
         for pieces in (1, 2):
             _, optimizer, reduced = run(sharing, pieces, _LENGTH + 1)
             reading = asdict(optimizer.last_window)
-            error = max(abs(reading[n] - e) / max(abs(e), 1e-12) for n, e in expected.items() if n != "slope_error")
+            error = max(abs(reading[n] - e) / max(abs(e), 1e-12) for n, e in expected.items())
             net, later, _ = run(sharing, pieces, 4 * (_LENGTH + 1))
             every: list[Any] = [None] * dist.get_world_size()
             dist.all_gather_object(every, [asdict(later.last_window), later.param_groups[0]["rule_state"]])
@@ -58,7 +61,6 @@ def windows(folder: Path) -> dict[str, Any]:
             found[f"{sharing}, {pieces}"] = {
                 "error": error,
                 "equal": distance(end, end)["equal"] and all(each == every[0] for each in every),
-                "slope_error": reading["slope_error"] / expected["slope_error"],
                 "reduced": reduced,
                 "finite": math.isfinite(float(torch.linalg.vector_norm(end))),
             }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -14,7 +13,7 @@ from torch import Tensor
 from curvestep._numerics import add, as_dtype, dots, real, squares, total
 from curvestep._shards import aligned, counted, is_sharded, locals_of, placed_as
 from curvestep._window import WindowReading
-from curvestep.engine import Tape
+from curvestep.engine import Tape, slopes_sweep
 from curvestep.optim._average import AVERAGE, WINDOW_START
 from curvestep.optim._gather import Sums
 from curvestep.optim._processes import Group, averaged
@@ -26,16 +25,18 @@ from curvestep.optim._window_names import (
     ITERATE,
     LENGTH,
     LOSS,
+    MEAN,
     OUT_CURVATURE,
     OUT_LENGTH,
     OUT_SLOPE,
+    SAMPLES,
     SLOPE,
     SPREAD,
-    VARIANCE,
+    SQUARE,
 )
 
-#: Into how many parts a batch is cut for the standard error of the slope; their passes together are one over all of it.
-_PARTS = 4
+#: How far the mean of the samples' slopes may be from the slope, in units of their root mean square.
+_AGREES = 1e-2
 
 
 @final
@@ -71,17 +72,22 @@ class Way:
 @final
 @dataclass(frozen=True)
 class Measured:
-    """What one recording gave: numbers of J_i, the scalar that backward was called on, as tensors of shape ().
+    """What one recording gave of J_i, the scalar that backward was called on.
 
     Attributes:
-        numbers: name → number; of the variance of the slope NaN where the batch could not be cut.
-        rows: Dᵀ∇²J_s D of its samples, or one number for all where they cannot be told apart.
-        samples: how many there are, 1 where that is not known.
+        numbers: name → number, shape ().
+        bends: Dᵀ∇²J_s D of its samples, or one number for all where they cannot be told apart.
+        slopes: ⟨∇J_s, D⟩ of its samples, or None.
     """
 
     numbers: Mapping[str, Tensor]
-    rows: Tensor
-    samples: int
+    bends: Tensor
+    slopes: Tensor | None
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are, 1 where that is not known."""
+        return self.bends.numel()
 
 
 def measure(tape: Tape, way: Way) -> Measured:
@@ -95,51 +101,27 @@ def measure(tape: Tape, way: Way) -> Measured:
         Its numbers.
 
     Cost:
-        A tangent pass along D, in four parts where the batch can be cut, one along E, and two forwards.
+        A tangent pass along D, first tangents along it once more for the samples' slopes, a tangent pass along E, and
+        two forwards.
     """
     along = [placed_as(d, p) for d, p in zip(way.displacement, way.parameters, strict=True)]
     out = [placed_as(e, p) for e, p in zip(way.excursion, way.parameters, strict=True)]
-    numbers, rows, samples = _in_parts(tape, way.parameters, along)
-    found = tape.curvature(way.parameters, out, per_sample=False)
-    numbers |= {
+    found = tape.curvature(way.parameters, along)
+    slopes = None if found.per_sample is None else slopes_sweep(tape.recording, way.parameters, along).per_sample
+    outwards = tape.curvature(way.parameters, out, per_sample=False)
+    numbers = {
         LOSS: tape.loss,
         BEFORE: tape.loss_along(way.parameters, along, [-1.0])[0],
         ITERATE: tape.loss_along(way.parameters, out, [1.0])[0],
-        OUT_SLOPE: found.slope,
-        OUT_CURVATURE: found.total,
+        SLOPE: found.slope,
+        CURVATURE: found.total,
+        OUT_SLOPE: outwards.slope,
+        OUT_CURVATURE: outwards.total,
     }
-    return Measured({name: number.detach().reshape(()) for name, number in numbers.items()}, rows, samples)
-
-
-def _in_parts(
-    tape: Tape, parameters: Sequence[Tensor], direction: Sequence[Tensor]
-) -> tuple[dict[str, Tensor], Tensor, int]:
-    """Measure slope, curvature and the curvature of the samples, part by part of the batch where it can be cut."""
-    batch = tape.batch_size
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
-        found = []
-        for part in range(min(_PARTS, batch or 1)):
-            chosen = None if batch is None or batch < 2 else tuple(range(part, batch, _PARTS))
-            found.append(tape.curvature(parameters, direction, samples=chosen))
-            if found[-1].samples is None or found[-1].samples == found[-1].batch_size:
-                break  # the batch could not be cut, and all of it was measured
-    whole = found[-1] if len(found) == 1 else None
-    rows = [each.total.reshape(1) if each.per_sample is None else each.per_sample for each in found]
-    if whole is not None:
-        unknown = torch.full_like(whole.slope, math.nan)
-        return {SLOPE: whole.slope, CURVATURE: whole.total, VARIANCE: unknown}, rows[0], whole.samples or 1
-    counts = [each.samples or 1 for each in found]
-    shares = [count / sum(counts) for count in counts]
-    slopes = torch.stack([each.slope for each in found])
-    return (
-        {
-            SLOPE: total([each.slope * share for each, share in zip(found, shares, strict=True)]),
-            CURVATURE: total([each.total * share for each, share in zip(found, shares, strict=True)]),
-            VARIANCE: slopes.var() / len(found),
-        },
-        torch.cat(rows),
-        sum(counts),
+    return Measured(
+        {name: number.detach().reshape(()) for name, number in numbers.items()},
+        found.total.reshape(1) if found.per_sample is None else found.per_sample,
+        slopes,
     )
 
 
@@ -165,72 +147,86 @@ def sums_of(
     """
     factor = 1.0 if scale is None else 1.0 / scale
     sums: dict[str, Sequence[Tensor]] = {
-        name: [each.numbers[name] * (factor**2 if name == VARIANCE else factor) for each in measured]
-        for name in measured[0].numbers
+        name: [each.numbers[name] * factor for each in measured] for name in measured[0].numbers
     }
     parameters = way.parameters
-    gradients = [p.grad for p in parameters if p.grad is not None]
     held = [p for p in parameters if p.grad is not None]
-    pieces = locals_of([aligned(g.detach(), p) for g, p in zip(gradients, held, strict=True)])
-    sums[GRADIENT] = counted(squares(pieces), held)
+    gradients = locals_of([aligned(p.grad.detach(), p) for p in held if p.grad is not None])
+    sums[GRADIENT] = counted(squares(gradients), held)
     sums[LENGTH] = counted(squares(way.displacement), parameters)
     sums[OUT_LENGTH] = counted(squares(way.excursion), parameters)
     known = [(v, d, p) for v, d, p in zip(variances, way.displacement, parameters, strict=True) if v is not None]
     if known:
         sums[SPREAD] = counted([(v * real(d).to(v.dtype).square()).sum() for v, d, _ in known], [p for *_, p in known])
-    bends = _decayed(sums, way, groups, decay_of)
-    if bends is not None and any(is_sharded(p) for p in parameters):  # an absolute value is taken of what it is part of
-        (bends,) = averaged([bends], group)
+    shifts = _decayed(sums, way, groups, decay_of)
+    if shifts and any(is_sharded(p) for p in parameters):  # they are part of what is squared, or made positive
+        shifts = averaged(shifts, group)
     whole = sum(each.samples for each in measured)
-    sums[ABSOLUTE] = [
-        (each.rows * factor + (0.0 if bends is None else bends.to(each.rows.device) * (each.samples / whole)))
-        .abs()
-        .mean()
-        for each in measured
-    ]
+    absolute, means, squared = [], [], []
+    for each in measured:
+        weight = each.samples / whole  # J_i is this share of the whole loss
+        bends, slopes = (None if rows is None else rows.to(wide(rows)) * factor for rows in (each.bends, each.slopes))
+        assert bends is not None
+        slopes = torch.full_like(bends, math.nan) if slopes is None else slopes
+        if shifts:
+            bends, slopes = (
+                rows + shift.to(rows.device, rows.dtype) * weight
+                for rows, shift in zip((bends, slopes), shifts, strict=True)
+            )
+        absolute.append(bends.abs().mean())
+        means.append(slopes.mean())
+        squared.append(slopes.square().mean() / weight)
+    sums |= {ABSOLUTE: absolute, MEAN: means, SQUARE: squared}
+    sums[SAMPLES] = [torch.tensor(float(whole), device=absolute[0].device)]
     return sums
+
+
+def wide(tensor: Tensor) -> torch.dtype:
+    """Return the dtype in which squares of a batch's numbers are summed."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
 
 
 def _decayed(
     sums: dict[str, Sequence[Tensor]], way: Way, groups: Sequence[dict[str, Any]], decay_of: Mapping[Tensor, float]
-) -> Tensor | None:
-    """Add the L2 terms λ/2 ‖θ‖², and return λ ‖D‖², which belongs inside every sample's absolute curvature."""
+) -> list[Tensor]:
+    """Add the L2 terms λ/2 ‖θ‖², and return λ ‖D‖² and λ ⟨x̄, D⟩, which belong to every sample; nothing without λ."""
     moving = {id(p) for p in way.parameters}
     still = [p for group in groups for p in group["params"] if p.grad is not None and id(p) not in moving]
-    fixed = [
-        0.5 * decay_of[p] * term
-        for p in still
-        if p in decay_of
-        for term in counted(squares(locals_of([p.detach()])), [p])
-    ]
+    still = [p for p in still if p in decay_of]
+    squared = counted(squares(locals_of([p.detach() for p in still])), still)
+    fixed = [0.5 * decay_of[p] * term for p, term in zip(still, squared, strict=True)]
     rows = [
         (decay_of[p], p, d, e)
         for p, d, e in zip(way.parameters, way.displacement, way.excursion, strict=True)
         if p in decay_of
     ]
-    if not (rows or fixed):
-        return None
-    owners = [p for _, p, _, _ in rows]
-    weights = [weight for weight, *_ in rows]
-    iterates = [p.detach() for p in locals_of(owners)]
+    weights, owners = [weight for weight, *_ in rows], [p for _, p, _, _ in rows]
     d, e = [d for _, _, d, _ in rows], [e for *_, e in rows]
-    x = add(iterates, e, alpha=-1.0)
+    iterates = [p.detach() for p in locals_of(owners)]
+    x = add(iterates, e, alpha=-1.0) if rows else []
 
     def weighted(terms: Sequence[Tensor], factor: float = 1.0) -> list[Tensor]:
         return [w * factor * term for w, term in zip(weights, counted(terms, owners), strict=True)]
 
-    bends, out_bends = weighted(squares(d)), weighted(squares(e))
-    for name, more in (
-        (LOSS, weighted(squares(x), 0.5)),
-        (BEFORE, weighted(squares(add(x, d, alpha=-1.0)), 0.5)),
-        (ITERATE, weighted(squares(iterates), 0.5)),
-    ):
-        sums[name] = [*sums[name], *more, *fixed]
-    sums[SLOPE] = [*sums[SLOPE], *weighted(dots(x, d))]
-    sums[OUT_SLOPE] = [*sums[OUT_SLOPE], *weighted(dots(x, e))]
-    sums[CURVATURE] = [*sums[CURVATURE], *bends]
-    sums[OUT_CURVATURE] = [*sums[OUT_CURVATURE], *out_bends]
-    return total(bends)
+    if rows:
+        bends, slopes = weighted(squares(d)), weighted(dots(x, d))
+        more = {
+            LOSS: weighted(squares(x), 0.5),
+            BEFORE: weighted(squares(add(x, d, alpha=-1.0)), 0.5),
+            ITERATE: weighted(squares(iterates), 0.5),
+            SLOPE: slopes,
+            CURVATURE: bends,
+            OUT_SLOPE: weighted(dots(x, e)),
+            OUT_CURVATURE: weighted(squares(e)),
+        }
+        for name, terms in more.items():
+            sums[name] = [*sums[name], *terms]
+        shifts = [total(bends), total(slopes)]
+    else:
+        shifts = []
+    for name in (LOSS, BEFORE, ITERATE):
+        sums[name] = [*sums[name], *fixed]
+    return shifts
 
 
 def reading_of(numbers: Mapping[str, float], window: tuple[int, int], processes: int) -> WindowReading:
@@ -241,7 +237,6 @@ def reading_of(numbers: Mapping[str, float], window: tuple[int, int], processes:
         window: (k', k).
         processes: How many.
     """
-    variance = numbers[VARIANCE] / processes  # that of a mean over them
     start, step = window
     return WindowReading(
         step=step,
@@ -250,7 +245,7 @@ def reading_of(numbers: Mapping[str, float], window: tuple[int, int], processes:
         loss_before=numbers[BEFORE],
         loss_at_iterate=numbers[ITERATE],
         slope=numbers[SLOPE],
-        slope_error=None if math.isnan(variance) else math.sqrt(variance),
+        slope_error=_slope_error(numbers, processes),
         slope_spread=math.sqrt(numbers[SPREAD]) if SPREAD in numbers else None,
         curvature=numbers[CURVATURE],
         absolute_curvature=numbers[ABSOLUTE],
@@ -259,3 +254,13 @@ def reading_of(numbers: Mapping[str, float], window: tuple[int, int], processes:
         displacement_norm_sq=numbers[LENGTH],
         iterate_norm_sq=numbers[OUT_LENGTH],
     )
+
+
+def _slope_error(numbers: Mapping[str, float], processes: int) -> float | None:
+    """Return the standard error of the mean of the samples' slopes; None where they are not known."""
+    mean, square, samples = numbers[MEAN], numbers[SQUARE], processes * numbers[SAMPLES]
+    if samples < 2.0 or math.isnan(square):
+        return None
+    if abs(mean - numbers[SLOPE]) > _AGREES * math.sqrt(square):  # an operation that does not carry them
+        return None
+    return math.sqrt(max(square - mean * mean, 0.0) / (samples - 1.0))
