@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from dataclasses import dataclass, fields
+from typing import final
+
+
+@final
+class WindowNeed(enum.Enum):
+    """A measurement of a window that costs a pass or a forward of its own, and that a rule may ask for."""
+
+    SLOPE = "the slope along the displacement and its standard error, from the slopes of the samples"
+    CURVATURE = "the curvature along the displacement, in all and of each sample, and the slope"
+    ITERATE_LOSS = "the loss at the iterate"
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,8 @@ class WindowReading:
         start: k', how many there were at the beginning of the window; 0 for the first.
         loss: J(x̄).
         loss_before: J(x̄').
-        loss_at_iterate: J(z).
+        loss_at_iterate: J(z); None where the rule did not ask for it, as all that is not J(x̄), J(x̄')
+            or along E may be.
         slope: σ = ⟨∇J(x̄), D⟩; negative where the loss still falls along the displacement.
         slope_error: √(Σ_s (σ_s − σ)² / (B (B − 1))) over the B samples, σ_s = ⟨∇J_s(x̄), D⟩: the standard error of σ as
             an estimate of the slope over all data; None where the recording shows no samples.
@@ -54,12 +66,12 @@ class WindowReading:
     start: int
     loss: float
     loss_before: float
-    loss_at_iterate: float
-    slope: float
+    loss_at_iterate: float | None
+    slope: float | None
     slope_error: float | None
     slope_spread: float | None
-    curvature: float
-    absolute_curvature: float
+    curvature: float | None
+    absolute_curvature: float | None
     iterate_slope: float
     iterate_curvature: float
     displacement_norm_sq: float
@@ -69,9 +81,11 @@ class WindowReading:
     def further(self) -> float | None:
         """α = −σ / |κ|: how much further the minimum of the parabola along D lies, in units of D.
 
-        None where κ is 0 or too small to divide by.
+        None where κ is 0, too small to divide by, or not measured.
         """
-        found = -self.slope / abs(self.curvature) if self.curvature != 0.0 else math.inf
+        if self.slope is None or not self.curvature:
+            return None
+        found = -self.slope / abs(self.curvature)
         return found if math.isfinite(found) else None
 
     @property
@@ -93,6 +107,11 @@ class WindowReading:
     def progress(self) -> float:
         """p = (J(x̄') − J(x̄)) / ln(k / max(k', 1)): what the average has won, per factor of e in the run's length."""
         return (self.loss_before - self.loss) / self.folds if self.folds > 0.0 else 0.0
+
+    @property
+    def progress_error(self) -> float:
+        """The standard error of p, that of the slope along the same displacement."""
+        return self.error / self.folds if self.folds > 0.0 else 0.0
 
     @property
     def is_finite(self) -> bool:

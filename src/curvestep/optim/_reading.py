@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curvestep._numerics import add, as_dtype, dots, real, squares, total
 from curvestep._shards import aligned, counted, is_sharded, locals_of, placed_as
-from curvestep._window import WindowReading
+from curvestep._window import WindowNeed, WindowReading
 from curvestep.engine import Tape, slopes_sweep
 from curvestep.optim._average import AVERAGE, WINDOW_START
 from curvestep.optim._gather import Sums
@@ -76,53 +76,59 @@ class Measured:
 
     Attributes:
         numbers: name → number, shape ().
-        bends: Dᵀ∇²J_s D of its samples, or one number for all where they cannot be told apart.
+        bends: Dᵀ∇²J_s D of its samples, one number for all where they cannot be told apart; None where not measured.
         slopes: ⟨∇J_s, D⟩ of its samples, or None.
     """
 
     numbers: Mapping[str, Tensor]
-    bends: Tensor
+    bends: Tensor | None
     slopes: Tensor | None
 
     @property
     def samples(self) -> int:
         """How many samples there are, 1 where that is not known."""
-        return self.bends.numel()
+        rows = self.bends if self.slopes is None else self.slopes
+        return 1 if rows is None else rows.numel()
 
 
-def measure(tape: Tape, way: Way) -> Measured:
+def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed]) -> Measured:
     """Measure on one recording, made with the parameters at x̄, which are still there.
 
     Args:
         tape: The recording, with its backward.
         way: The directions.
+        needs: What the rule asks for.
 
     Returns:
         Its numbers.
 
     Cost:
-        A tangent pass along D, first tangents along it once more for the samples' slopes, a tangent pass along E, and
-        two forwards.
+        A tangent pass along E and a forward; for κ a tangent pass along D, for the samples' slopes one of first order,
+        for J(z) a forward.
     """
     along = [placed_as(d, p) for d, p in zip(way.displacement, way.parameters, strict=True)]
     out = [placed_as(e, p) for e, p in zip(way.excursion, way.parameters, strict=True)]
-    found = tape.curvature(way.parameters, along)
-    slopes = None if found.per_sample is None else slopes_sweep(tape.recording, way.parameters, along).per_sample
+    bends: Tensor | None = None
+    slopes: Tensor | None = None
+    asked: dict[str, Tensor] = {}
+    if WindowNeed.SLOPE in needs:
+        each = slopes_sweep(tape.recording, way.parameters, along)
+        asked[SLOPE], slopes = each.total, each.per_sample
+    if WindowNeed.CURVATURE in needs:
+        found = tape.curvature(way.parameters, along)
+        asked |= {SLOPE: found.slope, CURVATURE: found.total}
+        bends = found.total.reshape(1) if found.per_sample is None else found.per_sample
+    if WindowNeed.ITERATE_LOSS in needs:
+        asked[ITERATE] = tape.loss_along(way.parameters, out, [1.0])[0]
     outwards = tape.curvature(way.parameters, out, per_sample=False)
     numbers = {
         LOSS: tape.loss,
         BEFORE: tape.loss_along(way.parameters, along, [-1.0])[0],
-        ITERATE: tape.loss_along(way.parameters, out, [1.0])[0],
-        SLOPE: found.slope,
-        CURVATURE: found.total,
         OUT_SLOPE: outwards.slope,
         OUT_CURVATURE: outwards.total,
+        **asked,
     }
-    return Measured(
-        {name: number.detach().reshape(()) for name, number in numbers.items()},
-        found.total.reshape(1) if found.per_sample is None else found.per_sample,
-        slopes,
-    )
+    return Measured({name: number.detach().reshape(()) for name, number in numbers.items()}, bends, slopes)
 
 
 def sums_of(
@@ -165,20 +171,29 @@ def sums_of(
     absolute, means, squared = [], [], []
     for each in measured:
         weight = each.samples / whole  # J_i is this share of the whole loss
-        bends, slopes = (None if rows is None else rows.to(wide(rows)) * factor for rows in (each.bends, each.slopes))
-        assert bends is not None
-        slopes = torch.full_like(bends, math.nan) if slopes is None else slopes
-        if shifts:
-            bends, slopes = (
-                rows + shift.to(rows.device, rows.dtype) * weight
-                for rows, shift in zip((bends, slopes), shifts, strict=True)
-            )
-        absolute.append(bends.abs().mean())
-        means.append(slopes.mean())
-        squared.append(slopes.square().mean() / weight)
-    sums |= {ABSOLUTE: absolute, MEAN: means, SQUARE: squared}
-    sums[SAMPLES] = [torch.tensor(float(whole), device=absolute[0].device)]
+        bends, slopes = (
+            None if rows is None else rows.to(wide(rows)) * factor + _shift(shifts, place, rows) * weight
+            for place, rows in enumerate((each.bends, each.slopes))
+        )
+        if bends is not None:
+            absolute.append(bends.abs().mean())
+        if slopes is not None:
+            means.append(slopes.mean())
+            squared.append(slopes.square().mean() / weight)
+    if absolute:
+        sums[ABSOLUTE] = absolute
+    if SLOPE in sums:  # in every process alike: one that does not know its samples says so by a number
+        loss = measured[0].numbers[LOSS]
+        unknown = [torch.full_like(loss, math.nan, dtype=wide(loss))]
+        are_known = len(means) == len(measured)
+        sums |= {MEAN: means if are_known else unknown, SQUARE: squared if are_known else unknown}
+        sums[SAMPLES] = [torch.full_like(unknown[0], float(whole))]
     return sums
+
+
+def _shift(shifts: Sequence[Tensor], place: int, rows: Tensor) -> Tensor | float:
+    """Return the L2 term's part in every row, in the rows' place and precision; 0 without one."""
+    return shifts[place].to(rows.device, wide(rows)) if shifts else 0.0
 
 
 def wide(tensor: Tensor) -> torch.dtype:
@@ -219,12 +234,12 @@ def _decayed(
             OUT_SLOPE: weighted(dots(x, e)),
             OUT_CURVATURE: weighted(squares(e)),
         }
-        for name, terms in more.items():
-            sums[name] = [*sums[name], *terms]
+        for name in more.keys() & sums.keys():
+            sums[name] = [*sums[name], *more[name]]
         shifts = [total(bends), total(slopes)]
     else:
         shifts = []
-    for name in (LOSS, BEFORE, ITERATE):
+    for name in {LOSS, BEFORE, ITERATE} & sums.keys():
         sums[name] = [*sums[name], *fixed]
     return shifts
 
@@ -243,12 +258,12 @@ def reading_of(numbers: Mapping[str, float], window: tuple[int, int], processes:
         start=start,
         loss=numbers[LOSS],
         loss_before=numbers[BEFORE],
-        loss_at_iterate=numbers[ITERATE],
-        slope=numbers[SLOPE],
+        loss_at_iterate=numbers.get(ITERATE),
+        slope=numbers.get(SLOPE),
         slope_error=_slope_error(numbers, processes),
         slope_spread=math.sqrt(numbers[SPREAD]) if SPREAD in numbers else None,
-        curvature=numbers[CURVATURE],
-        absolute_curvature=numbers[ABSOLUTE],
+        curvature=numbers.get(CURVATURE),
+        absolute_curvature=numbers.get(ABSOLUTE),
         iterate_slope=numbers[OUT_SLOPE],
         iterate_curvature=numbers[OUT_CURVATURE],
         displacement_norm_sq=numbers[LENGTH],
@@ -258,6 +273,8 @@ def reading_of(numbers: Mapping[str, float], window: tuple[int, int], processes:
 
 def _slope_error(numbers: Mapping[str, float], processes: int) -> float | None:
     """Return the standard error of the mean of the samples' slopes; None where they are not known."""
+    if SLOPE not in numbers:
+        return None
     mean, square, samples = numbers[MEAN], numbers[SQUARE], processes * numbers[SAMPLES]
     if samples < 2.0 or math.isnan(square):
         return None

@@ -18,7 +18,7 @@ from curvestep._errors import RecordingError
 from curvestep._probe import Need
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import is_sharded
-from curvestep._window import WindowReading
+from curvestep._window import WindowNeed, WindowReading
 from curvestep.engine import Memory, Tape, open_recorder
 from curvestep.optim._average import AVERAGE, WINDOW_START, exchanged
 from curvestep.optim._buffers import kept_buffers
@@ -31,6 +31,9 @@ from curvestep.optim._recordings import returned_loss
 from curvestep.optim._telemetry import OUTCOMES
 from curvestep.optim._window_names import GRADIENT, LOSS
 from curvestep.steprules import RuleState, WindowRule
+
+#: Name in every parameter group of the least length of a window.
+WINDOW_OFFSET = "window_offset"
 
 _NO_BACKWARD = (
     "A window of steps has ended, and this batch is measured at the averaged parameters, which are in the model inside "
@@ -75,6 +78,12 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         rule = self._current_rule()
         assert isinstance(rule, WindowRule)
         return rule.ends_window(self._rule_state()) and any(AVERAGE in state for state in self.state.values())
+
+    def _window_needs(self) -> frozenset[WindowNeed]:
+        """Return what the rule reads of a window."""
+        rule = self._current_rule()
+        assert isinstance(rule, WindowRule)
+        return rule.window_needs
 
     def _needs(self) -> frozenset[Need]:
         """Return what the next step measures."""
@@ -133,7 +142,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
                 tape.require_backward()
                 tape.recording.proves = True  # p.grad is not what is stepped with
                 with torch.no_grad():
-                    self._readings.append(measure(tape, way))
+                    self._readings.append(measure(tape, way, self._window_needs()))
             finally:
                 tape.release()
 

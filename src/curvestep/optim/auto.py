@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, final
 
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction
-from curvestep.optim._average import AVERAGING
-from curvestep.optim._composed import AbstractComposedOptimizer
-from curvestep.optim._options import BETA3, EVERY, SAMPLES, check_number
-from curvestep.steprules import Ceiling, CurvatureRescaling, Lazy, StepRule
+from curvestep.directions._base import SECOND_MOMENT
+from curvestep.optim._average import AVERAGING, WINDOW_GROWTH
+from curvestep.optim._options import SAMPLES, check_number
+from curvestep.optim._windowed import WINDOW_OFFSET, AbstractWindowedOptimizer
+from curvestep.steprules import CurvatureRescaling, NoiseBalance, WindowRule, Windows
 
-# Chosen on five of the problems of docs/auto.md, before the others were run.
 _LEVEL = 0.5
 _ADAM = Adam(0.9, 0.99, 1e-8)
-_EVERY, _SHARE, _BETA3 = 16, 0.25, 0.8
-_PEAK, _WARMUP = 0.006, 100
+_SHARE = 0.25
 _GAMMA = 8.0
+_GROWTH, _OFFSET = 1.25, 5
 
 
 @final
-class Auto(AbstractComposedOptimizer):
-    """One default for every model: Adam's direction, a measured step, averaged weights; nothing to choose.
+class Auto(AbstractWindowedOptimizer):
+    """One default for every model: Adam's direction, a scale measured over windows of steps, averaged weights.
 
-    θ ← θ − τ d with d = m̃ / (√ṽ + ε) of Adam (β₁ = 0.9, β₂ = 0.99). The step τ is the shortest of two:
+    θ ← θ − s d with d = m̃ / (√ṽ + ε) of Adam (β₁ = 0.9, β₂ = 0.99). Nothing in s has the unit of a learning rate:
 
-    - to the minimum of the parabola along d, τ ≤ ½ · 2 |⟨d, g⟩| / (‖d‖² L̃), L̃ the smoothed mean of |dᵀ∇²J_s d| / ‖d‖²
-      over a quarter of the samples s, on all of the first ten steps and then ever fewer, at last on every sixteenth
-      (`curvestep.steprules.CurvatureRescaling`, `Lazy`);
-    - a ceiling, τ ≤ 0.006 min(k/100, √(100/k)) at step k (`curvestep.steprules.Ceiling`): where the slope is noise of
-      the batch, a measured step would be too long. It is a guess that Adam's direction allows, because its entries are
-      of order one, and it does not depend on the length of the run.
+    - s₀ is a tenth of the step to the minimum of the parabola that is measured along the first direction,
+      |⟨d, g⟩| / (‖d‖² L), L the mean of |dᵀ∇²J_s d| / ‖d‖² over a quarter of the samples s.
+    - Windows of steps end at k ← ⌊1.25 k⌋ + 5. The next batch is then measured at the averaged weights x̄, and no step
+      is taken with it: N = ½ Eᵀ∇²J(x̄)E, E = θ − x̄, says how much loss the noise of the iterate costs, and
+      p = (J(x̄') − J(x̄)) / ln(k/k') what the average has won since the window began at x̄', k'. s grows or shrinks so that
+      N = 0.015 √k p (`curvestep.steprules.NoiseBalance`): steps as long as the loss's own curvature and noise allow.
 
     It needs no schedule: the weights to evaluate and to save are, at any time, the averaged ones,
     x̄_k = (1 − w) x̄ + w θ_k with w = 9 / (k + 8):
@@ -45,10 +45,11 @@ class Auto(AbstractComposedOptimizer):
 
     | symbol | name | meaning |
     |---|---|---|
-    | τ | `param_groups[i]["effective_lr"]`, `last_step.step_size` | what a learning rate usually is |
-    | L̃ | `last_step.lipschitz` | |
+    | s | `param_groups[i]["effective_lr"]`, `last_step.step_size` | what a learning rate usually is |
     | x̄ | `averaged()`, `averaged_state_dict(model)` | |
-    | ℓ | `param_groups[i]["lr"]` | ½ for the longest steps; schedulers scale the step by it |
+    | x̄' | `state[p]["window_start"]` | the average at the beginning of the window |
+    | N, p | `last_window.noise`, `last_window.progress` | the last window's `curvestep.steprules.WindowReading` |
+    | ℓ | `param_groups[i]["lr"]` | ½ for steps of s; schedulers scale the step by ℓ / ½ |
 
     Args:
         params: Parameters, named parameters or groups of them, as in `torch.optim`; real, any floating dtype (averages
@@ -62,14 +63,13 @@ class Auto(AbstractComposedOptimizer):
         ValueError: An argument is out of range.
 
     Cost:
-        On one step of sixteen a recording that holds nothing and a Taylor pass over a quarter of the batch, which
-        computes the forward of these samples again; on the others nothing is recorded: docs/overhead.md has the
-        measured ratio. Three tensors of state a parameter; while the step is taken one tensor a parameter, or three
-        where it is measured or the parameters are not on the CPU.
+        Nothing is recorded but the first step and the ends of the windows: of the first 100 calls of `step` 8, of the
+        first 1,000 it is 17, of the first 10,000 it is 28. Each of these is a batch without a step, its recording,
+        which holds nothing, a Taylor pass along E and a forward. Four tensors of state a parameter, sixteen bytes for a
+        float32; while the step is taken one tensor a parameter more, or three where the parameters are not on the CPU.
 
     Example:
-        The first step is the shorter of the two. ½ mean_s (θ − x_s)² from θ = 2 has its minimum at 3, a step of 1
-        away; the ceiling is 0.006 / 100.
+        ½ mean_s (θ − x_s)² from θ = 2 has its minimum at 3, a step of 1 away, and a tenth of that is the first step.
 
         >>> import torch, curvestep
         >>> x, theta = torch.tensor([1.0, 2.0, 6.0]), torch.full((1,), 2.0, requires_grad=True)
@@ -79,19 +79,19 @@ class Auto(AbstractComposedOptimizer):
         ...     loss.backward()
         >>> _ = optimizer.step()
         >>> round(theta.item() - 2.0, 5), optimizer.last_step.outcome.name
-        (6e-05, 'UNDER_CEILING')
+        (0.1, 'WINDOW_SCALE')
 
     Source:
         F. de Gournay and A. Gossard, "Adaptive scaling of the learning rate by second order automatic differentiation",
-        27 October 2022, for the measured step; M. Ivgi, O. Hinder and Y. Carmon, arXiv 2302.12022, section 4.1, for the
-        polynomial-decay average; the composition is ours.
+        27 October 2022, for the curvature along a direction; M. Ivgi, O. Hinder and Y. Carmon, arXiv 2302.12022,
+        section 4.1, for the polynomial-decay average; windows and balance are ours, docs/long.md has the derivation.
 
     Deviations:
-        From the source's advice: momentum, a constant ℓ = ½, averaged weights instead of a decay, a ceiling.
+        From the source's advice: the curvature is taken along the way from the average to the iterate in place of the
+        direction of each step; momentum, and averaged weights instead of a decay.
     """
 
     _announces_whole_batch = False
-    _memory = "split"  # few steps are measured, so its time matters little and its peak of memory does
 
     def __init__(
         self, params: ParamsT, lr: None = None, *, weight_decay: float = 0.0, decoupled_weight_decay: float = 0.0
@@ -108,9 +108,9 @@ class Auto(AbstractComposedOptimizer):
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
             SAMPLES: _SHARE,
-            EVERY: _EVERY,
-            BETA3: _BETA3,
             AVERAGING: _GAMMA,
+            WINDOW_GROWTH: _GROWTH,
+            WINDOW_OFFSET: _OFFSET,
         }
         super().__init__(_relative(params), options)
 
@@ -119,16 +119,21 @@ class Auto(AbstractComposedOptimizer):
         del group
         return _ADAM
 
-    def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
-        """Return Algorithm 1 with the absolute slope, measured now and then, under the ceiling."""
-        # No cap besides the ceiling, which bounds every entry of the step.
-        measured = CurvatureRescaling(groups[0][BETA3], slope="absolute", max_relative_step=math.inf)
-        return Ceiling(Lazy(measured, groups[0][EVERY]), _PEAK, _WARMUP, level=_LEVEL)
+    def _rule(self, groups: Sequence[dict[str, Any]]) -> WindowRule:
+        """Return the balance, begun with Algorithm 1 and the absolute slope."""
+        windows = Windows(groups[0][WINDOW_GROWTH], groups[0][WINDOW_OFFSET])
+        return NoiseBalance(CurvatureRescaling(slope="absolute"), level=_LEVEL, windows=windows)
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
         """The options that are the same in all groups."""
-        return (SAMPLES, EVERY, BETA3, AVERAGING)
+        return (SAMPLES, AVERAGING, WINDOW_GROWTH, WINDOW_OFFSET)
+
+    def _gradient_variances(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return those of Adam's averages."""
+        return [
+            _ADAM.variances([self.state[p]])[0] if SECOND_MOMENT in self.state[p] else None for p in parameters
+        ]
 
 
 def _relative(params: Any) -> Any:

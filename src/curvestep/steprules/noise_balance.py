@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import final
 
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome
-from curvestep._window import WindowReading
+from curvestep._window import WindowNeed, WindowReading
 from curvestep.steprules._base import LineRequest, RuleState, StepChoice, StepRule
 from curvestep.steprules.windows import Windows
 
@@ -27,11 +27,13 @@ class BalanceState:
         start: k', how many there were at the beginning of the window.
         end: how many there are at its end.
         scale: s; 0 before the first step.
-        bound: the smoothed r of the rule inside.
-        used: sum of the steps of the window.
-        noise: the averaged N.
-        progress: the averaged p.
-        variance: the averaged variance of p.
+        readings: how many readings there were.
+        first_loss: J(x̄') of the first.
+        weight: Σ keep^i over the readings that the sums below are of.
+        noise: Σ keep^i |N| over the readings.
+        progress: Σ keep^i p.
+        former: what that was before the last reading; infinite before the first.
+        variance: Σ keep^2i e².
         turn: whether s grew when it moved last, 1, or shrank, −1; 0 before.
         settled: 1 once s has turned.
     """
@@ -40,10 +42,12 @@ class BalanceState:
     start: int
     end: int
     scale: float = 0.0
-    bound: float = 0.0
-    used: float = 0.0
+    readings: int = 0
+    first_loss: float = 0.0
+    weight: float = 0.0
     noise: float = 0.0
     progress: float = 0.0
+    former: float = math.inf
     variance: float = 0.0
     turn: int = 0
     settled: int = 0
@@ -52,45 +56,45 @@ class BalanceState:
 @final
 @dataclass(frozen=True)
 class NoiseBalance:
-    """τ = min(s, bound) with a scale s of the run that is measured over windows of steps and has no unit to choose.
+    """τ = s, a scale of the run that is measured over windows of steps and has no unit to choose.
 
-    At the end of a window the reading (`WindowReading`) gives N, the height of the iterate's noise above the average,
-    and p, the progress of the average per factor of e in the run's length. Both are averaged over windows with the
-    weight ``keep`` of the past; then
+    At the end of a window the reading (`WindowReading`) gives N, how much higher than the average the iterate lies for
+    the curvature alone, and p, what the average won per factor of e in the run's length, with its standard error e. With
+    |N|, p and e² summed over windows, the past with weight ``keep``, and P the lesser of this window's p and the last
+    one's,
 
-        s ← s · f,    f = (target · √k · p / N)^½ held to [½, 2],
+        s ← s · f,    f = (target · √k · p* / N)^½ held to [1/most, most],
 
-    so that s stays where N / p = target · √k. The step is the shorter of s and the smoothed bound of the rule inside,
+    so that s stays where N / p = target · √k; and p* is the number in P ± ``careful`` · e that is nearest to that
+    balance, held to [floor · L, roof · J(x̄)], L = min(J(x̄), J(x̄'₁) − J(x̄)), where J(x̄'₁) is the first loss.
 
-        r̄ ← 0.9 r̄ + 0.1 r,    τ = ℓ min(r̄, s / level),    s₀ = first · level · r at the first step.
-
-    - p is uncertain by its standard error e: s moves only as far as the p in [p − e/2, p + e/2] that is nearest to
-      balance asks for.
-    - Where the minimum of the parabola along the displacement lies behind by more than its own error, α + e_α < 0,
-      also f ≤ 1 + α + e_α.
-    - After s has turned once, from growing to shrinking or back, it moves by 1.25 at most.
-    - Where the bound decided over the window, so that the steps were 0.9 s or less in the mean, s is first held to
-      twice that mean.
-    - p ≤ 0 with N > 0: f = ½. N ≤ 0: f = 2. A reading that is not finite: s is half the mean step, averages begin anew.
+    - The floor is for plateaus: there neither noise nor progress is to be seen. Where P and the noise are both below
+      what balance at the floor would be, f = ``most``. A loss that certainly rises, P + 2e < 0, has no floor.
+    - The roof is for the steep first windows, whose progress says nothing about the windows to come.
+    - After s has turned once, from growing to shrinking or back, it moves by ``settled`` at most, plateaus apart.
+    - p* ≤ 0 with N > 0: f = 1/most. N = 0: f = most. A reading that is not finite: f = 1/most, and the sums begin anew.
+    - s₀ = first · (the step of the rule inside), which is asked at the first step alone.
 
     ========  ====================================  ==========================================
     symbol    name                                  meaning
     ========  ====================================  ==========================================
-    s         ``state["balance_scale"]``            the scale, in the unit of a rate at ℓ = level
+    s         ``state["balance_scale"]``            the scale: τ at ℓ = level
     N, p      ``reading.noise``, ``.progress``      see `WindowReading`
-    α         ``reading.further``                   how much further the minimum lies
     k         ``state["balance_count"]``            number of steps so far
-    r̄         ``state["balance_bound"]``            smoothed r of the rule inside
     ========  ====================================  ==========================================
 
     Args:
-        rule: The rule whose step is the bound.
+        rule: The rule whose first step s₀ is a share of.
         target: N / (p √k) in balance, without unit, above 0.
-        first: s₀ in units of the first step's bound, above 0.
-        level: The ℓ at which a step of s has the length s, above 0.
-        bounded: Whether the rule inside bounds every step; else it is asked for the first step alone.
-        windows: Where windows end.
+        first: s₀ in units of the first step of ``rule``, above 0.
+        floor: the least p* as a share of the loss, at least 0.
+        roof: the largest p* as a share of the loss, above 0; infinite for none.
+        careful: how many standard errors of p must agree before s moves, at least 0.
+        most: the largest factor at a window's end, and the inverse of the least, above 1.
+        settled: the same once s has turned, above 1.
         keep: weight of the past windows, in [0, 1).
+        level: The ℓ at which a step has the length s, above 0.
+        windows: Where windows end.
 
     Raises:
         ValueError: An argument is out of range.
@@ -99,10 +103,10 @@ class NoiseBalance:
         A few operations on floats of the host, and what the reading costs once a window (docs/long.md).
 
     Example:
-        The first step's bound is 6, a tenth of it the first scale; after five steps a window ends.
+        The first step of the rule inside is 6, a tenth of it the first scale; after five steps a window ends.
 
         >>> from curvestep.steprules import CurvatureRescaling
-        >>> rule = NoiseBalance(CurvatureRescaling())
+        >>> rule = NoiseBalance(CurvatureRescaling(), careful=0.0)
         >>> probe, state = Probe(18.0, 12.0, 2.0, 2.0, 1.0, 9.0), None
         >>> for _ in range(5):
         ...     choice = rule.choose(probe, 0.5, state or rule.init())
@@ -120,67 +124,68 @@ class NoiseBalance:
     rule: StepRule
     target: float = 0.015
     first: float = 0.1
-    level: float = 0.5
-    bounded: bool = True
-    windows: Windows = Windows()
+    floor: float = 0.03
+    roof: float = 3.0
+    careful: float = 0.5
+    most: float = 2.0
+    settled: float = 1.25
     keep: float = 0.5
+    level: float = 0.5
+    windows: Windows = Windows()
 
-    #: Least and largest factor at a window's end, and the largest once s has turned.
-    _DOWN, _UP, _SETTLED = 0.5, 2.0, 1.25
-    #: Weight of the past steps in the bound, and how many standard errors of p must agree.
-    _SMOOTH, _CAREFUL = 0.9, 0.5
+    #: How many standard errors below zero a progress is a loss that certainly rises.
+    _RISES = 2.0
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
-        for name in ("target", "first", "level"):
+        least = {"target": 0.0, "first": 0.0, "roof": 0.0, "most": 1.0, "settled": 1.0, "level": 0.0}
+        for name, bound in least.items():
             value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (number and math.isfinite(value) and value > 0.0):
-                raise ValueError(f"{name} must be a finite number above 0, but {name}={value!r} was given.")
-        if not 0.0 <= self.keep < 1.0:
-            raise ValueError(
-                f"keep is the weight of the past and must lie in [0, 1), but keep={self.keep!r} was given."
-            )
+            if not (_is_number(value) and value > bound):
+                raise ValueError(f"{name} must be a number above {bound:g}, but {name}={value!r} was given.")
+        for name in ("floor", "careful"):
+            value = getattr(self, name)
+            if not (_is_number(value) and value >= 0.0):
+                raise ValueError(f"{name} must be a number of at least 0, but {name}={value!r} was given.")
+        if not (_is_number(self.keep) and 0.0 <= self.keep < 1.0):
+            msg = f"keep is the weight of the past and must lie in [0, 1), but keep={self.keep!r} was given."
+            raise ValueError(msg)
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What the rule inside needs."""
+        """What the rule inside needs, at the first step."""
         return self.rule.needs | _SLOPE
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
         """Return what the step after ``state`` needs: the slope alone where the rule inside is not asked."""
-        return self.rule.needs_at(_inner(state)) | _SLOPE if self._asks(_read(state)) else _SLOPE
+        return self.rule.needs_at(_inner(state)) | _SLOPE if _read(state).scale == 0.0 else _SLOPE
 
     def init(self) -> RuleState:
         """Return the state of the rule inside and a scale of 0, which the first step replaces."""
         return {**self.rule.init(), **_saved(BalanceState(0, 0, self.windows.end(0)))}
 
     def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice | LineRequest:
-        """Return the r of the scale, or the bound where that is shorter; see the class."""
-        own = _read(state)
-        if self._asks(own):
-            choice = self.rule.choose(probe, ell, _inner(state))
-            if isinstance(choice, LineRequest):
-                return choice
-        else:
-            choice = _unbounded(probe, _inner(state))
+        """Return the r of the scale; see the class."""
+        own, inner = _read(state), _inner(state)
+        choice = _any_length(probe, inner) if own.scale > 0.0 else self.rule.choose(probe, ell, inner)
+        if isinstance(choice, LineRequest):
+            return choice
         if not choice.advances:
             return replace(choice, state=state)
+        own = replace(own, count=own.count + 1)
         if not choice.outcome.moved:
-            return replace(choice, state={**choice.state, **_saved(replace(own, count=own.count + 1))})
-        bound, rescaling, outcome = own.bound, choice.rescaling, choice.outcome
-        if math.isfinite(rescaling):
-            bound = rescaling if own.scale == 0.0 else self._SMOOTH * bound + (1.0 - self._SMOOTH) * rescaling
-            rescaling = bound
-        scale = own.scale or self.first * self.level * rescaling
-        if scale / self.level < rescaling:
-            rescaling, outcome = scale / self.level, Outcome.WINDOW_SCALE
-        new = replace(
-            own, count=own.count + 1, scale=scale, bound=bound, used=own.used + self.level * rescaling
-        )  # fmt: skip
-        return StepChoice(rescaling, choice.lipschitz, outcome, {**choice.state, **_saved(new)}, advances=True)
+            return replace(choice, state={**choice.state, **_saved(own)})
+        own = replace(own, scale=own.scale or self.first * self.level * choice.rescaling)
+        rescaling = own.scale / self.level
+        new = {**choice.state, **_saved(own)}
+        return StepChoice(rescaling, choice.lipschitz, Outcome.WINDOW_SCALE, new, advances=True)
 
     # ------------------------------------------------------------------------------------------------ windows
+
+    @property
+    def window_needs(self) -> frozenset[WindowNeed]:
+        """Return what the rule reads of a window: no curvature along the displacement, no loss at the iterate."""
+        return frozenset({WindowNeed.SLOPE}) if self.careful > 0.0 else frozenset()
 
     def ends_window(self, state: RuleState) -> bool:
         """Whether the window's steps were taken."""
@@ -195,64 +200,79 @@ class NoiseBalance:
     def learn(self, reading: WindowReading, state: RuleState) -> RuleState:
         """Return the state with the scale of the next window; see the class."""
         own = _read(state)
-        used = own.used / max(own.count - own.start, 1)
-        opened = replace(own, start=own.count, end=self.windows.end(own.count), used=0.0)
+        own = replace(own, start=own.count, end=self.windows.end(own.count))
         if not reading.is_finite:
-            lost = replace(opened, scale=self._DOWN * used, noise=0.0, progress=0.0, variance=0.0)
+            lost = replace(own, scale=own.scale / self.most, weight=0.0, noise=0.0, progress=0.0, variance=0.0)
             return {**state, **_saved(lost)}
-        error = reading.error / reading.folds if reading.folds > 0.0 else 0.0
         now = replace(
-            opened,
-            noise=self.keep * own.noise + reading.noise,
+            own,
+            readings=own.readings + 1,
+            first_loss=own.first_loss if own.readings else reading.loss_before,
+            weight=self.keep * own.weight + 1.0,
+            noise=self.keep * own.noise + abs(reading.noise),
             progress=self.keep * own.progress + reading.progress,
-            variance=self.keep**2 * own.variance + error**2,
+            former=own.progress if own.weight > 0.0 else math.inf,
+            variance=self.keep**2 * own.variance + reading.progress_error**2,
         )
-        factor = self._factor(now, reading)
+        factor, is_plateau = self._factor(now, reading.loss)
         if factor != 1.0:
             turn = 1 if factor > 1.0 else -1
-            now = replace(now, turn=turn, settled=int(own.settled or own.turn * turn < 0))
-        if now.settled:
-            factor = min(max(factor, 1.0 / self._SETTLED), self._SETTLED)
-        base = min(own.scale, 2.0 * used) if used < 0.9 * own.scale else own.scale
-        return {**state, **_saved(replace(now, scale=base * factor))}
+            now = replace(now, turn=turn, settled=int(now.settled or now.turn * turn < 0))
+        if is_plateau:
+            factor = self.most
+        elif now.settled:
+            factor = min(max(factor, 1.0 / self.settled), self.settled)
+        return {**state, **_saved(replace(now, scale=now.scale * factor))}
 
-    def _factor(self, now: BalanceState, reading: WindowReading) -> float:
-        """Return f, as far as the errors of p and of α allow."""
-        spread = self._CAREFUL * math.sqrt(now.variance)
-        low, high = (self._wanted(now, now.progress + side * spread) for side in (-1.0, 1.0))
+    def _factor(self, now: BalanceState, loss: float) -> tuple[float, bool]:
+        """Return f as far as the error of p allows, and whether this is a plateau."""
+        error = math.sqrt(now.variance)
+        left = now.weight * loss
+        fallen = now.weight * (now.first_loss - loss)
+        floor = self.floor * max(0.0, min(left, fallen))
+        if now.progress + self._RISES * error < 0.0:
+            floor = -math.inf
+        roof = self.roof * left if left > 0.0 else math.inf
+        progress = min(now.progress, now.former)
+        low, high = (
+            self._wanted(now, min(max(progress + side * self.careful * error, floor), roof)) for side in (-1.0, 1.0)
+        )
         factor = high if high < 1.0 else max(low, 1.0)
-        if reading.further is not None:
-            nearest = reading.further + reading.error / abs(reading.curvature)
-            if nearest < 0.0:
-                factor = min(factor, max(1.0 + nearest, self._DOWN))
-        return factor
+        return factor, progress < floor and now.noise < self._balance(now, floor)
+
+    def _balance(self, now: BalanceState, progress: float) -> float:
+        """Return the noise that is in balance with a progress."""
+        return self.target * math.sqrt(now.count) * progress
 
     def _wanted(self, now: BalanceState, progress: float) -> float:
-        """Return f for a progress p."""
+        """Return f for a progress p*."""
         if progress <= 0.0:
-            return self._DOWN if now.noise > 0.0 else 1.0
-        if now.noise <= 0.0:
-            return self._UP
-        factor = math.sqrt(self.target * math.sqrt(now.count) * progress / now.noise)
-        return min(max(factor, self._DOWN), self._UP)
-
-    def _asks(self, own: BalanceState) -> bool:
-        """Whether the rule inside is asked."""
-        return self.bounded or own.scale == 0.0
+            return 1.0 / self.most if now.noise > 0.0 else 1.0
+        if now.noise == 0.0:
+            return self.most
+        return min(max(math.sqrt(self._balance(now, progress) / now.noise), 1.0 / self.most), self.most)
 
 
-def _unbounded(probe: Probe, state: RuleState) -> StepChoice:
-    """Return the step of which nothing but the scale decides how long it is."""
+def _is_number(value: object) -> bool:
+    """Whether an argument is a number, infinity included."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _any_length(probe: Probe, state: RuleState) -> StepChoice:
+    """Return a step of which the probe does not say how long it is."""
     if probe.direction_norm_sq == 0.0:
         return StepChoice(0.0, None, Outcome.ZERO_DIRECTION, state, advances=False)
     if not (math.isfinite(probe.slope) and math.isfinite(probe.direction_norm_sq)):
         return StepChoice(0.0, None, Outcome.NON_FINITE_CURVATURE, state, advances=False)
-    return StepChoice(math.inf, None, Outcome.TAKEN, state, advances=True)
+    return StepChoice(1.0, None, Outcome.TAKEN, state, advances=True)
+
+
+_NAMES = frozenset(_PREFIX + field.name for field in fields(BalanceState))
 
 
 def _read(state: RuleState) -> BalanceState:
     """Return the numbers of this rule."""
-    return BalanceState(**{n.removeprefix(_PREFIX): v for n, v in state.items() if n.startswith(_PREFIX)})  # pyright: ignore[reportArgumentType]
+    return BalanceState(**{name.removeprefix(_PREFIX): state[name] for name in _NAMES})  # pyright: ignore[reportArgumentType]
 
 
 def _saved(own: BalanceState) -> RuleState:
@@ -262,4 +282,4 @@ def _saved(own: BalanceState) -> RuleState:
 
 def _inner(state: RuleState) -> RuleState:
     """Return the part of the state that belongs to the rule inside."""
-    return {name: value for name, value in state.items() if not name.startswith(_PREFIX)}
+    return {name: value for name, value in state.items() if name not in _NAMES}

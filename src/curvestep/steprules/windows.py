@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
-from curvestep._window import WindowReading
+from curvestep._window import WindowNeed, WindowReading
 from curvestep.steprules._base import RuleState, StepRule
 
 
@@ -59,6 +59,11 @@ class Windows:
 @runtime_checkable
 class WindowRule(StepRule, Protocol):
     """A step rule whose state moves at the ends of windows of steps, from a reading at the averaged parameters."""
+
+    @property
+    def window_needs(self) -> frozenset[WindowNeed]:
+        """What the reading must have besides what every reading has."""
+        ...
 
     def ends_window(self, state: RuleState) -> bool:
         """Whether the next batch is for a reading; no step is taken with it.
