@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
 
 import curvestep
@@ -421,14 +422,16 @@ def test_a_scaled_loss_gives_the_reading_of_the_plain_one() -> None:
     assert_bitwise_equal(plain.parameters(), scaled.parameters())
 
 
-def test_attach_and_a_compiled_model_give_the_same_run() -> None:
+def test_attach_gives_the_same_run_without_a_line_in_the_loop() -> None:
     plain, attached = make_problem(), make_problem()
     first = BalancedAdam(plain.net.parameters(), **SHORT)
     second = BalancedAdam(attached.net.parameters(), **SHORT)
     curvestep.attach(attached.net, second)
     for batch in range(9):
         plain.train(first, range(batch, batch + 1))
+        before = attached.parameters()
         attached.loss(batch).backward()
+        assert_bitwise_equal(attached.parameters(), before)  # the recording has closed with the backward
         second.step()
         second.zero_grad()
     assert first.last_window is not None and first.last_window == second.last_window
@@ -444,3 +447,66 @@ def test_the_level_scales_every_step(level: float) -> None:
     other.train(second, range(1))
     assert first.last_step is not None and second.last_step is not None
     assert second.last_step.step_size == pytest.approx(first.last_step.step_size * level / 0.5, rel=1e-12)
+
+
+def test_a_compiled_model_gives_the_same_run_and_is_compiled_once() -> None:
+    plain, compiled = make_problem(), make_problem()
+    first = BalancedAdam(plain.net.parameters(), bounded=False, **SHORT)
+    second = BalancedAdam(compiled.net.parameters(), bounded=False, **SHORT)
+    counter = CompileCounter()
+    model = torch.compile(compiled.net, backend=counter)
+    for batch in range(9):
+        plain.train(first, range(batch, batch + 1))
+        with second.record():
+            functional.cross_entropy(model(compiled.inputs[batch % 5]), compiled.targets[batch % 5]).backward()
+        second.step()
+        second.zero_grad()
+    assert first.last_window is not None and first.last_window == second.last_window
+    assert_bitwise_equal(plain.parameters(), compiled.parameters())
+    assert counter.frame_count == 1  # the hooks of a window's end do not outdate it
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_reading_under_autocast_is_that_of_float32_to_its_rounding(dtype: torch.dtype) -> None:
+    plain, mixed = make_problem(torch.float32), make_problem(torch.float32)
+    first = BalancedAdam(plain.net.parameters(), **SHORT)
+    second = BalancedAdam(mixed.net.parameters(), **SHORT)
+    scaler = torch.amp.GradScaler("cpu", init_scale=256.0, enabled=dtype is torch.float16)
+    plain.train(first, range(3))
+    mixed.train(second, range(3))
+    assert_bitwise_equal(plain.parameters(), mixed.parameters())
+    plain.train(first, range(3, 4))
+    with second.record():
+        with torch.autocast("cpu", dtype=dtype):
+            loss = mixed.loss(3)
+        scaler.scale(loss).backward()
+    scaler.step(second)
+    found, expected = read(second), read(first)
+    # Some products of numbers with 8 (bfloat16) or 11 digits, the losses' differences apart.
+    close = 0.05 if dtype is torch.bfloat16 else 0.005
+    for name in ("loss", "slope", "slope_error", "curvature", "absolute_curvature", "iterate_curvature"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=close), name
+
+
+def test_a_factor_that_overflows_is_no_reading() -> None:
+    problem = make_problem(torch.float32)
+    optimizer = BalancedAdam(problem.net.parameters(), **SHORT)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    problem.train(optimizer, range(3))
+    before = problem.parameters()
+    with optimizer.record():
+        (1e6 * scaler.scale(problem.loss(3))).backward()
+    scaler.step(optimizer)
+    assert optimizer.last_step is not None and optimizer.last_step.outcome.name.startswith("NON_FINITE")
+    assert optimizer._ends_window()
+    assert_bitwise_equal(problem.parameters(), before)
+
+
+def test_a_gradient_that_a_hook_changes_beneath_the_tape_is_refused() -> None:
+    problem = make_problem()
+    optimizer = BalancedAdam(problem.net.parameters(), bounded=False, **SHORT)
+    problem.train(optimizer, range(3))
+    with pytest.raises(RecordingError, match="data or parameters were written to since"), optimizer.record():
+        loss = problem.loss(3)
+        problem.inputs[3].numpy()[:] *= 2.0
+        loss.backward()

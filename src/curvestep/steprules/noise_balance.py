@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import final
+from dataclasses import dataclass, fields, replace
+from typing import Any, final
 
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome
@@ -184,8 +184,7 @@ class NoiseBalance:
 
     def ends_window(self, state: RuleState) -> bool:
         """Whether the window's steps were taken."""
-        own = _read(state)
-        return own.count >= own.end and own.scale > 0.0
+        return state["balance_count"] >= state["balance_end"] and state["balance_scale"] > 0.0
 
     def window(self, state: RuleState) -> tuple[int, int]:
         """Return (k', k)."""
@@ -250,16 +249,20 @@ def _unbounded(probe: Probe, state: RuleState) -> StepChoice:
     return StepChoice(math.inf, None, Outcome.TAKEN, state, advances=True)
 
 
+_NAMES = {_PREFIX + field.name: field.name for field in fields(BalanceState)}
+
+
 def _read(state: RuleState) -> BalanceState:
     """Return the numbers of this rule."""
-    return BalanceState(**{n.removeprefix(_PREFIX): v for n, v in state.items() if n.startswith(_PREFIX)})  # pyright: ignore[reportArgumentType]
+    numbers: dict[str, Any] = {own: state[name] for name, own in _NAMES.items()}
+    return BalanceState(**numbers)
 
 
 def _saved(own: BalanceState) -> RuleState:
     """Return the numbers of this rule as they are saved."""
-    return {_PREFIX + name: value for name, value in asdict(own).items()}
+    return {name: getattr(own, field) for name, field in _NAMES.items()}
 
 
 def _inner(state: RuleState) -> RuleState:
     """Return the part of the state that belongs to the rule inside."""
-    return {name: value for name, value in state.items() if not name.startswith(_PREFIX)}
+    return {name: value for name, value in state.items() if name not in _NAMES}
