@@ -56,7 +56,7 @@ def test_two_processes(tmp_path: Path) -> None:
     assert base == [1, 1]
     assert seen["counts"] == {
         "Auto": [2, 1],  # its twelfth step measures nothing
-        "BalancedAdam": [2, 2],
+        "WindowedAdam": [2, 2],
         "RescaledSGD": [2, 2],
         "RescaledAdam": [2, 2],
         "LQA": [3, 3],

@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-import curvestep
 from tests.dist.cells import SHARINGS, distance, flat, make_batches, make_net, own_share, shared, unsynchronised
+from tests.optim.windowed import WindowedAdam
 
 _LENGTH = 3
 
@@ -23,7 +23,7 @@ _LENGTH = 3
 def run(sharing: str, pieces: int, calls: int) -> tuple[nn.Module, Any, int]:
     """Train with windows of three steps; the all-reduces of the last call, which is to be a window's end."""
     net = shared(make_net("float64"), sharing)
-    optimizer = curvestep.BalancedAdam(
+    optimizer = WindowedAdam(
         net.parameters(), weight_decay=1e-3, window_growth=1.0, window_offset=_LENGTH
     )
     if sharing == "one":

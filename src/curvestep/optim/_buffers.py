@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils._python_dispatch import _disable_current_modes
+
+# torch says of a compiled module that hooks on all modules fire once more for it; here they may.
+_HOOKS = r"Using `torch\.compile\(module\)` when there are global hooks"
 
 
 @contextmanager
@@ -31,10 +35,25 @@ def kept_buffers() -> Iterator[None]:
                     kept[id(buffer)] = buffer, buffer.clone()
 
     handle = register_module_forward_pre_hook(keep)
+    with _unsaid(_HOOKS):
+        try:
+            yield
+        finally:
+            handle.remove()
+            with torch.no_grad():
+                for buffer, copy in kept.values():
+                    buffer.copy_(copy)
+
+
+@contextmanager
+def _unsaid(message: str) -> Iterator[None]:
+    """Have a warning not shown that begins like this; unlike `warnings.catch_warnings` for blocks that may overlap."""
+    warnings.filterwarnings("ignore", message=message)
+    filters = cast("list[Any]", warnings.filters)
+    entry = filters[0]
     try:
         yield
     finally:
-        handle.remove()
-        with torch.no_grad():
-            for buffer, copy in kept.values():
-                buffer.copy_(copy)
+        filters = cast("list[Any]", warnings.filters)
+        if entry in filters:
+            filters.remove(entry)

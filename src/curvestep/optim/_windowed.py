@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -73,17 +73,15 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
 
     # ------------------------------------------------------------------------------------------------ a window's end
 
+    def _window_rule(self) -> WindowRule:
+        """Return the rule, as what `_rule` has made it."""
+        return cast("WindowRule", self._current_rule())
+
     def _ends_window(self) -> bool:
         """Whether the next batch is measured at the averaged parameters."""
-        rule = self._current_rule()
-        assert isinstance(rule, WindowRule)
-        return rule.ends_window(self._rule_state()) and any(AVERAGE in state for state in self.state.values())
-
-    def _window_needs(self) -> frozenset[WindowNeed]:
-        """Return what the rule reads of a window."""
-        rule = self._current_rule()
-        assert isinstance(rule, WindowRule)
-        return rule.window_needs
+        if not self._window_rule().ends_window(self._rule_state()):
+            return False
+        return any(AVERAGE in state for state in self.state.values())
 
     def _needs(self) -> frozenset[Need]:
         """Return what the next step measures."""
@@ -132,6 +130,8 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         way = Way.of(self._parameters(), self.state)
         with exchanged(self._parameters(), self.state), kept_buffers():
             with super().record(batch_size, **options) as tape:
+                # p.grad is not what is stepped with: the tape compares itself with what its own backward left.
+                tape.recording.proves = not any(is_sharded(p) for p in way.parameters)
                 yield tape
             self._pending.tapes.clear()
             try:
@@ -140,9 +140,8 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
                 if tape.backwards == 0:
                     raise RecordingError(_NO_BACKWARD)
                 tape.require_backward()
-                tape.recording.proves = True  # p.grad is not what is stepped with
                 with torch.no_grad():
-                    self._readings.append(measure(tape, way, self._window_needs()))
+                    self._readings.append(measure(tape, way, self._window_rule().window_needs))
             finally:
                 tape.release()
 
@@ -187,8 +186,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
 
     def _close_window(self, measured: list[Measured], scale: Tensor | None) -> tuple[StepRecord, Tensor]:
         """Tell the rule what the window brought, and begin the next one."""
-        rule, state, group = self._current_rule(), self._rule_state(), self.process_group
-        assert isinstance(rule, WindowRule)
+        rule, state, group = self._window_rule(), self._rule_state(), self.process_group
         parameters = self._parameters()
         way = Way.of(parameters, self.state)
         decays = {p: float(g["weight_decay"]) for g in self.param_groups for p in g["params"] if g.get("weight_decay")}

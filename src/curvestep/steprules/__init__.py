@@ -5,6 +5,7 @@ from __future__ import annotations
 from curvestep._probe import LineSample as LineSample
 from curvestep._probe import Need as Need
 from curvestep._probe import Probe as Probe
+from curvestep._window import WindowNeed as WindowNeed
 from curvestep._window import WindowReading as WindowReading
 from curvestep.steprules._base import LineRequest as LineRequest
 from curvestep.steprules._base import RuleState as RuleState
@@ -45,6 +46,7 @@ __all__ = [
     "StepChoice",
     "StepRule",
     "StepTuned",
+    "WindowNeed",
     "WindowReading",
     "WindowRule",
     "Windows",

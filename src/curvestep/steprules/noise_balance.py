@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
-from typing import final
+from dataclasses import dataclass, fields, replace
+from typing import Any, final
 
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome
@@ -158,7 +158,7 @@ class NoiseBalance:
 
     def needs_at(self, state: RuleState) -> frozenset[Need]:
         """Return what the step after ``state`` needs: the slope alone where the rule inside is not asked."""
-        return self.rule.needs_at(_inner(state)) | _SLOPE if _read(state).scale == 0.0 else _SLOPE
+        return self.rule.needs_at(_inner(state)) | _SLOPE if state["balance_scale"] == 0.0 else _SLOPE
 
     def init(self) -> RuleState:
         """Return the state of the rule inside and a scale of 0, which the first step replaces."""
@@ -184,13 +184,12 @@ class NoiseBalance:
 
     @property
     def window_needs(self) -> frozenset[WindowNeed]:
-        """Return what the rule reads of a window: no curvature along the displacement, no loss at the iterate."""
-        return frozenset({WindowNeed.SLOPE}) if self.careful > 0.0 else frozenset()
+        """Return nothing: neither slope nor curvature along the displacement, nor the loss at the iterate."""
+        return frozenset()
 
     def ends_window(self, state: RuleState) -> bool:
         """Whether the window's steps were taken."""
-        own = _read(state)
-        return own.count >= own.end and own.scale > 0.0
+        return state["balance_count"] >= state["balance_end"] and state["balance_scale"] > 0.0
 
     def window(self, state: RuleState) -> tuple[int, int]:
         """Return (k', k)."""
@@ -267,17 +266,18 @@ def _any_length(probe: Probe, state: RuleState) -> StepChoice:
     return StepChoice(1.0, None, Outcome.TAKEN, state, advances=True)
 
 
-_NAMES = frozenset(_PREFIX + field.name for field in fields(BalanceState))
+_NAMES = {_PREFIX + field.name: field.name for field in fields(BalanceState)}
 
 
 def _read(state: RuleState) -> BalanceState:
     """Return the numbers of this rule."""
-    return BalanceState(**{name.removeprefix(_PREFIX): state[name] for name in _NAMES})  # pyright: ignore[reportArgumentType]
+    numbers: dict[str, Any] = {own: state[name] for name, own in _NAMES.items()}
+    return BalanceState(**numbers)
 
 
 def _saved(own: BalanceState) -> RuleState:
     """Return the numbers of this rule as they are saved."""
-    return {_PREFIX + name: value for name, value in asdict(own).items()}
+    return {name: getattr(own, field) for name, field in _NAMES.items()}
 
 
 def _inner(state: RuleState) -> RuleState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, final, runtime_checkable
+from typing import Protocol, final
 
 from curvestep._window import WindowNeed, WindowReading
 from curvestep.steprules._base import RuleState, StepRule
@@ -56,7 +56,6 @@ class Windows:
         return int(self.growth * start) + self.offset
 
 
-@runtime_checkable
 class WindowRule(StepRule, Protocol):
     """A step rule whose state moves at the ends of windows of steps, from a reading at the averaged parameters."""
 

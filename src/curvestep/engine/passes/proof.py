@@ -8,6 +8,7 @@ of torch, numbers that were written since past autograd's counters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -56,6 +57,8 @@ def prove(
     unit = (squared_norm(gradients) * squared_norm(direction)).sqrt() if pairs else zero
     recorded, found, scale = torch.stack([t.double().reshape(()) for t in (slope, own, unit.to(zero.device))]).tolist()
     if abs(recorded - found) <= min(_ROOTS * _rounding(recording) ** 0.5, _MOST) * scale or recorded == found:
+        return
+    if not (math.isfinite(recorded) or math.isfinite(found)):  # nothing that could be compared
         return
     given = [left.get(id(p)) for p in params]
     if all(g is not None for g in given):

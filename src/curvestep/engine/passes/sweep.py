@@ -77,7 +77,7 @@ def curvature_sweep(
         first, scale = seeded(precision, plan, seeds)
         second: dict[Value, Tensor] = {}
         if accelerates:
-            first, second, scale = {}, dict(seeds), None
+            first, second = {}, first
         for index, node in enumerate(plan.steps):
             bent = plan.bends[index]
             if present is not None:
@@ -105,7 +105,7 @@ def curvature_sweep(
             if present is not None:
                 _drop(plan, index, node, present)
         found = ledger.close(first.get(root), second.get(root), None if chosen is None else chosen[1])
-        return found if scale is None else undone(found, scale)
+        return found if scale is None else undone(found, scale, once=accelerates)
 
 
 def slope_sweep(recording: Recording, params: Sequence[Tensor], direction: Sequence[Tensor]) -> Tensor:
