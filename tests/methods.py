@@ -175,10 +175,8 @@ METHODS: dict[str, Method] = {
         make=BalancedAdam,
         variants={
             "plain": {},
-            "short windows": {"window_growth": 1.0, "window_offset": 3},
-            "unbounded": {"bounded": False, "window_growth": 1.0, "window_offset": 3},
-            "L2": {"weight_decay": 0.01, "window_growth": 1.0, "window_offset": 3},
-            "decoupled decay": {"decoupled_weight_decay": 0.01},
+            "short windows": {"window_growth": 1.0, "window_offset": 3, "weight_decay": 0.01},
+            "unbounded": {"bounded": False, "decoupled_weight_decay": 0.01},
         },
         refusals=(
             Refusal({"lr": -1.0}, r"lr=-1\.0 was given"),
