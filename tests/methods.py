@@ -174,8 +174,8 @@ METHODS: dict[str, Method] = {
     "WindowedAdam": Method(
         make=WindowedAdam,
         variants={
-            "short windows": {"window_growth": 1.0, "window_offset": 3},
-            "L2": {"weight_decay": 0.01, "window_growth": 1.0, "window_offset": 3},
+            "plain": {},
+            "short windows": {"window_growth": 1.0, "window_offset": 3, "weight_decay": 0.01},
         },
         refusals=(
             Refusal({"lr": -1.0}, r"lr=-1\.0 was given"),
@@ -184,7 +184,7 @@ METHODS: dict[str, Method] = {
             Refusal({"weight_decay": -1e-4}, r"weight_decay=-0\.0001 was given"),
         ),
         learns={},
-        state_per_parameter={"short windows": ("average", "exp_avg", "exp_avg_sq", "window_start")},
+        state_per_parameter={"plain": ("average", "exp_avg", "exp_avg_sq", "window_start")},
         scale_free=False,  # the ε of Adam's direction cannot be chosen
         patience=2,
     ),

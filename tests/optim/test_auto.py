@@ -63,13 +63,14 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
                 f = (0.015 * k**0.5 * max(held, 0.0) / noise) ** 0.5 if noise > 0.0 else 2.0
                 wanted.append(min(max(f, 0.5), 2.0))
             factor = wanted[1] if wanted[1] < 1.0 else max(wanted[0], 1.0)
-            if factor != 1.0:
-                settled = settled or turn == -(1 if factor > 1.0 else -1)
-                turn = 1 if factor > 1.0 else -1
             if least < floor and noise < 0.015 * k**0.5 * floor:
                 factor = 2.0
-            elif settled:
-                factor = min(max(factor, 0.8), 1.25)
+            else:
+                if factor != 1.0:
+                    settled = settled or turn == -(1 if factor > 1.0 else -1)
+                    turn = 1 if factor > 1.0 else -1
+                if settled:
+                    factor = min(max(factor, 0.8), 1.25)
             s *= factor
             scales.append(s)
             opened, begun, end = mean.clone(), k, int(1.25 * k) + 5

@@ -402,6 +402,44 @@ def test_what_a_windows_end_cannot_serve_is_refused() -> None:
     assert_bitwise_equal(problem.parameters(), before)
 
 
+def test_closures_without_a_backward() -> None:
+    """Lightning records before the step and passes a closure that does nothing, or skips a batch with one."""
+    problem = make_problem()
+    optimizer = WindowedAdam(problem.net.parameters(), **SHORT)
+    problem.train(optimizer, range(3))
+    optimizer.zero_grad()
+    assert optimizer.step(lambda: None) is None
+    assert optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.ZERO_GRADIENT
+    with pytest.raises(RecordingError, match=r"a backward pass inside it was needed, but none ran"):
+        optimizer.step(lambda: problem.loss(0))  # pyright: ignore[reportArgumentType]
+    with optimizer.record():
+        problem.loss(0).backward()
+    optimizer.step(lambda: None)
+    read(optimizer)
+
+
+def test_an_optimizer_that_learns_a_scale_itself_does_not_take_it() -> None:
+    with pytest.raises(ValueError, match="WindowedAdam cannot be wrapped"):
+        curvestep.EGStepSize(WindowedAdam([torch.ones(1, requires_grad=True)]))
+
+
+def test_attached_micro_batches_give_the_reading_of_the_batch() -> None:
+    whole, attached = make_problem(), make_problem()
+    first = WindowedAdam(whole.net.parameters(), **SHORT)
+    second = WindowedAdam(attached.net.parameters(), **SHORT)
+    curvestep.attach(attached.net, second)
+    for batch in range(8):
+        whole.train(first, range(batch, batch + 1))
+        inputs, targets = attached.inputs[batch % 5], attached.targets[batch % 5]
+        for x, y in zip(inputs.split([2, 6]), targets.split([2, 6]), strict=True):
+            (functional.cross_entropy(attached.net(x), y) * len(x) / 8).backward()
+        second.step()
+        second.zero_grad()
+    found, expected = read(second), read(first)
+    for name, value in vars(expected).items():
+        assert getattr(found, name) == pytest.approx(value, rel=1e-9), name  # sums in another order, over eight calls
+
+
 def test_a_scaled_loss_gives_the_reading_of_the_plain_one() -> None:
     plain, scaled = make_problem(torch.float32), make_problem(torch.float32)
     first = WindowedAdam(plain.net.parameters(), **SHORT)

@@ -27,7 +27,6 @@ from curvestep.optim._composed import AbstractComposedOptimizer
 from curvestep.optim._measure import read
 from curvestep.optim._processes import is_shared
 from curvestep.optim._reading import Measured, Way, measure, reading_of, sums_of
-from curvestep.optim._recordings import returned_loss
 from curvestep.optim._telemetry import OUTCOMES
 from curvestep.optim._window_names import GRADIENT, LOSS
 from curvestep.steprules import RuleState, WindowRule
@@ -137,11 +136,12 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             try:
                 if tape.recording.holders > 1:
                     raise RecordingError(_SHARED)
-                if tape.backwards == 0:
+                if tape.backwards > 0:
+                    tape.require_backward()
+                    with torch.no_grad():
+                        self._readings.append(measure(tape, way, self._window_rule().window_needs))
+                elif not self._in_closure:
                     raise RecordingError(_NO_BACKWARD)
-                tape.require_backward()
-                with torch.no_grad():
-                    self._readings.append(measure(tape, way, self._window_rule().window_needs))
             finally:
                 tape.release()
 
@@ -177,11 +177,14 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             former = self.param_groups[0][OUTCOMES]
             measured, self._readings = self._readings, []
             self._pending.take()
+            if not measured:
+                if returned is not None or self._has_gradient():
+                    raise RecordingError(_NO_BACKWARD)
+                self._report(self._stopped(Outcome.ZERO_GRADIENT, self._ell(), None), former)
+                return None  # Lightning's closure, where training_step returned None
             taken, loss = self._close_window(measured, scale)
             self._report(taken, former)
             self._watch(taken)
-            if returned is not None:
-                returned_loss(returned)
             return loss if returned is None else returned
 
     def _close_window(self, measured: list[Measured], scale: Tensor | None) -> tuple[StepRecord, Tensor]:

@@ -214,12 +214,12 @@ class NoiseBalance:
             variance=self.keep**2 * own.variance + reading.progress_error**2,
         )
         factor, is_plateau = self._factor(now, reading.loss)
+        if is_plateau:
+            return {**state, **_saved(replace(now, scale=now.scale * self.most))}
         if factor != 1.0:
             turn = 1 if factor > 1.0 else -1
             now = replace(now, turn=turn, settled=int(now.settled or now.turn * turn < 0))
-        if is_plateau:
-            factor = self.most
-        elif now.settled:
+        if now.settled:
             factor = min(max(factor, 1.0 / self.settled), self.settled)
         return {**state, **_saved(replace(now, scale=now.scale * factor))}
 
