@@ -64,12 +64,12 @@ def _free(*names: str) -> dict[str, Rates]:
 
 def _beside_adamw(task: str, *rates: float, **settings: int) -> Runs:
     """Auto and AdamW's rates."""
-    return Runs(_cosine(task, **settings), {"auto": _FREE, "adamw": rates})
+    return Runs(_cosine(task, **settings), {**_free("auto", "auto-ceiling"), "adamw": rates})
 
 
 _SPECIAL = _free("red-adam-geometric", "red-adam-guard", "red-adam-smoothed", "half-adam", "half-adam-guard")
 _EVERY_FREE = {
-    **_free("auto", "auto-uncurved", "red-sgd", "red-rmsprop", "red-adam", "red-sgd-ggn", "red-adam-ggn"),
+    **_free("auto", "auto-ceiling", "auto-uncurved", "red-sgd", "red-rmsprop", "red-adam", "red-sgd-ggn", "red-adam-ggn"),
     **_free("red-sgd-momentum", "half-adam-averaged", "ran-sgd", "alig", "alig-momentum", "lqa", "gen"),
     **_SPECIAL,
 }
@@ -83,8 +83,8 @@ def _every_method(wish: Wish, adam: float) -> Runs:
 
 
 _RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-_GRID = _free("auto-1-all", "auto-16-quarter-0.8")
-_WHOLE_GRID = {**_GRID, **_free("auto-16-quarter-0.7", "auto-16-quarter-0.9", "auto-32-quarter-0.5")}
+_GRID = _free("ceiling-1-all", "ceiling-16-quarter-0.8")
+_WHOLE_GRID = {**_GRID, **_free("ceiling-16-quarter-0.7", "ceiling-16-quarter-0.9", "ceiling-32-quarter-0.5")}
 
 COMPARISONS: dict[str, Comparison] = {
     "first": Comparison(
@@ -111,7 +111,7 @@ COMPARISONS: dict[str, Comparison] = {
             "auto/digits-mlp": (
                 Runs(
                     _cosine("digits-mlp", epochs=55),
-                    {**_free("auto", "auto-uncurved", "half-adam-averaged"), "adamw": (1e-3, 3e-3, 1e-2, 3e-2)},
+                    {**_free("auto", "auto-ceiling", "auto-uncurved", "half-adam-averaged"), "adamw": (1e-3, 3e-3, 1e-2, 3e-2)},
                 ),
             ),
             "auto/mnist-lenet": (_beside_adamw("mnist-lenet", *_RATES, epochs=20),),
@@ -127,7 +127,7 @@ COMPARISONS: dict[str, Comparison] = {
             "horizons": tuple(
                 Runs(
                     _cosine("digits-mlp", epochs=epochs),
-                    {**_free("auto", "red-sgd", "red-adam", "red-adam-geometric"), "adamw": (1e-2, 3e-2)},
+                    {**_free("auto", "auto-ceiling", "red-sgd", "red-adam", "red-adam-geometric"), "adamw": (1e-2, 3e-2)},
                 )
                 for epochs in (10, 20, 40, 80)
             )

@@ -25,11 +25,11 @@ _COLOURS = {
     "eg-adam": "#6699CC",
     "egdd": "#888888",
     # the grid of measurements has figures of its own, in Brewer's Dark2
-    "auto-1-all": "#1B9E77",
-    "auto-16-quarter-0.9": "#D95F02",
-    "auto-16-quarter-0.8": "#7570B3",
-    "auto-16-quarter-0.7": "#E7298A",
-    "auto-32-quarter-0.5": "#66A61E",
+    "ceiling-1-all": "#1B9E77",
+    "ceiling-16-quarter-0.9": "#D95F02",
+    "ceiling-16-quarter-0.8": "#7570B3",
+    "ceiling-16-quarter-0.7": "#E7298A",
+    "ceiling-32-quarter-0.5": "#66A61E",
 }
 _OTHER_COLOURS = ("#444444", "#AA4466", "#4477AA")
 
@@ -41,7 +41,7 @@ _VARIANTS: tuple[Dashes, ...] = (
     (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0)),
     (0, (8.0, 2.0)),
 )
-_SUFFIXES = {"ggn": 0, "geometric": 3, "guard": 1, "smoothed": 2, "momentum": 1, "averaged": 2, "uncurved": 0}
+_SUFFIXES = {"ggn": 0, "geometric": 3, "guard": 1, "smoothed": 2, "momentum": 1, "averaged": 2, "uncurved": 0, "ceiling": 1}
 
 
 @dataclass(frozen=True)

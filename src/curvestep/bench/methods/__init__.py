@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curvestep.bench.methods.alig import ALIG, ALIG_MOMENTUM
-from curvestep.bench.methods.auto import AUTO, AUTO_UNCURVED, HALF_ADAM_AVERAGED
+from curvestep.bench.methods.auto import AUTO, AUTO_CEILING, AUTO_UNCURVED, HALF_ADAM_AVERAGED
 from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
 from curvestep.bench.methods.exponentiated import EG_ADAM, EG_SGD, EGDD
 from curvestep.bench.methods.measured import MEASURED
@@ -32,8 +32,8 @@ GROUPS: dict[str, tuple[Method, ...]] = {
     "of the source": (RED_SGD, RED_RMSPROP, RED_ADAM, RED_SGD_MOMENTUM, RAN_SGD, HALF_ADAM),
     "peers": (ALIG, ALIG_MOMENTUM, LQA, GEN, STEP_TUNED, SGD, RMSPROP, ADAMW, EG_SGD, EG_ADAM, EGDD),
     "ablations": (
-        *(AUTO_UNCURVED, *MEASURED, RED_SGD_GGN, RED_ADAM_GGN, RED_ADAM_GEOMETRIC, RED_ADAM_GUARD, RED_ADAM_SMOOTHED),
-        *(HALF_ADAM_GUARD, HALF_ADAM_AVERAGED),
+        *(AUTO_CEILING, AUTO_UNCURVED, *MEASURED, RED_SGD_GGN, RED_ADAM_GGN, RED_ADAM_GEOMETRIC, RED_ADAM_GUARD),
+        *(RED_ADAM_SMOOTHED, HALF_ADAM_GUARD, HALF_ADAM_AVERAGED),
     ),
 }
 METHODS: dict[str, Method] = {method.name: method for group in GROUPS.values() for method in group}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from curvestep.bench.methods.method import BuildRequest, Built, Method
 
 
@@ -13,13 +15,11 @@ def _auto(request: BuildRequest) -> Built:
     return Built(optimizer, optimizer, averaged=optimizer.averaged)
 
 
-def _auto_uncurved(request: BuildRequest) -> Built:
-    """The same with a level so high that the curvature never limits the step: ceiling and average alone."""
-    import curvestep
+def _ceiling(request: BuildRequest, *, curved: bool) -> Built:
+    """A measured step under a fixed ceiling, or the ceiling alone."""
+    from curvestep.bench.methods.ceiling_adam import CeilingAdam
 
-    optimizer = curvestep.Auto(request.parameters, weight_decay=request.weight_decay)
-    for group in optimizer.param_groups:
-        group["lr"] = 1e6
+    optimizer = CeilingAdam(request.parameters, weight_decay=request.weight_decay, curved=curved)
     return Built(optimizer, optimizer, averaged=optimizer.averaged)
 
 
@@ -34,8 +34,17 @@ def _half_adam_averaged(request: BuildRequest) -> Built:
 
 
 AUTO = Method("auto", "curvestep.Auto: no learning rate, no horizon; averaged weights", False, _auto)
+AUTO_CEILING = Method(
+    "auto-ceiling",
+    "Adam direction, ℓ = ½ under the ceiling 0.006 min(k/100, √(100/k)), averaged weights",
+    False,
+    functools.partial(_ceiling, curved=True),
+)
 AUTO_UNCURVED = Method(
-    "auto-uncurved", "auto without its curvature: ceiling and averaged weights alone", False, _auto_uncurved
+    "auto-uncurved",
+    "the same without its curvature: ceiling and averaged weights alone",
+    False,
+    functools.partial(_ceiling, curved=False),
 )
 HALF_ADAM_AVERAGED = Method(
     "half-adam-averaged", "Adam direction, ℓ = ½ throughout, averaged weights, no ceiling", False, _half_adam_averaged

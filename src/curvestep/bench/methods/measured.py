@@ -1,4 +1,4 @@
-"""`curvestep.Auto` with other intervals, shares of the batch and decays of the average."""
+"""A measured step under a ceiling with other intervals, shares of the batch and decays of the average."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ def _method(every: int, share: float | None, beta3: float) -> Method:
     """The method of one cell of the grid."""
 
     def build(request: BuildRequest) -> Built:
-        import curvestep
+        from curvestep.bench.methods.ceiling_adam import CeilingAdam
 
-        optimizer = curvestep.Auto(request.parameters, weight_decay=request.weight_decay)
-        for group in optimizer.param_groups:
-            group["curvature_every"] = every
-            group["curvature_samples"] = share
-            group["beta3"] = beta3
+        optimizer = CeilingAdam(
+            request.parameters, weight_decay=request.weight_decay, every=every, share=share, beta3=beta3
+        )
         return Built(optimizer, optimizer, averaged=optimizer.averaged)
 
     what = "all samples" if share is None else f"a {_NAMES[share]} of the samples"
     when = "every step" if every == 1 else f"steps at most {every} apart"
-    name = f"auto-{every}-{_NAMES[share]}" + ("" if share is None else f"-{beta3:g}")
-    return Method(name, f"auto measured on {when}, {what}, β₃ = {beta3:g}", False, build)
+    name = f"ceiling-{every}-{_NAMES[share]}" + ("" if share is None else f"-{beta3:g}")
+    return Method(name, f"auto-ceiling measured on {when}, {what}, β₃ = {beta3:g}", False, build)
 
 
 MEASURED: tuple[Method, ...] = tuple(_method(every, share, beta3) for every, share, beta3 in _GRID)
