@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -16,6 +17,7 @@ from curvestep._window import WindowNeed, WindowReading
 from curvestep.engine import Tape, slopes_sweep
 from curvestep.optim._average import AVERAGE, WINDOW_START
 from curvestep.optim._gather import Sums
+from curvestep.optim._options import Measure
 from curvestep.optim._processes import Group, averaged
 from curvestep.optim._window_names import (
     ABSOLUTE,
@@ -91,19 +93,20 @@ class Measured:
         return 1 if rows is None else rows.numel()
 
 
-def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed]) -> Measured:
+def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed], how: Measure) -> Measured:
     """Measure on one recording, made with the parameters at x̄, which are still there.
 
     Args:
         tape: The recording, with its backward.
         way: The directions.
         needs: What the rule asks for.
+        how: On which samples the curvature along E is measured.
 
     Returns:
         Its numbers.
 
     Cost:
-        A tangent pass along E and a forward; for κ a tangent pass along D, for the samples' slopes one of first order,
+        A tangent pass along E, of the part of the batch that it is measured on, and a forward; for κ a tangent pass along D, for the samples' slopes one of first order,
         for J(z) a forward.
     """
     along = [placed_as(d, p) for d, p in zip(way.displacement, way.parameters, strict=True)]
@@ -120,7 +123,9 @@ def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed]) -> Measured:
         bends = found.total.reshape(1) if found.per_sample is None else found.per_sample
     if WindowNeed.ITERATE_LOSS in needs:
         asked[ITERATE] = tape.loss_along(way.parameters, out, [1.0])[0]
-    outwards = tape.curvature(way.parameters, out, per_sample=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
+        outwards = tape.curvature(way.parameters, out, per_sample=False, samples=how.samples, part=how.part)
     numbers = {
         LOSS: tape.loss,
         BEFORE: tape.loss_along(way.parameters, along, [-1.0])[0],
