@@ -18,7 +18,7 @@ from torch import Tensor
 
 from curvestep._errors import RecordingError
 from curvestep._numerics import squares
-from curvestep._shards import aligned, counted, locals_of
+from curvestep._shards import aligned, any_sharded, counted, locals_of
 
 #: Name of the tape's ⟨∇J, d⟩ among the numbers of a step.
 RECORDED_SLOPE = "recorded_slope"
@@ -59,15 +59,16 @@ class Left:
     @classmethod
     def by_backward(cls, parameters: Sequence[Tensor], former: list[Tensor]) -> Left:
         """Note the gradients that there are."""
-        found = gradients_of(parameters)
-        return cls([(g, g._version) for g in found], norms_of(parameters), former)
+        return cls([(g, g._version) for g in gradients_of(parameters)], norms_of(parameters), former)
 
     def is_changed(self, parameters: Sequence[Tensor]) -> bool:
         """Whether a gradient was replaced or written since: clipped, unscaled, averaged."""
         found = gradients_of(parameters)
         return len(found) != len(self.gradients) or any(
-            now is not then or now._version != version
-            for now, (then, version) in zip(found, self.gradients, strict=True)
+            [
+                now is not then or now._version != version
+                for now, (then, version) in zip(found, self.gradients, strict=True)
+            ]
         )
 
     def changes(self, parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -78,23 +79,31 @@ class Left:
 
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return the dense gradients of the parameters that move."""
-    return [p.grad for p in parameters if _has_gradient(p) and p.grad is not None]
+    return [g for p, g in _held(parameters)]
 
 
 def norms_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return ‖p.grad‖² of those that have one; of a sharded one what its mean over the processes is."""
-    held = [p for p in parameters if _has_gradient(p)]
-    gradients = [aligned(p.grad.detach(), p) for p in held if p.grad is not None]
-    return counted(squares(locals_of(gradients)), held)
+    held = _held(parameters)
+    gradients = [g.detach() for _, g in held]
+    if any_sharded(parameters):
+        gradients = [aligned(g, p) for g, (p, _) in zip(gradients, held, strict=True)]
+    return list(counted(squares(locals_of(gradients)), [p for p, _ in held]))
 
 
-def _has_gradient(parameter: Tensor) -> bool:
-    return parameter.requires_grad and parameter.grad is not None and not parameter.grad.is_sparse
+def _held(parameters: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Return the parameters that move and have a dense gradient, with it."""
+    held = [(p, p.grad) for p in parameters]
+    return [(p, g) for p, g in held if g is not None and p.requires_grad and not g.is_sparse]
 
 
-def versions_of(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:
+#: What tells whether a backward has written a gradient; None where there is none.
+Versions = list[tuple[int, int] | None]
+
+
+def versions_of(parameters: Sequence[Tensor]) -> Versions:
     """Return what tells whether a backward has written a gradient."""
-    return [(id(p.grad), -1 if p.grad is None else p.grad._version) for p in parameters]
+    return [None if g is None else (id(g), g._version) for g in [p.grad for p in parameters]]
 
 
 def require_cleared(numbers: Mapping[str, float]) -> None:
