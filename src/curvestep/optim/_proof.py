@@ -19,14 +19,12 @@ from torch import Tensor
 from curvestep._errors import RecordingError
 from curvestep._numerics import squares
 from curvestep._shards import aligned, any_sharded, counted, locals_of
+from curvestep.engine.passes.proof import OF_A_STEP, allowed
 
 #: Name of the tape's ⟨∇J, d⟩ among the numbers of a step.
 RECORDED_SLOPE = "recorded_slope"
-#: What rounding may do to the slopes, in units of ‖g‖ ‖d‖ and of the root of the dtype's rounding, and at most: 2 % in
-#: float32, 1e-6 in float64.
-_ROOTS, _MOST = 60.0, 0.1
 #: A difference of slopes that no dtype makes suspicious: float64's.
-_NEVER_TOO_FAR = _ROOTS * 2.0**-26
+_NEVER_TOO_FAR = allowed(2.0**-52, OF_A_STEP)
 #: Name of how many sharded gradients were written to since, over the processes.
 CHANGES = "changes"
 #: Name of ‖p.grad‖² as the recorded backward left it.
@@ -146,18 +144,13 @@ def require_same_slope(
     difference = abs(recorded - slope)
     if not difference > _NEVER_TOO_FAR * unit:  # NaN too: the step is refused for that
         return
-    if not math.isfinite(difference) or difference <= _allowed(resolution()) * unit or is_rounding():
+    if not math.isfinite(difference) or difference <= allowed(resolution(), OF_A_STEP) * unit or is_rounding():
         return
     msg = (
         "A recording of the loss whose gradient is in p.grad was needed, but along the step's direction the recorded "
         f"loss has the slope {recorded:.6g} and the gradient {slope:.6g}. {_cause(recorded, slope, unit)}"
     )
     raise RecordingError(msg)
-
-
-def _allowed(resolution: float) -> float:
-    """Return how far the slopes may differ, in units of ‖g‖ ‖d‖."""
-    return min(_ROOTS * math.sqrt(resolution), _MOST)
 
 
 def _cause(recorded: float, slope: float, unit: float) -> str:
