@@ -405,6 +405,22 @@ def test_what_a_windows_end_cannot_serve_is_refused() -> None:
     assert_bitwise_equal(problem.parameters(), before)
 
 
+def test_a_model_that_cannot_be_run_again_is_refused_and_left_as_it_was() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(5, 6)), nn.Tanh(), nn.Linear(6, 3))
+    optimizer = BalancedAdam(net.parameters(), bounded=False, **SHORT)
+    inputs, targets = torch.randn(16, 5), torch.randint(3, (16,))
+    for _ in range(3):
+        with optimizer.record(batch_size=16):
+            functional.cross_entropy(net(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(RecordingError, match=r"cannot be run again there.*spectral_norm"), optimizer.record(16):
+        functional.cross_entropy(net(inputs), targets).backward()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
 def test_closures_without_a_backward() -> None:
     """Lightning records before the step and passes a closure that does nothing, or skips a batch with one."""
     problem = make_problem()

@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from curvestep._errors import RecordingError
 from curvestep._numerics import add, as_dtype, dots, real, squares, total
 from curvestep._shards import aligned, counted, is_sharded, locals_of, placed_as
 from curvestep._window import WindowReading
@@ -37,6 +38,11 @@ from curvestep.optim._window_names import (
 
 #: How far the mean of the samples' slopes may be from the slope, in units of their root mean square.
 _AGREES = 1e-2
+
+_NOT_REPLAYED = (
+    "At the end of a window of steps the loss of this batch was needed at two more points, but the recording cannot be "
+    "run again there: {why} Where the model needs this (spectral_norm writes what it reads), use another optimizer."
+)
 
 
 @final
@@ -100,6 +106,9 @@ def measure(tape: Tape, way: Way) -> Measured:
     Returns:
         Its numbers.
 
+    Raises:
+        RecordingError: The recording cannot be run again at other points.
+
     Cost:
         A tangent pass along D, first tangents along it once more for the samples' slopes, a tangent pass along E, and
         two forwards.
@@ -109,10 +118,14 @@ def measure(tape: Tape, way: Way) -> Measured:
     found = tape.curvature(way.parameters, along)
     slopes = None if found.per_sample is None else slopes_sweep(tape.recording, way.parameters, along).per_sample
     outwards = tape.curvature(way.parameters, out, per_sample=False)
+    try:
+        before, iterate = (tape.loss_along(way.parameters, *line)[0] for line in ((along, [-1.0]), (out, [1.0])))
+    except RecordingError as why:
+        raise RecordingError(_NOT_REPLAYED.format(why=why)) from why
     numbers = {
         LOSS: tape.loss,
-        BEFORE: tape.loss_along(way.parameters, along, [-1.0])[0],
-        ITERATE: tape.loss_along(way.parameters, out, [1.0])[0],
+        BEFORE: before,
+        ITERATE: iterate,
         SLOPE: found.slope,
         CURVATURE: found.total,
         OUT_SLOPE: outwards.slope,
