@@ -17,6 +17,7 @@ from curvestep.optim import (
     LQA,
     AbstractRecordedOptimizer,
     Auto,
+    BalancedAdam,
     EGStepSize,
     GeN,
     RescaledAdam,
@@ -169,6 +170,29 @@ METHODS: dict[str, Method] = {
         scale_free=False,  # the ε of Adam's direction cannot be chosen
         level=None,
         patience=5,  # the ceiling rises over the first hundred steps
+    ),
+    "BalancedAdam": Method(
+        make=BalancedAdam,
+        variants={
+            "plain": {},
+            "short windows": {"window_growth": 1.0, "window_offset": 3, "weight_decay": 0.01},
+            "unbounded": {"bounded": False, "decoupled_weight_decay": 0.01},
+        },
+        refusals=(
+            Refusal({"lr": -1.0}, r"lr=-1\.0 was given"),
+            Refusal({"betas": (1.0, 0.99)}, r"beta1=1\.0 was given"),
+            Refusal({"eps": -1e-8}, r"eps=-1e-08 was given"),
+            Refusal({"target": 0.0}, r"target=0\.0 was given"),
+            Refusal({"averaging": -1.0}, r"averaging=-1\.0 was given"),
+            Refusal({"window_growth": 0.5}, r"factor from one window's end .* but 0\.5 was given"),
+            Refusal({"window_offset": 0}, r"whole number of at least 1, but 0 was given"),
+            Refusal({"weight_decay": -1e-4}, r"weight_decay=-0\.0001 was given"),
+            Refusal({"decoupled_weight_decay": float("inf")}, r"decoupled_weight_decay=inf was given"),
+        ),
+        learns={},
+        state_per_parameter={"plain": ("average", "exp_avg", "exp_avg_sq", "window_start")},
+        eps={"eps": 0.0},
+        patience=2,
     ),
     "RescaledSGD": Method(
         make=RescaledSGD,

@@ -25,6 +25,7 @@ LAYERS = {
     "_records": 0,
     "_shards": 0,
     "_warn": 0,
+    "_window": 0,
     "engine": 1,
     "directions": 2,
     "schedules": 2,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from curvestep.optim import EGDD as EGDD
     from curvestep.optim import LQA as LQA
     from curvestep.optim import Auto as Auto
+    from curvestep.optim import BalancedAdam as BalancedAdam
     from curvestep.optim import EGStepSize as EGStepSize
     from curvestep.optim import GeN as GeN
     from curvestep.optim import RescaledAdam as RescaledAdam
@@ -46,6 +47,7 @@ __all__ = [
     # optimizers, the schedules of their ℓ, and what a step reports
     "ALIG",
     "Auto",
+    "BalancedAdam",
     "EGDD",
     "EGStepSize",
     "GeN",
@@ -88,7 +90,9 @@ __version__ = "0.1.0"
 _NAMESPACES = frozenset({"directions", "nn", "schedules", "steprules", "testing"})
 _NAMES = {
     "curvestep._records": "Outcome StepRecord",
-    "curvestep.optim": "ALIG Auto EGDD EGStepSize GeN LQA RescaledAdam RescaledRMSprop RescaledSGD StepTunedSGD",
+    "curvestep.optim": (
+        "ALIG Auto BalancedAdam EGDD EGStepSize GeN LQA RescaledAdam RescaledRMSprop RescaledSGD StepTunedSGD"
+    ),
     "curvestep.integrations": "attach",
     "curvestep.diagnostics": "Diagnosis doctor layer_curvature LayerCurvature",
     "curvestep.engine": "Curvature Tape record register_rule",

@@ -39,6 +39,10 @@ class Outcome(enum.Enum):
         "The direction was one of ascent for this batch, and the rule keeps the slope's sign: the parameters were left "
         "where they were."
     )
+    WINDOW_SCALE = "The step of the scale that was measured over windows of steps was taken."
+    WINDOW_ENDED = (
+        "A window of steps had ended: the batch was measured at the averaged parameters, and no step was taken with it."
+    )
     ZERO_GRADIENT = "No parameter has a gradient other than zero: nothing was changed."
     ZERO_DIRECTION = "The direction has length zero: nothing was changed."
     ZERO_LR = "Every parameter group has lr=0: the parameters were left where they were."
@@ -84,6 +88,7 @@ _MOVED = frozenset(
         Outcome.CAPPED,
         Outcome.AT_LOWER_BOUND,
         Outcome.FLAT_CURVATURE,
+        Outcome.WINDOW_SCALE,
     }
 )
 

@@ -33,10 +33,14 @@ def assert_same(runs: dict[str, Any]) -> None:
 
 def test_two_processes(tmp_path: Path) -> None:
     compared = "matrix+uneven+odd+averages+carried+tensor_parallel+long"
-    seen = launch(f"{compared}+not_finite+memory+refusals+counts", 2, tmp_path)
+    seen = launch(f"{compared}+not_finite+memory+refusals+counts+windows", 2, tmp_path)
     for job in compared.split("+"):
         assert_same(seen[job])
     assert 0 < seen["memory"]["most"] <= 2 * seen["memory"]["layer"]  # a layer's weights and their tangents
+
+    assert_same(seen["windows"])
+    # Of gradients, and for the whole reading one.
+    assert [run["reduced"] for run in seen["windows"].values()] == [2, 2, 2, 2]
 
     for name, run in seen["not_finite"].items():
         assert run["agree"] and run["equal"], name
@@ -52,6 +56,7 @@ def test_two_processes(tmp_path: Path) -> None:
     assert base == [1, 1]
     assert seen["counts"] == {
         "Auto": [2, 1],  # its twelfth step measures nothing
+        "BalancedAdam": [2, 2],
         "RescaledSGD": [2, 2],
         "RescaledAdam": [2, 2],
         "LQA": [3, 3],

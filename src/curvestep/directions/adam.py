@@ -112,6 +112,20 @@ class Adam:
             state[SECOND_MOMENT].copy_(following[SECOND_MOMENT])
         return proposal.direction
 
+    def variances(self, states: Sequence[State]) -> list[Tensor]:
+        """Return ṽ − m² entry by entry, at least 0: an estimate of the variance of a batch's gradient.
+
+        Args:
+            states: Those of the parameters, after at least one gradient.
+        """
+        corrected = _numerics.divide_each(
+            [state[SECOND_MOMENT] for state in states], [_moments.bias(self.beta2, state[STEP]) for state in states]
+        )
+        return [
+            (second - state[FIRST_MOMENT].square()).clamp_min_(0.0)
+            for second, state in zip(corrected, states, strict=True)
+        ]
+
     def _fuses(self, gradients: Sequence[Tensor], states: Sequence[State]) -> bool:
         """Whether one kernel can do all of it in a single pass."""
         firsts, seconds = [state[FIRST_MOMENT] for state in states], [state[SECOND_MOMENT] for state in states]

@@ -6,6 +6,7 @@ from curvestep.engine.data.curvature import Curvature as Curvature
 from curvestep.engine.data.curvature import Order as Order
 from curvestep.engine.data.curvature import Precision as Precision
 from curvestep.engine.data.part import spread as spread
+from curvestep.engine.passes.sweep import slopes_sweep as slopes_sweep
 from curvestep.engine.record import Memory as Memory
 from curvestep.engine.record import join as join
 from curvestep.engine.record import record as record

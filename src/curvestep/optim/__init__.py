@@ -6,6 +6,7 @@ from curvestep.optim._composed import AbstractComposedOptimizer as AbstractCompo
 from curvestep.optim._recorded import AbstractRecordedOptimizer as AbstractRecordedOptimizer
 from curvestep.optim.alig import ALIG as ALIG
 from curvestep.optim.auto import Auto as Auto
+from curvestep.optim.balanced_adam import BalancedAdam as BalancedAdam
 from curvestep.optim.eg_step_size import EGStepSize as EGStepSize
 from curvestep.optim.egdd import EGDD as EGDD
 from curvestep.optim.gen import GeN as GeN
@@ -18,6 +19,7 @@ from curvestep.optim.step_tuned_sgd import StepTunedSGD as StepTunedSGD
 __all__ = [
     "ALIG",
     "Auto",
+    "BalancedAdam",
     "EGDD",
     "EGStepSize",
     "GeN",

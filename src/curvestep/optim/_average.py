@@ -18,6 +18,10 @@ from curvestep._shards import forget_gathered, local, locals_of
 AVERAGE = "average"
 #: Name in every parameter group of γ, the option that turns the average on.
 AVERAGING = "averaging"
+#: Name in ``optimizer.state[p]`` of what the average was at the beginning of the window.
+WINDOW_START = "window_start"
+#: Name in every parameter group of the growth of windows; where it is an option, their beginnings are kept.
+WINDOW_GROWTH = "window_growth"
 
 
 def weight(step: int, gamma: float) -> float:
@@ -52,10 +56,20 @@ def starts(parameters: Sequence[Tensor], states: Any) -> dict[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def absorb(parameters: Sequence[Tensor], states: Any, begun: dict[Tensor, Tensor], step: int, gamma: float) -> None:
+def absorb(
+    parameters: Sequence[Tensor],
+    states: Any,
+    begun: dict[Tensor, Tensor],
+    step: int,
+    gamma: float,
+    *,
+    windowed: bool = False,
+) -> None:
     """Absorb the parameters into their averages; one that has never moved needs none."""
     for parameter, start in begun.items():
         states[parameter][AVERAGE] = start
+        if windowed:
+            states[parameter][WINDOW_START] = start.clone()
     averages, present = [], []
     for parameter in parameters:
         state = states.get(parameter)

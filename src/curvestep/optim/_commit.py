@@ -12,7 +12,7 @@ from curvestep import _numerics
 from curvestep._numerics import as_dtype, working_dtype
 from curvestep._shards import locals_of
 from curvestep.directions import State
-from curvestep.optim._average import AVERAGING, absorb, starts
+from curvestep.optim._average import AVERAGING, WINDOW_GROWTH, absorb, starts
 from curvestep.optim._gather import LAST_STEP, Part
 from curvestep.optim._options import MEASUREMENTS
 from curvestep.steprules import RuleState
@@ -92,4 +92,5 @@ def move(
         rounded = [as_dtype(d, p.dtype) for d, p in zip(each.displacement, held, strict=True)]
         _numerics.add_(held, rounded, alpha=-each.size)
     if gamma is not None:
-        absorb([p for group in groups for p in group["params"]], states, begun, steps, gamma)
+        every = [p for group in groups for p in group["params"]]
+        absorb(every, states, begun, steps, gamma, windowed=WINDOW_GROWTH in groups[0])

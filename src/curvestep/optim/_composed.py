@@ -174,6 +174,10 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         """Return how the curvature is to be measured."""
         return Measure.of(self.param_groups[0], announced=self._announces_whole_batch)
 
+    def _is_compilable(self) -> bool:
+        """Whether the next step is one that a graph may take."""
+        return True
+
     def _absorb(self, parts: Sequence[Part]) -> None:
         """Advance the averages of parts that do not move."""
         for part in parts:

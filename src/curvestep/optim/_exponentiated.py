@@ -24,6 +24,7 @@ from curvestep.optim._proof import Left
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Pending, Recordings
 from curvestep.optim._telemetry import OUTCOMES, none_yet
+from curvestep.optim._windowed import AbstractWindowedOptimizer
 from curvestep.steprules.exponentiated_gradient import ExponentiatedScale, check_range, check_rate
 
 #: Whether there is one scale for all parameters or one for each tensor.
@@ -62,7 +63,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
         if not isinstance(base_optimizer, Optimizer):
             msg = f"base_optimizer must be a torch optimizer, but {type(base_optimizer).__name__} was given."
             raise ValueError(msg)
-        if isinstance(base_optimizer, (LBFGS, AbstractExponentiatedGradient)):
+        if isinstance(base_optimizer, (LBFGS, AbstractExponentiatedGradient, AbstractWindowedOptimizer)):
             msg = (
                 f"{type(base_optimizer).__name__} cannot be wrapped: it evaluates its closure several times a step, or "
                 "learns a scale itself. Give an optimizer that makes one update from p.grad."

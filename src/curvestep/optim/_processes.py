@@ -14,6 +14,7 @@ from curvestep._numerics import as_dtype, real
 from curvestep._shards import piece_of
 from curvestep.optim._gather import Sums
 from curvestep.optim._proof import RECORDED_SLOPE
+from curvestep.optim._window_names import WINDOW_OWN
 
 #: Which processes share a model: torch's default group, one of the user's own, or None for a process on its own.
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ else:
 
 #: The numbers of a step that each process has of its own samples. All others are made of `p.grad` and of parameters,
 #: which are the same everywhere.
-OWN = ("loss", "curvature", "absolute_curvature", RECORDED_SLOPE)
+OWN = ("loss", "curvature", "absolute_curvature", RECORDED_SLOPE, *WINDOW_OWN)
 
 
 _ALONE = (

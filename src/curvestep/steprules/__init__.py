@@ -5,6 +5,7 @@ from __future__ import annotations
 from curvestep._probe import LineSample as LineSample
 from curvestep._probe import Need as Need
 from curvestep._probe import Probe as Probe
+from curvestep._window import WindowReading as WindowReading
 from curvestep.steprules._base import LineRequest as LineRequest
 from curvestep.steprules._base import RuleState as RuleState
 from curvestep.steprules._base import StepChoice as StepChoice
@@ -18,8 +19,11 @@ from curvestep.steprules.guard import Guard as Guard
 from curvestep.steprules.lazy import Lazy as Lazy
 from curvestep.steprules.local_quadratic import Batch as Batch
 from curvestep.steprules.local_quadratic import LocalQuadratic as LocalQuadratic
+from curvestep.steprules.noise_balance import NoiseBalance as NoiseBalance
 from curvestep.steprules.polyak import Polyak as Polyak
 from curvestep.steprules.step_tuned import StepTuned as StepTuned
+from curvestep.steprules.windows import WindowRule as WindowRule
+from curvestep.steprules.windows import Windows as Windows
 
 __all__ = [
     "Batch",
@@ -33,6 +37,7 @@ __all__ = [
     "LineSample",
     "LocalQuadratic",
     "Need",
+    "NoiseBalance",
     "Polyak",
     "Probe",
     "RuleState",
@@ -40,4 +45,7 @@ __all__ = [
     "StepChoice",
     "StepRule",
     "StepTuned",
+    "WindowReading",
+    "WindowRule",
+    "Windows",
 ]

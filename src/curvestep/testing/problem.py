@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from curvestep._numerics import dot
-from curvestep.engine import Curvature, Tape, record
+from curvestep.engine import Curvature, Tape, record, slopes_sweep
 from curvestep.engine.data.curvature import Form
 from curvestep.testing.report import Comparison, RuleReport
 from curvestep.testing.truths import Problem, Truth, central_differences, double_backward
@@ -88,6 +88,7 @@ def check_problem(
     forms = [(form, tape.curvature(problem.params, problem.direction, form=form)) for form in FORMS]
     split_free = tape.curvature(problem.params, problem.direction, per_sample=False)
     product = tape.hvp(problem.params, problem.direction)
+    each = slopes_sweep(tape.recording, problem.params, problem.direction)
     tape.release()
     sources[variant], flags[variant] = q.source, q.per_sample_exact
     scales = _scales(truth)
@@ -100,6 +101,14 @@ def check_problem(
     found.append(
         _compare(variant, "total without split", split_free.total, truth.curvatures.mean(), scales[0], TOTAL_TOLERANCE)
     )
+    found.append(
+        _compare(variant, "total of the samples' slopes", each.total, truth.slopes.mean(), scales[2], TOTAL_TOLERANCE)
+    )
+    if each.per_sample_exact and each.per_sample is not None:
+        found += [
+            _compare(variant, f"slope of sample {i}", a, b, scales[2], PER_SAMPLE_TOLERANCE)
+            for i, (a, b) in enumerate(zip(each.per_sample, truth.slopes, strict=True))
+        ]
     if exact is not None and q.per_sample_exact is not exact:
         found.append(
             Comparison(variant, "per_sample_exact", "the row", float(q.per_sample_exact), float(exact), 1.0, 0.0)

@@ -149,17 +149,20 @@ def unit_seeds(seeds: Mapping[Value, Tensor]) -> tuple[dict[Value, Tensor], Tens
     return {v: d * scale.to(d.device) for v, d in seeds.items()}, scale
 
 
-def undone(found: Curvature, scale: Tensor) -> Curvature:
-    """The curvature along d from that along α d."""
+def undone(found: Curvature, scale: Tensor, *, once: bool = False) -> Curvature:
+    """The curvature along d from that along α d; `once`: what grows with α, not with its square."""
 
     def over(t: Tensor) -> Tensor:
         return t / scale.to(t.device)
 
+    def over_twice(t: Tensor) -> Tensor:
+        return over(t) if once else over(over(t))  # one after the other: α² may be more than float32 has
+
     return replace(
         found,
-        total=over(over(found.total)),  # one after the other: α² may be more than float32 has
+        total=over_twice(found.total),
         slope=over(found.slope),
-        per_sample=None if found.per_sample is None else over(over(found.per_sample)),
+        per_sample=None if found.per_sample is None else over_twice(found.per_sample),
     )
 
 

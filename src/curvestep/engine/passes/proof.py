@@ -8,6 +8,7 @@ of torch, numbers that were written since past autograd's counters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -62,6 +63,8 @@ def prove(
     unit = (squared_norm(gradients) * squared_norm(direction)).sqrt() if pairs else zero
     recorded, found, scale = torch.stack([t.double().reshape(()) for t in (slope, own, unit.to(zero.device))]).tolist()
     if abs(recorded - found) <= allowed(_rounding(recording)) * scale or recorded == found:
+        return
+    if not (math.isfinite(recorded) or math.isfinite(found)):  # nothing that could be compared
         return
     given = [left.get(id(p)) for p in params]
     if all(g is not None for g in given):

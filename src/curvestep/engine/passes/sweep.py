@@ -41,8 +41,16 @@ def curvature_sweep(
     part: int | Tensor = 0,
     precision: Precision = "recorded",
     bends: bool = True,
+    accelerates: bool = False,
 ) -> Curvature:
-    """Run the sweep; see `Tape.curvature`. Without `bends` second-order terms are left out."""
+    """Run the sweep; see `Tape.curvature`. Without `bends` second-order terms are left out.
+
+    If it `accelerates`, the path is θ + ½ t² d in place of θ + t d: the second derivatives of the losses are then their
+    slopes along d.
+
+    Returns:
+        What was found.
+    """
     check_direction(params, direction)
     # A mode that looks on may be tracing: what is read on the host then would be a constant of the trace.
     on_host = _watchers() == 0 and all(p.device.type == "cpu" for p in params)
@@ -68,10 +76,12 @@ def curvature_sweep(
         present: dict[Value, Tensor] | None = {} if recording.replays else None
         first, scale = seeded(precision, plan, seeds)
         second: dict[Value, Tensor] = {}
+        if accelerates:
+            first, second = {}, first
         for index, node in enumerate(plan.steps):
             bent = plan.bends[index]
             if present is not None:
-                gather(node, present, first)
+                gather(node, present, second if accelerates else first)
                 _compute(node, present)
             reads: Dtypes | None = None
             carries: Dtypes | None = None
@@ -95,7 +105,7 @@ def curvature_sweep(
             if present is not None:
                 _drop(plan, index, node, present)
         found = ledger.close(first.get(root), second.get(root), None if chosen is None else chosen[1])
-        return found if scale is None else undone(found, scale)
+        return found if scale is None else undone(found, scale, once=accelerates)
 
 
 def slope_sweep(recording: Recording, params: Sequence[Tensor], direction: Sequence[Tensor]) -> Tensor:
@@ -103,6 +113,13 @@ def slope_sweep(recording: Recording, params: Sequence[Tensor], direction: Seque
     return curvature_sweep(
         recording, params, direction, per_sample=False, form="tangent", samples=None, kind="exact", bends=False
     ).slope
+
+
+def slopes_sweep(recording: Recording, params: Sequence[Tensor], direction: Sequence[Tensor]) -> Curvature:
+    """⟨∇J_s, d⟩ of each sample, in the place of its curvature."""
+    return curvature_sweep(
+        recording, params, direction, per_sample=True, form="taylor", samples=None, kind="exact", accelerates=True
+    )
 
 
 def is_traced() -> bool:

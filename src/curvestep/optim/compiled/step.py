@@ -79,7 +79,8 @@ class CompiledStep:
         optimizer._refuse_averaged()
         optimizer._drop_recordings()
         ell = optimizer._ell()
-        if self.fallback is None and ell > 0.0:  # ℓ = 0 is the first step of a warm-up: not worth a graph
+        # ℓ = 0 is the first step of a warm-up: not worth a graph
+        if self.fallback is None and ell > 0.0 and optimizer._is_compilable():
             try:
                 return self._compiled(ell, args, kwargs)
             except NotCompiled as why:

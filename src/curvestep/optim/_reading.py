@@ -1,0 +1,279 @@
+"""The measurements of a window's end: what a recording at the averaged parameters gives, and all of them together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from curvestep._errors import RecordingError
+from curvestep._numerics import add, as_dtype, dots, real, squares, total
+from curvestep._shards import aligned, counted, is_sharded, locals_of, placed_as
+from curvestep._window import WindowReading
+from curvestep.engine import Tape, slopes_sweep
+from curvestep.optim._average import AVERAGE, WINDOW_START
+from curvestep.optim._gather import Sums
+from curvestep.optim._processes import Group, averaged
+from curvestep.optim._window_names import (
+    ABSOLUTE,
+    BEFORE,
+    CURVATURE,
+    GRADIENT,
+    ITERATE,
+    LENGTH,
+    LOSS,
+    MEAN,
+    OUT_CURVATURE,
+    OUT_LENGTH,
+    OUT_SLOPE,
+    SAMPLES,
+    SLOPE,
+    SPREAD,
+    SQUARE,
+)
+
+#: How far the mean of the samples' slopes may be from the slope, in units of their root mean square.
+_AGREES = 1e-2
+
+_NOT_REPLAYED = (
+    "At the end of a window of steps the loss of this batch was needed at two more points, but the recording cannot be "
+    "run again there: {why} Where the model needs this (spectral_norm writes what it reads), use another optimizer."
+)
+
+
+@final
+@dataclass(frozen=True)
+class Way:
+    """The parameters that have an average, and the two directions that are measured from it.
+
+    Attributes:
+        parameters: those that require a gradient, each at x̄ or at z.
+        displacement: D = x̄ − x̄', what this process holds of it, in the parameters' dtypes.
+        excursion: E = z − x̄, the same.
+    """
+
+    parameters: list[Tensor]
+    displacement: list[Tensor]
+    excursion: list[Tensor]
+
+    @classmethod
+    def of(cls, parameters: Sequence[Tensor], states: Any) -> Way:
+        """Take both from parameters that are at z."""
+        held = [p for p in parameters if p.requires_grad and WINDOW_START in states.get(p, ())]
+        places = [p.detach() for p in locals_of(held)]
+        averages = [states[p][AVERAGE] for p in held]
+        ways = add(averages, [states[p][WINDOW_START] for p in held], alpha=-1.0)
+        rounded = [as_dtype(a, p.dtype) for a, p in zip(averages, places, strict=True)]
+        return cls(
+            held,
+            [as_dtype(d, p.dtype) for d, p in zip(ways, places, strict=True)],
+            add(places, rounded, alpha=-1.0),
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Measured:
+    """What one recording gave of J_i, the scalar that backward was called on.
+
+    Attributes:
+        numbers: name → number, shape ().
+        bends: Dᵀ∇²J_s D of its samples, or one number for all where they cannot be told apart.
+        slopes: ⟨∇J_s, D⟩ of its samples, or None.
+    """
+
+    numbers: Mapping[str, Tensor]
+    bends: Tensor
+    slopes: Tensor | None
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are, 1 where that is not known."""
+        return self.bends.numel()
+
+
+def measure(tape: Tape, way: Way) -> Measured:
+    """Measure on one recording, made with the parameters at x̄, which are still there.
+
+    Args:
+        tape: The recording, with its backward.
+        way: The directions.
+
+    Returns:
+        Its numbers.
+
+    Raises:
+        RecordingError: The recording cannot be run again at other points.
+
+    Cost:
+        A tangent pass along D, first tangents along it once more for the samples' slopes, a tangent pass along E, and
+        two forwards.
+    """
+    along = [placed_as(d, p) for d, p in zip(way.displacement, way.parameters, strict=True)]
+    out = [placed_as(e, p) for e, p in zip(way.excursion, way.parameters, strict=True)]
+    found = tape.curvature(way.parameters, along)
+    slopes = None if found.per_sample is None else slopes_sweep(tape.recording, way.parameters, along).per_sample
+    outwards = tape.curvature(way.parameters, out, per_sample=False)
+    try:
+        before, iterate = (tape.loss_along(way.parameters, *line)[0] for line in ((along, [-1.0]), (out, [1.0])))
+    except RecordingError as why:
+        raise RecordingError(_NOT_REPLAYED.format(why=why)) from why
+    numbers = {
+        LOSS: tape.loss,
+        BEFORE: before,
+        ITERATE: iterate,
+        SLOPE: found.slope,
+        CURVATURE: found.total,
+        OUT_SLOPE: outwards.slope,
+        OUT_CURVATURE: outwards.total,
+    }
+    return Measured(
+        {name: number.detach().reshape(()) for name, number in numbers.items()},
+        found.total.reshape(1) if found.per_sample is None else found.per_sample,
+        slopes,
+    )
+
+
+def sums_of(
+    measured: Sequence[Measured],
+    way: Way,
+    groups: Sequence[dict[str, Any]],
+    variances: Sequence[Tensor | None],
+    decay_of: Mapping[Tensor, float],
+    scale: Tensor | None,
+    group: Group,
+) -> Sums:
+    """Return the numbers of all recordings of a step as one loss, J = Σ_i J_i and its L2 terms.
+
+    Args:
+        measured: What each recording gave.
+        way: The directions, taken again from the parameters at z.
+        groups: The optimizer's.
+        variances: For each parameter an estimate of the variance of its gradient's entries, or None.
+        decay_of: λ of each parameter that has one.
+        scale: The factor of a GradScaler on every J_i, or None.
+        group: The processes that share the model.
+    """
+    factor = 1.0 if scale is None else 1.0 / scale
+    sums: dict[str, Sequence[Tensor]] = {
+        name: [each.numbers[name] * factor for each in measured] for name in measured[0].numbers
+    }
+    parameters = way.parameters
+    held = [p for p in parameters if p.grad is not None]
+    gradients = locals_of([aligned(p.grad.detach(), p) for p in held if p.grad is not None])
+    sums[GRADIENT] = counted(squares(gradients), held)
+    sums[LENGTH] = counted(squares(way.displacement), parameters)
+    sums[OUT_LENGTH] = counted(squares(way.excursion), parameters)
+    known = [(v, d, p) for v, d, p in zip(variances, way.displacement, parameters, strict=True) if v is not None]
+    if known:
+        sums[SPREAD] = counted([(v * real(d).to(v.dtype).square()).sum() for v, d, _ in known], [p for *_, p in known])
+    shifts = _decayed(sums, way, groups, decay_of)
+    if shifts and any(is_sharded(p) for p in parameters):  # they are part of what is squared, or made positive
+        shifts = averaged(shifts, group)
+    whole = sum(each.samples for each in measured)
+    absolute, means, squared = [], [], []
+    for each in measured:
+        weight = each.samples / whole  # J_i is this share of the whole loss
+        bends, slopes = (None if rows is None else rows.to(wide(rows)) * factor for rows in (each.bends, each.slopes))
+        assert bends is not None
+        slopes = torch.full_like(bends, math.nan) if slopes is None else slopes
+        if shifts:
+            bends, slopes = (
+                rows + shift.to(rows.device, rows.dtype) * weight
+                for rows, shift in zip((bends, slopes), shifts, strict=True)
+            )
+        absolute.append(bends.abs().mean())
+        means.append(slopes.mean())
+        squared.append(slopes.square().mean() / weight)
+    sums |= {ABSOLUTE: absolute, MEAN: means, SQUARE: squared}
+    sums[SAMPLES] = [torch.tensor(float(whole), device=absolute[0].device)]
+    return sums
+
+
+def wide(tensor: Tensor) -> torch.dtype:
+    """Return the dtype in which squares of a batch's numbers are summed."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
+
+
+def _decayed(
+    sums: dict[str, Sequence[Tensor]], way: Way, groups: Sequence[dict[str, Any]], decay_of: Mapping[Tensor, float]
+) -> list[Tensor]:
+    """Add the L2 terms λ/2 ‖θ‖², and return λ ‖D‖² and λ ⟨x̄, D⟩, which belong to every sample; nothing without λ."""
+    moving = {id(p) for p in way.parameters}
+    still = [p for group in groups for p in group["params"] if p.grad is not None and id(p) not in moving]
+    still = [p for p in still if p in decay_of]
+    squared = counted(squares(locals_of([p.detach() for p in still])), still)
+    fixed = [0.5 * decay_of[p] * term for p, term in zip(still, squared, strict=True)]
+    rows = [
+        (decay_of[p], p, d, e)
+        for p, d, e in zip(way.parameters, way.displacement, way.excursion, strict=True)
+        if p in decay_of
+    ]
+    weights, owners = [weight for weight, *_ in rows], [p for _, p, _, _ in rows]
+    d, e = [d for _, _, d, _ in rows], [e for *_, e in rows]
+    iterates = [p.detach() for p in locals_of(owners)]
+    x = add(iterates, e, alpha=-1.0) if rows else []
+
+    def weighted(terms: Sequence[Tensor], factor: float = 1.0) -> list[Tensor]:
+        return [w * factor * term for w, term in zip(weights, counted(terms, owners), strict=True)]
+
+    if rows:
+        bends, slopes = weighted(squares(d)), weighted(dots(x, d))
+        more = {
+            LOSS: weighted(squares(x), 0.5),
+            BEFORE: weighted(squares(add(x, d, alpha=-1.0)), 0.5),
+            ITERATE: weighted(squares(iterates), 0.5),
+            SLOPE: slopes,
+            CURVATURE: bends,
+            OUT_SLOPE: weighted(dots(x, e)),
+            OUT_CURVATURE: weighted(squares(e)),
+        }
+        for name, terms in more.items():
+            sums[name] = [*sums[name], *terms]
+        shifts = [total(bends), total(slopes)]
+    else:
+        shifts = []
+    for name in (LOSS, BEFORE, ITERATE):
+        sums[name] = [*sums[name], *fixed]
+    return shifts
+
+
+def reading_of(numbers: Mapping[str, float], window: tuple[int, int], processes: int) -> WindowReading:
+    """Return the reading that the numbers make, in float64 on the host.
+
+    Args:
+        numbers: Those of `sums_of`, the mean over the processes of what is each one's own.
+        window: (k', k).
+        processes: How many.
+    """
+    start, step = window
+    return WindowReading(
+        step=step,
+        start=start,
+        loss=numbers[LOSS],
+        loss_before=numbers[BEFORE],
+        loss_at_iterate=numbers[ITERATE],
+        slope=numbers[SLOPE],
+        slope_error=_slope_error(numbers, processes),
+        slope_spread=math.sqrt(numbers[SPREAD]) if SPREAD in numbers else None,
+        curvature=numbers[CURVATURE],
+        absolute_curvature=numbers[ABSOLUTE],
+        iterate_slope=numbers[OUT_SLOPE],
+        iterate_curvature=numbers[OUT_CURVATURE],
+        displacement_norm_sq=numbers[LENGTH],
+        iterate_norm_sq=numbers[OUT_LENGTH],
+    )
+
+
+def _slope_error(numbers: Mapping[str, float], processes: int) -> float | None:
+    """Return the standard error of the mean of the samples' slopes; None where they are not known."""
+    mean, square, samples = numbers[MEAN], numbers[SQUARE], processes * numbers[SAMPLES]
+    if samples < 2.0 or math.isnan(square):
+        return None
+    if abs(mean - numbers[SLOPE]) > _AGREES * math.sqrt(square):  # an operation that does not carry them
+        return None
+    return math.sqrt(max(square - mean * mean, 0.0) / (samples - 1.0))

@@ -1,0 +1,233 @@
+"""Optimizers whose rule is told what windows of steps brought, by a measurement at the averaged parameters."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+from torch.optim.optimizer import ParamsT
+
+from curvestep._errors import RecordingError
+from curvestep._probe import Need
+from curvestep._records import Outcome, StepRecord
+from curvestep._shards import is_sharded
+from curvestep._window import WindowReading
+from curvestep.engine import Memory, Tape, open_recorder
+from curvestep.optim._average import AVERAGE, WINDOW_START, exchanged
+from curvestep.optim._buffers import kept_buffers
+from curvestep.optim._commit import RULE_STATE
+from curvestep.optim._composed import AbstractComposedOptimizer
+from curvestep.optim._measure import read
+from curvestep.optim._processes import is_shared
+from curvestep.optim._reading import Measured, Way, measure, reading_of, sums_of
+from curvestep.optim._telemetry import OUTCOMES
+from curvestep.optim._window_names import GRADIENT, LOSS
+from curvestep.steprules import RuleState, WindowRule
+
+_NO_BACKWARD = (
+    "A window of steps has ended, and this batch is measured at the averaged parameters, which are in the model inside "
+    "the recording alone: a backward pass inside it was needed, but none ran. Call loss.backward() inside "
+    "'with optimizer.record():'."
+)
+_SHARED = (
+    "A window of steps has ended, and this batch is measured at the averaged parameters: a recording that no other "
+    "optimizer shares was needed, but another one is open or was joined. Give each optimizer a recording of its own."
+)
+
+
+class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
+    """Base class of the optimizers whose rule is a `curvestep.steprules.WindowRule`.
+
+    When the rule says that a window has ended, the batches of the next step (all its micro-batches) are recorded with
+    the averaged parameters in the model: they are put there as the recording opens and taken out as it closes, after
+    the measurement, and buffers that the forward wrote are put back. The step then tells the rule, and moves nothing.
+    """
+
+    _memory: Memory = "split"  # few steps are measured
+
+    def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
+        """Take the parameters and the options of a group, the average's and the windows' among them."""
+        self._readings: list[Measured] = []
+        #: What the last window brought; it does not affect the next step, and is not saved.
+        self.last_window: WindowReading | None = None
+        super().__init__(params, options)
+
+    @abstractmethod
+    def _rule(self, groups: Sequence[dict[str, Any]]) -> WindowRule:
+        """Return the rule."""
+
+    def _gradient_variances(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return for each parameter an estimate of the variance of its gradient's entries, where one is at hand."""
+        return [None for _ in parameters]
+
+    # ------------------------------------------------------------------------------------------------ a window's end
+
+    def _window_rule(self) -> WindowRule:
+        """Return the rule, as what `_rule` has made it."""
+        return cast("WindowRule", self._current_rule())
+
+    def _ends_window(self) -> bool:
+        """Whether the next batch is measured at the averaged parameters."""
+        if not self._window_rule().ends_window(self._rule_state()):
+            return False
+        return any(AVERAGE in state for state in self.state.values())
+
+    def _needs(self) -> frozenset[Need]:
+        """Return what the next step measures."""
+        return frozenset({Need.CURVATURE}) if self._ends_window() else super()._needs()
+
+    def _is_compilable(self) -> bool:
+        """Whether the next step is one that a graph may take: not where the averaged parameters are measured."""
+        return not self._ends_window()
+
+    @contextmanager
+    def record(
+        self,
+        batch_size: int | None = None,
+        *,
+        samples: Tensor | None = None,
+        memory: Memory | float | None = None,
+        scaler: GradScaler | None = None,
+    ) -> Iterator[Tape]:
+        """Record the forward and the backward pass inside the ``with`` block, for the next ``step()``.
+
+        As with the other optimizers; but when a window of steps has ended, the parameters inside the block are the
+        averaged ones. They are measured as the block closes, and what was there before is put back, bit for bit:
+        parameters, and the buffers that the forward wrote (running statistics of batch normalisation, say). Backward
+        must then run inside the block, the tape is released at its end, and no other optimizer may share it.
+
+        Args:
+            batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
+            samples: Which sample each row of the data belongs to; as in ``curvestep.record``.
+            memory: What is held for the measurement, as in ``curvestep.record``; None for "split".
+            scaler: The GradScaler of the loop, where gradients are unscaled before the step.
+
+        Yields:
+            The tape, as ``curvestep.record()`` gives it.
+
+        Raises:
+            RecordingError: A window has ended, and no backward ran in the block or another optimizer shares it.
+        """
+        options: dict[str, Any] = {"samples": samples, "memory": memory, "scaler": scaler}
+        if not self._ends_window():
+            with super().record(batch_size, **options) as tape:
+                yield tape
+            return
+        self._refuse_averaged()
+        if open_recorder() is not None:
+            raise RecordingError(_SHARED)
+        way = Way.of(self._parameters(), self.state)
+        with exchanged(self._parameters(), self.state), kept_buffers():
+            with super().record(batch_size, **options) as tape:
+                # p.grad is not what is stepped with: the tape compares itself with what its own backward left.
+                tape.recording.proves = not any(is_sharded(p) for p in way.parameters)
+                yield tape
+            self._pending.tapes.clear()
+            try:
+                if tape.recording.holders > 1:
+                    raise RecordingError(_SHARED)
+                if tape.backwards > 0:
+                    tape.require_backward()
+                    with torch.no_grad():
+                        self._readings.append(measure(tape, way))
+                elif not self._in_closure:
+                    raise RecordingError(_NO_BACKWARD)
+            finally:
+                tape.release()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Take the step of the recorded mini-batch; or, where a window has ended, tell the rule what it brought.
+
+        Args:
+            closure: As with the other optimizers; where a window has ended it runs at the averaged parameters.
+
+        Returns:
+            What the closure returned, or else the recorded loss, where one was recorded.
+
+        Raises:
+            RecordingError: Nothing was recorded, or not exactly one backward pass.
+            CurvestepError: A gradient is sparse, or a GradScaler is used in a way that hides its scale.
+
+        Cost:
+            That of the other optimizers; at a window's end what `docs/long.md` says.
+        """
+        if not self._ends_window() or (closure is None and not self._readings):
+            return super().step(closure)
+        with torch.no_grad(), self._left_by_scaler():
+            scale, _ = self._loss_scale(closure)
+            returned: Any = None
+            if closure is not None:
+                self._in_closure = True
+                try:
+                    with torch.enable_grad(), self.record():
+                        returned = closure()
+                finally:
+                    self._in_closure = False
+            self._refuse_averaged()
+            former = self.param_groups[0][OUTCOMES]
+            measured, self._readings = self._readings, []
+            self._pending.take()
+            if not measured:
+                if returned is not None or self._has_gradient():
+                    raise RecordingError(_NO_BACKWARD)
+                self._report(self._stopped(Outcome.ZERO_GRADIENT, self._ell(), None), former)
+                return None  # Lightning's closure, where training_step returned None
+            taken, loss = self._close_window(measured, scale)
+            self._report(taken, former)
+            self._watch(taken)
+            return loss if returned is None else returned
+
+    def _close_window(self, measured: list[Measured], scale: Tensor | None) -> tuple[StepRecord, Tensor]:
+        """Tell the rule what the window brought, and begin the next one."""
+        rule, state, group = self._window_rule(), self._rule_state(), self.process_group
+        parameters = self._parameters()
+        way = Way.of(parameters, self.state)
+        decays = {p: float(g["weight_decay"]) for g in self.param_groups for p in g["params"] if g.get("weight_decay")}
+        variances = self._gradient_variances(way.parameters)
+        sums = sums_of(measured, way, self.param_groups, variances, decays, scale, group)
+        numbers = read(sums, group, any(is_sharded(p) for p in parameters))
+        loss = (
+            measured[0].numbers[LOSS] if len(measured) == 1 else torch.stack([m.numbers[LOSS] for m in measured]).sum()
+        )
+        loss = loss if scale is None else loss / scale
+        for name, outcome in ((LOSS, Outcome.NON_FINITE_LOSS), (GRADIENT, Outcome.NON_FINITE_GRADIENT)):
+            if not math.isfinite(numbers[name]):
+                return self._stopped(outcome, self._ell(), numbers[LOSS]), loss
+        count = dist.get_world_size(None if group == "default" else group) if is_shared(group) else 1
+        reading = reading_of(numbers, rule.window(state), count)
+        self._begin_window(rule.learn(reading, state))
+        self.last_window = reading
+        return self._stopped(Outcome.WINDOW_ENDED, self._ell(), reading.loss), loss
+
+    def _begin_window(self, state: RuleState) -> None:
+        """Write the rule's state, and x̄' ← x̄."""
+        for group in self.param_groups:
+            group[RULE_STATE] = dict(state)
+        for held in self.state.values():
+            if WINDOW_START in held:
+                held[WINDOW_START].copy_(held[AVERAGE])
+
+    # ---------------------------------------------------------------------------------------------------- state
+
+    def _first_state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """Return the state of a parameter before its first step."""
+        first = super()._first_state(group, parameter)
+        return {**first, WINDOW_START: first[AVERAGE].clone()} if AVERAGE in first else first
+
+    def _drop_recordings(self) -> None:
+        """Free the recordings, and forget the measurements, that were not used."""
+        super()._drop_recordings()
+        self._readings = []
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled or loaded optimizer, with nothing recorded."""
+        super().__setstate__(state)
+        vars(self).setdefault("_readings", [])
+        vars(self).setdefault("last_window", None)

@@ -1,0 +1,566 @@
+"""Windows: the reading against closed forms, double backward and the prototype; what a window's end leaves alone."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
+from torch.nn import functional
+
+import curvestep
+from benchmarks.league.prototypes import balance
+from curvestep import BalancedAdam, RecordingError
+from curvestep._records import Outcome
+from curvestep._window import WindowReading
+from curvestep.engine import Tape
+from tests.optim.problem import assert_bitwise_equal, make_problem
+
+#: How far numbers may be from another way to the same ones in float64: sums of some tens of rounded terms.
+REL, ABS = 1e-10, 1e-14
+
+SHORT: dict[str, Any] = {"window_growth": 1.0, "window_offset": 3}
+
+
+def state_of(optimizer: BalancedAdam, name: str) -> list[Tensor]:
+    return [optimizer.state[p][name].clone() for p in optimizer._parameters()]
+
+
+def until_window(optimizer: BalancedAdam, step: Any) -> None:
+    """Take steps until the next call is one that measures."""
+    while not optimizer._ends_window():
+        step()
+
+
+def read(optimizer: BalancedAdam) -> WindowReading:
+    assert optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.WINDOW_ENDED
+    assert optimizer.last_window is not None
+    return optimizer.last_window
+
+
+# -------------------------------------------------------------------------------------------------- the numbers
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_the_reading_of_a_quadratic_is_its_closed_form(decay: float, pieces: int) -> None:
+    """J_s = ½ a_s ‖θ − x_s‖², with curvatures a_s of both signs; L2 term inside; one recording or two micro-batches."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, 3, generator=generator, dtype=torch.float64)
+    a = torch.tensor([1.0, 2.0, -0.5, 3.0, 0.5, 1.5, -0.2, 1.0], dtype=torch.float64)
+    theta = torch.full((3,), 2.0, dtype=torch.float64, requires_grad=True)
+    optimizer = BalancedAdam([theta], weight_decay=decay)
+
+    def each(at: Tensor, rows: slice = slice(None)) -> Tensor:
+        return 0.5 * a[rows] * ((at - x[rows]) ** 2).sum(dim=1)
+
+    def step() -> None:
+        for rows in (slice(None),) if pieces == 1 else (slice(0, 4), slice(4, 8)):
+            with optimizer.record():
+                (each(theta, rows).mean() / pieces).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    until_window(optimizer, step)
+    (mean,), (start,), z = state_of(optimizer, "average"), state_of(optimizer, "window_start"), theta.detach().clone()
+    m, v = optimizer.state[theta]["exp_avg"].clone(), optimizer.state[theta]["exp_avg_sq"].clone()
+    step()
+    found = read(optimizer)
+
+    def loss(at: Tensor) -> float:
+        return float(each(at).mean() + 0.5 * decay * at.dot(at))
+
+    d, e = mean - start, z - mean
+    slopes = (a[:, None] * (mean - x)) @ d + decay * mean.dot(d)
+    kappas = (a + decay) * d.dot(d)
+    assert (found.step, found.start) == (5, 0)
+    assert (found.loss, found.loss_before, found.loss_at_iterate) == pytest.approx(
+        (loss(mean), loss(start), loss(z)), rel=REL, abs=ABS
+    )
+    assert found.slope == pytest.approx(float(slopes.mean()), rel=REL, abs=ABS)
+    assert found.curvature == pytest.approx(float(kappas.mean()), rel=REL, abs=ABS)
+    assert found.absolute_curvature == pytest.approx(float(kappas.abs().mean()), rel=REL, abs=ABS)
+    assert found.iterate_slope == pytest.approx(
+        float(((a[:, None] * (mean - x)) @ e).mean() + decay * mean.dot(e)), rel=REL, abs=ABS
+    )
+    assert found.iterate_curvature == pytest.approx(float((a.mean() + decay) * e.dot(e)), rel=REL, abs=ABS)
+    assert (found.displacement_norm_sq, found.iterate_norm_sq) == pytest.approx(
+        (float(d.dot(d)), float(e.dot(e))), rel=REL, abs=ABS
+    )
+    assert found.further == pytest.approx(-float(slopes.mean()) / abs(float(kappas.mean())), rel=1e-12)
+    assert found.noise == pytest.approx(0.5 * float((a.mean() + decay) * e.dot(e)), rel=1e-12)
+    assert found.progress == pytest.approx((loss(start) - loss(mean)) / math.log(5.0), rel=1e-12)
+    assert found.slope_error == pytest.approx(float(slopes.std()) / math.sqrt(8.0), rel=1e-10)
+    spread = (d**2 * (v / (1.0 - 0.99**5) - m**2).clamp_min(0.0)).sum().sqrt()
+    assert found.slope_spread == pytest.approx(float(spread), rel=1e-12)
+
+
+def test_the_reading_of_a_net_is_that_of_double_backward() -> None:
+    problem = make_problem()
+    optimizer = BalancedAdam(problem.net.parameters(), **SHORT)
+    mean: list[Tensor] = []
+    start, z = mean, mean
+    for _ in range(2):  # the second window begins at an average, not at the first parameters
+        until_window(optimizer, lambda: problem.train(optimizer, range(1)))
+        mean, start = state_of(optimizer, "average"), state_of(optimizer, "window_start")
+        z = problem.parameters()
+        problem.train(optimizer, range(3, 4))
+    found = read(optimizer)
+    assert found.start == 3 and found.step == 6
+
+    names = [name for name, _ in problem.net.named_parameters()]
+
+    def each(at: list[Tensor]) -> Tensor:
+        out = torch.func.functional_call(problem.net, dict(zip(names, at, strict=True)), (problem.inputs[3],))
+        return functional.cross_entropy(out, problem.targets[3], reduction="none")
+
+    def bilinear(direction: list[Tensor], sample: int | None) -> tuple[float, float]:
+        at = [p.clone().requires_grad_() for p in mean]
+        losses = each(at)
+        loss = losses.mean() if sample is None else losses[sample]
+        gradient = torch.autograd.grad(loss, at, create_graph=True)
+        slope = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
+        assert isinstance(slope, Tensor)
+        again = torch.autograd.grad(slope, at)
+        return float(slope.detach()), float(sum((g * d).sum() for g, d in zip(again, direction, strict=True)))
+
+    d = [a - b for a, b in zip(mean, start, strict=True)]
+    e = [a - b for a, b in zip(z, mean, strict=True)]
+    slope, curvature = bilinear(d, None)
+    out_slope, out_curvature = bilinear(e, None)
+    rows = [bilinear(d, sample) for sample in range(8)]
+    assert (found.slope, found.curvature) == pytest.approx((slope, curvature), rel=REL, abs=ABS)
+    assert (found.iterate_slope, found.iterate_curvature) == pytest.approx((out_slope, out_curvature), rel=REL, abs=ABS)
+    assert found.absolute_curvature == pytest.approx(sum(abs(q) for _, q in rows) / 8, rel=REL, abs=ABS)
+    slopes = torch.tensor([s for s, _ in rows], dtype=torch.float64)
+    assert found.slope_error == pytest.approx(float(slopes.std()) / math.sqrt(8.0), rel=1e-9)
+    assert (found.loss, found.loss_before, found.loss_at_iterate) == pytest.approx(
+        tuple(float(each(at).mean()) for at in (mean, start, z)), rel=REL, abs=ABS
+    )
+
+
+class Prototype(balance.Balance):
+    """The prototype, with an error from eight parts of the batch in place of four: one for each sample."""
+
+    def _slope_error(self, tape: Any, direction: Any) -> float:
+        found = [tape.curvature(self.parameters, direction, samples=[s]).slope for s in range(8)]
+        return float(torch.stack(found).std() / math.sqrt(8.0))
+
+
+def test_the_readings_and_the_run_are_those_of_the_prototype() -> None:
+    """The prototype's own code over 60 calls, both without a bound, so that both take the same steps."""
+    ours, theirs = make_problem(), make_problem()
+    optimizer = BalancedAdam(ours.net.parameters(), bounded=False)
+    prototype = Prototype(
+        list(theirs.net.parameters()),
+        balance.Options(
+            first=0.1, ramp=0, target=0.015, root=0.5, careful=0.5, alpha=True, level=0.0, track=1.25
+        ),
+    )  # fmt: skip
+    readings: list[WindowReading] = []
+    for batch in range(60):
+        ours.train(optimizer, range(batch, batch + 1))
+        if optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.WINDOW_ENDED:
+            readings.append(read(optimizer))
+        prototype.zero_grad()
+        with prototype.record():
+            theirs.loss(batch).backward()
+        prototype.step()
+    assert len(readings) == len(prototype.readings) == 6
+    for found, expected in zip(readings, prototype.readings, strict=True):
+        assert found.step == expected.step
+        mine = (found.loss, found.loss_before, found.loss_at_iterate, found.slope, found.slope_error, found.curvature,
+                found.absolute_curvature, found.iterate_slope, found.iterate_curvature)  # fmt: skip
+        other = (expected.loss, expected.before, expected.iterate, expected.slope, expected.slope_error,
+                 expected.curvature, expected.absolute, expected.out_slope, expected.out_curvature)  # fmt: skip
+        # The two round differently in every step, and 60 steps let that grow.
+        assert mine == pytest.approx(other, rel=1e-7, abs=1e-12)
+        assert found.slope_spread == pytest.approx(math.sqrt(expected.noise), rel=1e-7)
+    scale = optimizer.param_groups[0]["rule_state"]["balance_scale"]
+    assert scale == pytest.approx(prototype.s, rel=1e-7)
+
+
+# ------------------------------------------------------------------------------------------- what is left alone
+
+
+def test_a_windows_end_moves_nothing_and_other_steps_measure_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"curvature": 0, "loss_along": 0}
+    for name in counts:
+        original = getattr(Tape, name)
+
+        def spied(tape: Tape, *args: Any, _name: str = name, _original: Any = original, **options: Any) -> Any:
+            counts[_name] += 1
+            return _original(tape, *args, **options)
+
+        monkeypatch.setattr(Tape, name, spied)
+    problem = make_problem()
+    optimizer = BalancedAdam(problem.net.parameters(), bounded=False)
+    recorded, ended = 0, 0
+    for batch in range(31):
+        before, is_end = problem.parameters(), optimizer._ends_window()
+        former = dict(counts)
+        pointers = [p.data_ptr() for p in problem.net.parameters()]
+        with optimizer.record() as tape:
+            recorded += not tape.released
+            problem.loss(batch).backward()
+        assert_bitwise_equal(problem.parameters(), before)  # z is back before the step
+        optimizer.step()
+        optimizer.zero_grad()
+        assert [p.data_ptr() for p in problem.net.parameters()] == pointers
+        if is_end:
+            ended += 1
+            assert_bitwise_equal(problem.parameters(), before)
+            # A pass along D, one along E, two forwards.
+            assert (counts["curvature"] - former["curvature"], counts["loss_along"] - former["loss_along"]) == (2, 2)
+            assert optimizer.param_groups[0]["effective_lr"] == 0.0
+            assert all(
+                torch.equal(a, b)
+                for a, b in zip(state_of(optimizer, "average"), state_of(optimizer, "window_start"), strict=True)
+            )
+        elif batch > 0:
+            assert counts == former
+    assert ended == 4 and recorded == ended + 1  # the first step's bound is measured too
+    assert optimizer.outcomes[Outcome.WINDOW_ENDED] == 4
+
+
+class Counting(nn.Module):
+    """A module that writes a buffer of its own in the forward."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.seen.mul_(0.9).add_(x.detach().mean(dim=0))
+        return x
+
+
+def test_batch_norm_and_other_buffers_are_left_alone_by_the_measured_batch() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Tanh(), Counting(), nn.Dropout(0.5), nn.Linear(6, 3))
+    optimizer = BalancedAdam(net.parameters(), **SHORT)
+    inputs, targets = torch.randn(16, 5), torch.randint(3, (16,))
+
+    def step() -> None:
+        with optimizer.record():
+            functional.cross_entropy(net(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    until_window(optimizer, step)
+    before = copy.deepcopy(net.state_dict())
+    step()
+    found = read(optimizer)
+    assert found.is_finite and found.slope_error and found.slope_spread
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    step()
+    assert int(net[1].num_batches_tracked) == int(before["1.num_batches_tracked"]) + 1  # pyright: ignore[reportArgumentType]
+    for name in ("1.running_mean", "3.seen"):
+        assert not torch.equal(net.state_dict()[name], before[name])
+
+
+def test_all_numbers_of_a_reading_have_the_same_dropout_mask() -> None:
+    """With one window of length 1 the losses at x̄' + D and at z = x̄ + E must be those of the recorded mask."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 32), nn.Dropout(0.5), nn.Linear(32, 1)).double()
+    optimizer = BalancedAdam(net.parameters(), window_growth=1.0, window_offset=1, bounded=False)
+    inputs = torch.randn(8, 4, dtype=torch.float64)
+
+    def step() -> None:
+        with optimizer.record():
+            net(inputs).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    until_window(optimizer, step)
+    generator = torch.get_rng_state()
+    mean, start = state_of(optimizer, "average"), state_of(optimizer, "window_start")
+    step()
+    found = read(optimizer)
+    torch.set_rng_state(generator)
+    mask = nn.functional.dropout(torch.ones(8, 32, dtype=torch.float64), 0.5)
+
+    def loss(at: list[Tensor]) -> float:
+        w, b, u, c = at
+        return float((((inputs @ w.T + b) * mask) @ u.T + c).square().mean())
+
+    assert (found.loss, found.loss_before) == pytest.approx((loss(mean), loss(start)), rel=1e-12)
+    assert found.loss_at_iterate == found.loss  # after one step the average is the iterate
+
+
+# ------------------------------------------------------------------------------------------------ life of a run
+
+
+@pytest.mark.parametrize("saved", [1, 3, 4, 5, 7, 8])
+def test_a_run_resumes_bit_for_bit_inside_a_window_at_its_end_and_after_it(saved: int) -> None:
+    """Windows end after the calls 3, 7 and 11: a batch is measured at calls 4, 8 and 12."""
+    whole, cut = make_problem(torch.float32), make_problem(torch.float32)
+    first = BalancedAdam(whole.net.parameters(), **SHORT)
+    second = BalancedAdam(cut.net.parameters(), **SHORT)
+    whole.train(first, range(13))
+    cut.train(second, range(saved))
+    buffer = io.BytesIO()
+    torch.save({"net": cut.net.state_dict(), "optimizer": second.state_dict()}, buffer)
+    buffer.seek(0)
+    loaded = torch.load(buffer, weights_only=True)
+    resumed = make_problem(torch.float32)
+    third = BalancedAdam(resumed.net.parameters(), **SHORT)
+    resumed.net.load_state_dict(loaded["net"])
+    third.load_state_dict(loaded["optimizer"])
+    resumed.train(third, range(saved, 13))
+    assert_bitwise_equal(resumed.parameters(), whole.parameters())
+    for name in ("average", "window_start", "exp_avg", "exp_avg_sq"):
+        assert_bitwise_equal(state_of(third, name), state_of(first, name))
+    assert third.param_groups[0]["rule_state"] == first.param_groups[0]["rule_state"]
+    assert third.last_window == first.last_window
+    assert first.outcomes[Outcome.WINDOW_ENDED] == 3
+
+
+def test_the_state_is_one_tensor_a_parameter_more_than_autos() -> None:
+    def held(make: Any) -> int:
+        problem = make_problem(torch.float32)
+        optimizer = make(problem.net.parameters())
+        problem.train(optimizer, range(3))
+        tensors = [v for state in optimizer.state.values() for v in state.values() if isinstance(v, Tensor)]
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    size = sum(p.numel() for p in make_problem().net.parameters())
+    assert held(BalancedAdam) - held(curvestep.Auto) == 4 * size
+
+
+def test_a_batch_that_is_not_finite_is_no_reading() -> None:
+    problem = make_problem()
+    optimizer = BalancedAdam(problem.net.parameters(), **SHORT)
+    until_window(optimizer, lambda: problem.train(optimizer, range(1)))
+    before = pickle.dumps((optimizer.state_dict()["state"], optimizer.param_groups[0]["rule_state"]))
+    with optimizer.record():
+        (float("nan") * problem.loss(0)).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    assert optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.NON_FINITE_LOSS
+    assert pickle.dumps((optimizer.state_dict()["state"], optimizer.param_groups[0]["rule_state"])) == before
+    problem.train(optimizer, range(1))
+    read(optimizer)
+
+
+def test_an_exception_in_the_block_puts_the_parameters_back() -> None:
+    problem = make_problem()
+    optimizer = BalancedAdam(problem.net.parameters(), **SHORT)
+    until_window(optimizer, lambda: problem.train(optimizer, range(1)))
+    before = problem.parameters()
+    with pytest.raises(KeyError), optimizer.record():
+        assert not torch.equal(next(problem.net.parameters()), before[0])
+        raise KeyError
+    assert_bitwise_equal(problem.parameters(), before)
+    problem.train(optimizer, range(1))
+    read(optimizer)
+
+
+def test_cleared_gradients_drop_a_measurement() -> None:
+    problem = make_problem()
+    optimizer = BalancedAdam(problem.net.parameters(), **SHORT)
+    until_window(optimizer, lambda: problem.train(optimizer, range(1)))
+    with optimizer.record():
+        problem.loss(0).backward()
+    optimizer.zero_grad()
+    with optimizer.record():
+        problem.loss(1).backward()
+    returned = optimizer.step()
+    assert read(optimizer).loss == float(returned)
+    with optimizer.averaged():
+        assert float(returned) == pytest.approx(float(problem.loss(1).detach()), rel=1e-14)
+
+
+def test_what_a_windows_end_cannot_serve_is_refused() -> None:
+    problem = make_problem()
+    optimizer = BalancedAdam(problem.net.parameters(), **SHORT)
+    until_window(optimizer, lambda: problem.train(optimizer, range(1)))
+    before = problem.parameters()
+    with pytest.raises(RecordingError, match=r"a backward pass inside it was needed, but none ran"), optimizer.record():
+        problem.loss(0)
+    with pytest.raises(RecordingError, match="nothing was recorded since the last step"):
+        optimizer.step()
+    other = curvestep.RescaledSGD([torch.ones(1, dtype=torch.float64, requires_grad=True)])
+    with (
+        other.record(),
+        pytest.raises(RecordingError, match=r"a recording that no other optimizer shares"),
+        optimizer.record(),
+    ):
+        pass
+    with (
+        pytest.raises(RecordingError, match=r"a recording that no other optimizer shares"),
+        optimizer.record(),
+        other.record(),
+    ):
+        problem.loss(0).backward()
+    assert_bitwise_equal(problem.parameters(), before)
+
+
+def test_a_model_that_cannot_be_run_again_is_refused_and_left_as_it_was() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(5, 6)), nn.Tanh(), nn.Linear(6, 3))
+    optimizer = BalancedAdam(net.parameters(), bounded=False, **SHORT)
+    inputs, targets = torch.randn(16, 5), torch.randint(3, (16,))
+    for _ in range(3):
+        with optimizer.record(batch_size=16):
+            functional.cross_entropy(net(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(RecordingError, match=r"cannot be run again there.*spectral_norm"), optimizer.record(16):
+        functional.cross_entropy(net(inputs), targets).backward()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_closures_without_a_backward() -> None:
+    """Lightning records before the step and passes a closure that does nothing, or skips a batch with one."""
+    problem = make_problem()
+    optimizer = BalancedAdam(problem.net.parameters(), **SHORT)
+    problem.train(optimizer, range(3))
+    optimizer.zero_grad()
+    assert optimizer.step(lambda: None) is None
+    assert optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.ZERO_GRADIENT
+    with pytest.raises(RecordingError, match=r"a backward pass inside it was needed, but none ran"):
+        optimizer.step(lambda: problem.loss(0))  # pyright: ignore[reportArgumentType]
+    with optimizer.record():
+        problem.loss(0).backward()
+    optimizer.step(lambda: None)
+    read(optimizer)
+
+
+def test_an_optimizer_that_learns_a_scale_itself_does_not_take_it() -> None:
+    with pytest.raises(ValueError, match="BalancedAdam cannot be wrapped"):
+        curvestep.EGStepSize(BalancedAdam([torch.ones(1, requires_grad=True)]))
+
+
+def test_attached_micro_batches_give_the_reading_of_the_batch() -> None:
+    whole, attached = make_problem(), make_problem()
+    first = BalancedAdam(whole.net.parameters(), **SHORT)
+    second = BalancedAdam(attached.net.parameters(), **SHORT)
+    curvestep.attach(attached.net, second)
+    for batch in range(8):
+        whole.train(first, range(batch, batch + 1))
+        inputs, targets = attached.inputs[batch % 5], attached.targets[batch % 5]
+        for x, y in zip(inputs.split([2, 6]), targets.split([2, 6]), strict=True):
+            (functional.cross_entropy(attached.net(x), y) * len(x) / 8).backward()
+        second.step()
+        second.zero_grad()
+    found, expected = read(second), read(first)
+    for name, value in vars(expected).items():
+        assert getattr(found, name) == pytest.approx(value, rel=1e-9), name  # sums in another order, over eight calls
+
+
+def test_a_scaled_loss_gives_the_reading_of_the_plain_one() -> None:
+    plain, scaled = make_problem(torch.float32), make_problem(torch.float32)
+    first = BalancedAdam(plain.net.parameters(), **SHORT)
+    second = BalancedAdam(scaled.net.parameters(), **SHORT)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for batch in range(5):
+        plain.train(first, range(batch, batch + 1))
+        with second.record():
+            scaler.scale(scaled.loss(batch)).backward()
+        scaler.step(second)
+        scaler.update()
+        second.zero_grad()
+    # A power of two, which rounds nothing.
+    assert second.last_window is not None and second.last_window == first.last_window
+    assert_bitwise_equal(plain.parameters(), scaled.parameters())
+
+
+def test_attach_gives_the_same_run_without_a_line_in_the_loop() -> None:
+    plain, attached = make_problem(), make_problem()
+    first = BalancedAdam(plain.net.parameters(), **SHORT)
+    second = BalancedAdam(attached.net.parameters(), **SHORT)
+    curvestep.attach(attached.net, second)
+    for batch in range(9):
+        plain.train(first, range(batch, batch + 1))
+        before = attached.parameters()
+        attached.loss(batch).backward()
+        assert_bitwise_equal(attached.parameters(), before)  # the recording has closed with the backward
+        second.step()
+        second.zero_grad()
+    assert first.last_window is not None and first.last_window == second.last_window
+    assert_bitwise_equal(plain.parameters(), attached.parameters())
+
+
+@pytest.mark.parametrize("level", [0.25, 1.0])
+def test_the_level_scales_every_step(level: float) -> None:
+    half, other = make_problem(), make_problem()
+    first = BalancedAdam(half.net.parameters())
+    second = BalancedAdam(other.net.parameters(), lr=level)
+    half.train(first, range(1))
+    other.train(second, range(1))
+    assert first.last_step is not None and second.last_step is not None
+    assert second.last_step.step_size == pytest.approx(first.last_step.step_size * level / 0.5, rel=1e-12)
+
+
+def test_a_compiled_model_gives_the_same_run_and_is_compiled_once() -> None:
+    plain, compiled = make_problem(), make_problem()
+    first = BalancedAdam(plain.net.parameters(), bounded=False, **SHORT)
+    second = BalancedAdam(compiled.net.parameters(), bounded=False, **SHORT)
+    counter = CompileCounter()
+    model = torch.compile(compiled.net, backend=counter)
+    for batch in range(9):
+        plain.train(first, range(batch, batch + 1))
+        with second.record():
+            functional.cross_entropy(model(compiled.inputs[batch % 5]), compiled.targets[batch % 5]).backward()
+        second.step()
+        second.zero_grad()
+    assert first.last_window is not None and first.last_window == second.last_window
+    assert_bitwise_equal(plain.parameters(), compiled.parameters())
+    assert counter.frame_count == 1  # the hooks of a window's end do not outdate it
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_reading_under_autocast_is_that_of_float32_to_its_rounding(dtype: torch.dtype) -> None:
+    plain, mixed = make_problem(torch.float32), make_problem(torch.float32)
+    first = BalancedAdam(plain.net.parameters(), **SHORT)
+    second = BalancedAdam(mixed.net.parameters(), **SHORT)
+    scaler = torch.amp.GradScaler("cpu", init_scale=256.0, enabled=dtype is torch.float16)
+    plain.train(first, range(3))
+    mixed.train(second, range(3))
+    assert_bitwise_equal(plain.parameters(), mixed.parameters())
+    plain.train(first, range(3, 4))
+    with second.record():
+        with torch.autocast("cpu", dtype=dtype):
+            loss = mixed.loss(3)
+        scaler.scale(loss).backward()
+    scaler.step(second)
+    found, expected = read(second), read(first)
+    # Some products of numbers with 8 (bfloat16) or 11 digits, the losses' differences apart.
+    close = 0.05 if dtype is torch.bfloat16 else 0.005
+    for name in ("loss", "slope", "slope_error", "curvature", "absolute_curvature", "iterate_curvature"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=close), name
+
+
+def test_a_factor_that_overflows_is_no_reading() -> None:
+    problem = make_problem(torch.float32)
+    optimizer = BalancedAdam(problem.net.parameters(), **SHORT)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    problem.train(optimizer, range(3))
+    before = problem.parameters()
+    with optimizer.record():
+        (1e6 * scaler.scale(problem.loss(3))).backward()
+    scaler.step(optimizer)
+    assert optimizer.last_step is not None and optimizer.last_step.outcome.name.startswith("NON_FINITE")
+    assert optimizer._ends_window()
+    assert_bitwise_equal(problem.parameters(), before)
+
+
+def test_a_gradient_that_a_hook_changes_beneath_the_tape_is_refused() -> None:
+    problem = make_problem()
+    optimizer = BalancedAdam(problem.net.parameters(), bounded=False, **SHORT)
+    problem.train(optimizer, range(3))
+    with pytest.raises(RecordingError, match="data or parameters were written to since"), optimizer.record():
+        loss = problem.loss(3)
+        problem.inputs[3].numpy()[:] *= 2.0
+        loss.backward()
