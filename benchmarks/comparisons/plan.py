@@ -69,7 +69,9 @@ def _beside_adamw(task: str, *rates: float, **settings: int) -> Runs:
 
 _SPECIAL = _free("red-adam-geometric", "red-adam-guard", "red-adam-smoothed", "half-adam", "half-adam-guard")
 _EVERY_FREE = {
-    **_free("auto", "auto-ceiling", "auto-uncurved", "red-sgd", "red-rmsprop", "red-adam", "red-sgd-ggn", "red-adam-ggn"),
+    **_free(
+        "auto", "auto-ceiling", "auto-uncurved", "red-sgd", "red-rmsprop", "red-adam", "red-sgd-ggn", "red-adam-ggn"
+    ),
     **_free("red-sgd-momentum", "half-adam-averaged", "ran-sgd", "alig", "alig-momentum", "lqa", "gen"),
     **_SPECIAL,
 }
@@ -111,7 +113,10 @@ COMPARISONS: dict[str, Comparison] = {
             "auto/digits-mlp": (
                 Runs(
                     _cosine("digits-mlp", epochs=55),
-                    {**_free("auto", "auto-ceiling", "auto-uncurved", "half-adam-averaged"), "adamw": (1e-3, 3e-3, 1e-2, 3e-2)},
+                    {
+                        **_free("auto", "auto-ceiling", "auto-uncurved", "half-adam-averaged"),
+                        "adamw": (1e-3, 3e-3, 1e-2, 3e-2),
+                    },
                 ),
             ),
             "auto/mnist-lenet": (_beside_adamw("mnist-lenet", *_RATES, epochs=20),),
@@ -127,7 +132,10 @@ COMPARISONS: dict[str, Comparison] = {
             "horizons": tuple(
                 Runs(
                     _cosine("digits-mlp", epochs=epochs),
-                    {**_free("auto", "auto-ceiling", "red-sgd", "red-adam", "red-adam-geometric"), "adamw": (1e-2, 3e-2)},
+                    {
+                        **_free("auto", "auto-ceiling", "red-sgd", "red-adam", "red-adam-geometric"),
+                        "adamw": (1e-2, 3e-2),
+                    },
                 )
                 for epochs in (10, 20, 40, 80)
             )

@@ -29,10 +29,12 @@ LOOKED_AT = {
     "part raises ValueError: zip() argument N is longer than argument N | identity, meets a parameter | samples": (
         "Mended: how a batch is cut was looked up by a key in which `h + 0` could look like `h + x`."
     ),
-    "rows | lerp weight | plain": "Open: two operands have an axis as long as the batch, on different axes of the "
-    "result. The engine takes the first for the samples and the other for a table; here it is the other way round.",
-    "rows | in place: two views | plain": "Open: `x[0]` of data all of whose axes are as long as the batch. The engine "
-    "takes it for a batch drawn out of a stack of batches; here it is the first sample's.",
+    "rows | lerp weight | plain": "Mended: two operands have an axis as long as the batch, on different axes of the "
+    "result. The engine took the first for the samples and the other for a table, and here it is the other way round. "
+    "Where neither is shown to be the samples, the rows are not called exact since.",
+    "rows | in place: two views | plain": "Mended: `x[0]` of data all of whose axes are as long as the batch. The "
+    "engine took it for a batch drawn out of a stack of batches, and here it is the first sample's. Such rows are not "
+    "called exact since.",
 }
 
 

@@ -39,6 +39,12 @@ def real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
+def _summed(tensor: Tensor) -> Tensor:
+    """Return the tensor as sums are formed of it: real, and not in 16 bits."""
+    dtype = tensor.dtype
+    return tensor if dtype is torch.float32 or dtype is torch.float64 else real(widened(tensor))
+
+
 def as_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the tensor in a dtype, the same object where it has it."""
     if tensor.dtype is dtype:
@@ -233,13 +239,13 @@ def dots(left: Tensors, right: Tensors) -> list[Tensor]:
 
     Complex numbers count as pairs of real ones: ⟨a, b⟩ = Re Σ ā b.
     """
-    return [torch.dot(*_lines(real(widened(a)), real(widened(b)))) for a, b in zip(left, right, strict=True)]
+    return [torch.dot(*_lines(_summed(a), _summed(b))) for a, b in zip(left, right, strict=True)]
 
 
 def squares(tensors: Tensors) -> list[Tensor]:
     """Return ‖tensor_i‖² for each i, of shape (): the terms of ``squared_norm``, to be summed on the host."""
     if on_host(tensors):
-        lines = [_line(real(widened(tensor))) for tensor in tensors]
+        lines = [_line(_summed(tensor)) for tensor in tensors]
         return [torch.dot(line, line) for line in lines]
     return [norm * norm for norm in torch._foreach_norm(in_working_dtype(tensors))]
 

@@ -14,11 +14,19 @@ from typing import Any
 from torch import Tensor
 from torch.nn import Parameter
 
+#: The types of tensors of which a process holds all: nearly every one, and told apart without a call for each.
+PLAIN = frozenset({Tensor, Parameter})
+
 
 def is_sharded(tensor: object) -> bool:
     """Whether a tensor is one of which a process holds a shard; asked without loading what defines them."""
-    kind = type(tensor)  # asked of every parameter several times a step
-    return kind is not Tensor and kind is not Parameter and hasattr(kind, "device_mesh")
+    kind = type(tensor)
+    return kind not in PLAIN and hasattr(kind, "device_mesh")
+
+
+def any_sharded(tensors: Iterable[object]) -> bool:
+    """Whether one of them is sharded."""
+    return any([hasattr(kind, "device_mesh") for kind in set(map(type, tensors)) - PLAIN])
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -28,7 +36,7 @@ def local(tensor: Tensor) -> Tensor:
 
 def locals_of(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     """Return what this process holds of each tensor; the list itself where all of them are plain."""
-    return [local(tensor) for tensor in tensors] if any([is_sharded(tensor) for tensor in tensors]) else tensors
+    return [local(tensor) for tensor in tensors] if any_sharded(tensors) else tensors
 
 
 def pieces(tensor: Any) -> int:
@@ -39,13 +47,15 @@ def pieces(tensor: Any) -> int:
     return math.prod(sizes)
 
 
-def counted(terms: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
+def counted(terms: Sequence[Tensor], tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     """Return each process's terms of a sum over entries so that their mean over the processes is that of the whole.
 
     Args:
         terms: For each tensor a number of what this process holds of it.
         tensors: The tensors, or others that are cut in the same way.
     """
+    if not any_sharded(tensors):
+        return terms
     return [term * pieces(tensor) if is_sharded(tensor) else term for term, tensor in zip(terms, tensors, strict=True)]
 
 
@@ -93,10 +103,14 @@ def _local(tensor: Any) -> Tensor:
 # -- what ``fully_shard`` keeps; torch has no public way from a parameter to it ---------------------------------------
 
 
+def shards_exist() -> bool:
+    """Whether ``fully_shard`` was called on any module that there still is."""
+    states = _states()  # asked of every parameter of every recording
+    return states is not None and len(states) > 0
+
+
 def gathered_parameters() -> Iterable[tuple[Tensor, Tensor]]:
     """Return every gathered parameter that there is, and what it is gathered from."""
-    if not _states():  # asked of every parameter of every recording
-        return ()
     return (
         (parameter._unsharded_param, parameter.sharded_param)
         for group in _groups()

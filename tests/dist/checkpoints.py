@@ -14,7 +14,13 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 
 from tests.dist.cells import Cell, distance, flat, train
 
-SAVED = [("Auto", "FSDP2"), ("RescaledAdam", "FSDP2"), ("EGStepSize", "FSDP2"), ("LQA", "DDP")]
+SAVED = [
+    ("Auto", "FSDP2"),
+    ("WindowedAdam", "FSDP2"),
+    ("RescaledAdam", "FSDP2"),
+    ("EGStepSize", "FSDP2"),
+    ("LQA", "DDP"),
+]
 
 #: In which a process is killed, and the last checkpoint that is written before.
 KILLED, LAST = Cell("RescaledAdam", "DDP", "float64", "plain"), "killed-4"

@@ -83,3 +83,12 @@ def test_the_slopes_of_samples_are_those_of_their_gradients(name: str, memory: M
     assert found.per_sample is not None and found.per_sample_exact
     torch.testing.assert_close(found.per_sample, torch.stack(expected), rtol=1e-11, atol=1e-13)
     torch.testing.assert_close(found.total, torch.stack(expected).mean(), rtol=1e-11, atol=1e-13)
+
+
+def test_what_is_not_finite_proves_nothing() -> None:
+    """The slope of the tape is −∞ and that of the gradient NaN: the pass says so and accuses nobody of a write."""
+    w, x = torch.ones(2, requires_grad=True), torch.tensor([[1.0, 1.0], [float("inf"), -1.0]])
+    with curvestep.record() as tape:
+        (x @ w).square().mean().backward()
+    found = tape.curvature([w], [torch.tensor([1.0, 1.0])])
+    assert not found.slope.isfinite() and not found.total.isfinite()

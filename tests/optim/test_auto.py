@@ -20,7 +20,7 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
     batches = [(draw(10, 3), draw(10, 2)) for _ in range(100)]
 
     def sample_losses(weight: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return ((torch.sin(8.0 * batch[0] @ weight) - batch[1]) ** 2).mean(dim=1)
+        return ((torch.sin(40.0 * batch[0] @ weight) - batch[1]) ** 2).mean(dim=1)
 
     def bend(loss: Tensor, at: Tensor, way: Tensor) -> float:
         (first,) = torch.autograd.grad(loss, at, create_graph=True, retain_graph=True)

@@ -13,7 +13,8 @@ from torch import nn
 import curvestep
 from curvestep._errors import RecordingError
 from curvestep.engine import Tape
-from curvestep.optim import AbstractComposedOptimizer
+from curvestep.optim import AbstractComposedOptimizer, _measure
+from curvestep.optim._proof import require_same_slope
 from tests.optim.problem import Problem, assert_close, make_problem
 
 Make = Callable[[Any], AbstractComposedOptimizer]
@@ -244,3 +245,57 @@ def test_a_network_that_fits_its_data_is_no_suspect(name: str) -> None:
             with optimizer.record():
                 nn.functional.cross_entropy(net(inputs), targets).backward()
             optimizer.step()
+
+
+def test_what_was_found_to_be_rounding_is_remembered_and_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gradient of nothing but rounding is computed again now and then, not in most steps."""
+    looks: list[Any] = []
+    look = _measure._is_rounding
+
+    def noted(*given: Any) -> bool:
+        looks.append(given)
+        return look(*given)
+
+    monkeypatch.setattr(_measure, "_is_rounding", noted)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    inputs = torch.randn(128, 64)
+    targets = inputs.argmax(1) % 10
+    optimizer = curvestep.RescaledSGD(net.parameters())
+    for _ in range(250):  # the loss is 1e-9 by then, and the slopes differ by their own size
+        optimizer.zero_grad()
+        with optimizer.record():
+            nn.functional.cross_entropy(net(inputs), targets).backward()
+        optimizer.step()
+    assert 1 <= len(looks) <= 30  # 7; each step that is far apart, without a memory: 145
+    known = optimizer.state_dict()["param_groups"][0]["slope_rounding"]
+    assert known > 0.0
+    again = curvestep.RescaledSGD(net.parameters())
+    again.load_state_dict(optimizer.state_dict())
+    assert again.param_groups[0]["slope_rounding"] == known
+
+
+def test_rounding_that_is_known_has_a_size_and_fades() -> None:
+    looked: list[float] = []
+
+    def asked(recorded: float, gradient: float, known: float, found: bool = True) -> float:
+        """The slopes 1e-3 and `recorded`, a gradient of this norm, a direction of norm 2."""
+        numbers = {"gradient_norm_sq": gradient**2, "direction_norm_sq": 4.0}
+
+        def look() -> bool:
+            looked.append(recorded)
+            return found
+
+        return require_same_slope(1e-3, recorded, numbers, lambda: 2.0**-23, look, known)
+
+    known = asked(3e-3, 1e-3, 0.0)
+    assert (known, len(looked)) == (pytest.approx(1e-3), 1)  # 2e-3 apart along a direction of norm 2
+    later = asked(4e-3, 1e-3, known)
+    assert (later, len(looked)) == (pytest.approx(0.98e-3), 1)  # not twice as far: it falls, and nobody looks
+    for _ in range(60):
+        later = asked(1e-3, 1e-3, later)
+    assert later == pytest.approx(0.98**61 * 1e-3)
+    with pytest.raises(RecordingError, match="has the slope 0.004"):
+        asked(4e-3, 1e-3, later, found=False)  # it has faded
+    with pytest.raises(RecordingError, match="has the slope 2.001"):
+        asked(2.001, 1.0, known, found=False)  # the gradient has grown: what was rounding is nothing beside it

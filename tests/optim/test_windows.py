@@ -1,4 +1,4 @@
-"""Windows: the reading against closed forms, double backward and the prototype; what a window's end leaves alone."""
+"""Windows: the reading against closed forms and double backward; what a window's end leaves alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
 
 import curvestep
-from benchmarks.league.prototypes import balance
 from curvestep import RecordingError
 from curvestep._records import Outcome
 from curvestep._window import WindowReading
@@ -29,17 +28,24 @@ REL, ABS = 1e-10, 1e-14
 SHORT: dict[str, Any] = {"window_growth": 1.0, "window_offset": 3}
 
 
-def state_of(optimizer: WindowedAdam, name: str) -> list[Tensor]:
+def short_auto(params: Any, window_growth: float, window_offset: int) -> curvestep.Auto:
+    optimizer = curvestep.Auto(params)
+    for group in optimizer.param_groups:
+        group.update(window_growth=window_growth, window_offset=window_offset)
+    return optimizer
+
+
+def state_of(optimizer: Any, name: str) -> list[Tensor]:
     return [optimizer.state[p][name].clone() for p in optimizer._parameters()]
 
 
-def until_window(optimizer: WindowedAdam, step: Any) -> None:
+def until_window(optimizer: Any, step: Any) -> None:
     """Take steps until the next call is one that measures."""
     while not optimizer._ends_window():
         step()
 
 
-def read(optimizer: WindowedAdam) -> WindowReading:
+def read(optimizer: Any) -> WindowReading:
     assert optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.WINDOW_ENDED
     assert optimizer.last_window is not None
     return optimizer.last_window
@@ -144,47 +150,6 @@ def test_the_reading_of_a_net_is_that_of_double_backward() -> None:
     assert (found.loss, found.loss_before, found.loss_at_iterate) == pytest.approx(
         tuple(float(each(at).mean()) for at in (mean, start, z)), rel=REL, abs=ABS
     )
-
-
-class Prototype(balance.Balance):
-    """The prototype, with an error from eight parts of the batch in place of four: one for each sample."""
-
-    def _slope_error(self, tape: Any, direction: Any) -> float:
-        found = [tape.curvature(self.parameters, direction, samples=[s]).slope for s in range(8)]
-        return float(torch.stack(found).std() / math.sqrt(8.0))
-
-
-def test_the_readings_and_the_run_are_those_of_the_prototype() -> None:
-    """The prototype's own code over 60 calls, both without a bound, so that both take the same steps."""
-    ours, theirs = make_problem(), make_problem()
-    optimizer = WindowedAdam(ours.net.parameters())
-    prototype = Prototype(
-        list(theirs.net.parameters()),
-        balance.Options(
-            first=0.1, ramp=0, target=0.015, root=0.5, careful=0.5, alpha=True, level=0.0, track=1.25
-        ),
-    )  # fmt: skip
-    readings: list[WindowReading] = []
-    for batch in range(60):
-        ours.train(optimizer, range(batch, batch + 1))
-        if optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.WINDOW_ENDED:
-            readings.append(read(optimizer))
-        prototype.zero_grad()
-        with prototype.record():
-            theirs.loss(batch).backward()
-        prototype.step()
-    assert len(readings) == len(prototype.readings) == 6
-    for found, expected in zip(readings, prototype.readings, strict=True):
-        assert found.step == expected.step
-        mine = (found.loss, found.loss_before, found.loss_at_iterate, found.slope, found.slope_error, found.curvature,
-                found.absolute_curvature, found.iterate_slope, found.iterate_curvature)  # fmt: skip
-        other = (expected.loss, expected.before, expected.iterate, expected.slope, expected.slope_error,
-                 expected.curvature, expected.absolute, expected.out_slope, expected.out_curvature)  # fmt: skip
-        # The two round differently in every step, and 60 steps let that grow.
-        assert mine == pytest.approx(other, rel=1e-7, abs=1e-12)
-        assert found.slope_spread == pytest.approx(math.sqrt(expected.noise), rel=1e-7)
-    scale = optimizer.param_groups[0]["rule_state"]["balance_scale"]
-    assert scale == pytest.approx(prototype.s, rel=1e-7)
 
 
 # ------------------------------------------------------------------------------------------- what is left alone
@@ -400,6 +365,34 @@ def test_what_a_windows_end_cannot_serve_is_refused() -> None:
     ):
         problem.loss(0).backward()
     assert_bitwise_equal(problem.parameters(), before)
+
+
+@pytest.mark.parametrize("make", [WindowedAdam, short_auto])
+def test_a_loss_that_cannot_be_run_again_elsewhere_is_that_of_its_parabola(make: Any) -> None:
+    """Python reads how many activations are positive, and that is another number at x̄' and at z."""
+    torch.manual_seed(0)
+    weight = torch.randn(6, 5, dtype=torch.float64).requires_grad_()
+    inputs = torch.randn(16, 5, dtype=torch.float64)
+    optimizer = make([weight], **SHORT)
+
+    def loss(at: Tensor, factor: float | None = None) -> Tensor:
+        hidden = inputs @ at.T
+        factor = float((hidden > 0.0).double().mean()) if factor is None else factor
+        return factor * hidden.square().mean()
+
+    def step() -> None:
+        with optimizer.record(batch_size=16):
+            loss(weight).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    until_window(optimizer, step)
+    (mean,), (start,) = state_of(optimizer, "average"), state_of(optimizer, "window_start")
+    step()
+    factor = float((inputs @ mean.T > 0.0).double().mean())
+    found = read(optimizer)
+    # The loss is a parabola where the factor stays.
+    assert (found.loss, found.loss_before) == pytest.approx((float(loss(mean)), float(loss(start, factor))), rel=1e-12)
 
 
 def test_closures_without_a_backward() -> None:

@@ -20,6 +20,7 @@ from curvestep.optim._gather import LAST_STEP, Gathered, Part, gather, scaled
 from curvestep.optim._measure import ON_TAPE, look, read, resolution, settle_slope, sums_along
 from curvestep.optim._options import Measure, check_number, looks_at_all
 from curvestep.optim._processes import is_shared
+from curvestep.optim._proof import SLOPE_ROUNDING
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
 from curvestep.steprules import LineRequest, StepChoice, StepRule
@@ -118,7 +119,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         if not at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
 
-        settle_slope(numbers, recordings, gathered, how, group)
+        known = settle_slope(numbers, recordings, gathered, how, group, self.param_groups[0][SLOPE_ROUNDING])
 
         def measure_line(probe: Probe, asked: LineRequest) -> Probe:
             assert loss is not None, "What has a recording has its loss."
@@ -128,6 +129,9 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         choice = decide(rule, needs, probe, ell, state, gathered.largest, measure_line if recordings.tapes else None)
         recordings.release()  # before the update: parameters are about to change, and memory is wanted
         following = [] if in_place else [proposal.following for proposal in proposals]
+        if choice.advances:
+            for each in self.param_groups:
+                each[SLOPE_ROUNDING] = known
         return self._commit(rule, probe, choice, gathered, directions, following)
 
     def _commit(

@@ -14,7 +14,7 @@ from torch.optim.optimizer import StateDict
 
 from curvestep._numerics import as_dtype, real, to_host, working_dtype
 from curvestep._records import Outcome, StepRecord
-from curvestep._shards import counted, is_sharded, local, placed_as
+from curvestep._shards import any_sharded, counted, local, placed_as
 from curvestep.directions._moments import zeros
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._gather import dense_gradient
@@ -253,7 +253,7 @@ class AbstractExponentiatedGradient(AbstractRecordedOptimizer, ABC):
             for g, u in zip(gradients, updates, strict=True)
         ]
         terms = [term for g, u in flat for term in (g.dot(g), g.dot(u), u.dot(u))]
-        if any([is_sharded(p) for p in parameters]):
+        if any_sharded(parameters):
             require_together(self.process_group)
             terms = averaged(counted(terms, [p for p in parameters for _ in range(3)]), self.process_group)
         found = to_host(*terms)

@@ -13,7 +13,7 @@ from torch import Tensor
 from curvestep import _numerics
 from curvestep._errors import CurvestepError
 from curvestep._numerics import as_dtype, real, squares, total, working_dtype
-from curvestep._shards import aligned, counted, is_sharded, local, locals_of
+from curvestep._shards import PLAIN, aligned, any_sharded, counted, local, locals_of
 from curvestep.directions import Direction, State
 from curvestep.optim._average import AVERAGE, WINDOW_START
 from curvestep.optim._proof import CHANGES, FORMER_NORM_SQ, LEFT_NORM_SQ
@@ -69,7 +69,7 @@ class Gathered:
             max([part.lr for part in moving], default=0.0),
             [gradient for part in parts for gradient in part.gradients],
             any([part.decay > 0.0 for part in parts]),
-            any([is_sharded(parameter) for part in parts for parameter in part.parameters]),
+            any([any_sharded(part.parameters) for part in parts]),
         )
 
     def sums(self, recordings: Recordings, loss: Tensor | None, *, parameter_norm: bool = False) -> Sums:
@@ -155,7 +155,7 @@ def dense_gradient(owner: str, parameter: Tensor) -> Tensor:
             f"layout {gradient.layout}: build the embedding with sparse=False."
         )
         raise CurvestepError(msg)
-    return local(aligned(gradient, parameter))
+    return gradient if type(gradient) in PLAIN and type(parameter) in PLAIN else local(aligned(gradient, parameter))
 
 
 def _wide_gradient(owner: str, parameter: Tensor) -> Tensor:
@@ -163,6 +163,8 @@ def _wide_gradient(owner: str, parameter: Tensor) -> Tensor:
     gradient = dense_gradient(owner, parameter)
     if gradient.requires_grad:  # left by create_graph=True
         gradient = gradient.detach()
+    if gradient.dtype is torch.float32 or gradient.dtype is torch.float64:
+        return gradient
     gradient = real(gradient)
     return as_dtype(gradient, working_dtype(gradient.dtype))
 
@@ -176,7 +178,7 @@ def penalty(parts: Sequence[Part], loss: Tensor) -> Tensor:
     return sum((term.to(loss.device) for term in terms), torch.zeros_like(loss))
 
 
-def squares_of(tensors: Sequence[Tensor]) -> list[Tensor]:
+def squares_of(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     """Return ‖tensor_i‖² for each i; of a sharded one what its mean over the processes is."""
     return counted(squares(locals_of(tensors)), tensors)
 

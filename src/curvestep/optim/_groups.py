@@ -15,6 +15,7 @@ from curvestep._shards import held_of, is_sharded, local, placed_as
 from curvestep.optim._average import AVERAGING, check_gamma
 from curvestep.optim._commit import EFFECTIVE_LR, RULE_STATE, STEPS
 from curvestep.optim._options import MEASUREMENTS
+from curvestep.optim._proof import SLOPE_ROUNDING
 from curvestep.optim._telemetry import OUTCOMES, count, counts, line, none_yet
 
 
@@ -26,7 +27,16 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, ``lr`` among them."""
         super().__init__(
-            params, {**options, EFFECTIVE_LR: 0.0, STEPS: 0, MEASUREMENTS: 0, OUTCOMES: none_yet(), RULE_STATE: {}}
+            params,
+            {
+                **options,
+                EFFECTIVE_LR: 0.0,
+                STEPS: 0,
+                MEASUREMENTS: 0,
+                SLOPE_ROUNDING: 0.0,
+                OUTCOMES: none_yet(),
+                RULE_STATE: {},
+            },
         )
 
     @abstractmethod
@@ -69,6 +79,7 @@ class AbstractGroupedOptimizer(Optimizer, ABC):
         added[RULE_STATE] = dict(shared[RULE_STATE] or self._initial_rule_state())
         added[STEPS] = shared[STEPS]
         added[MEASUREMENTS] = shared[MEASUREMENTS]
+        added[SLOPE_ROUNDING] = shared[SLOPE_ROUNDING]
         added[OUTCOMES] = shared[OUTCOMES]
 
     def _check_group(self, options: dict[str, Any]) -> None:

@@ -168,12 +168,20 @@ def curvatures(
 
 
 def settle_slope(
-    numbers: dict[str, float], recordings: Recordings, gathered: Gathered, how: Measure | None, group: Group
-) -> None:
+    numbers: dict[str, float],
+    recordings: Recordings,
+    gathered: Gathered,
+    how: Measure | None,
+    group: Group,
+    known: float = 0.0,
+) -> float:
     """Prove that the recording is that of the gradient, or put the recorded loss's slope in place of the gradient's.
 
     A gradient that was clipped since backward makes the direction, and the slope is still that of the loss: the one on
     the tape where all samples were measured, else that of the gradient grown by what its norm has shrunk.
+
+    Returns:
+        What is known of the slopes' rounding after this step, given what was before.
     """
     decay = numbers.pop(DECAY_SLOPE, 0.0)
     recorded, left = numbers.pop(RECORDED_SLOPE, None), numbers.pop(LEFT_NORM_SQ, None)
@@ -182,17 +190,19 @@ def settle_slope(
         if recorded is not None:
             dtypes = {p.dtype for part in gathered.moving for p in part.parameters}
             loose = how is not None and how.precision in _LOOSE
-            require_same_slope(
+            return require_same_slope(
                 numbers["slope"] - decay,
                 recorded,
                 numbers,
                 lambda: _LEAST if loose else _coarsest(dtypes, recordings),
                 lambda: _is_rounding(recordings, gathered, group),
+                known,
             )
     elif recorded is not None:
         numbers["slope"] = recorded + decay
     elif left:
         numbers["slope"] = (numbers["slope"] - decay) * growth(left, numbers["gradient_norm_sq"]) + decay
+    return known
 
 
 def _is_rounding(recordings: Recordings, gathered: Gathered, group: Group) -> bool:

@@ -18,15 +18,18 @@ from torch import Tensor
 
 from curvestep._errors import RecordingError
 from curvestep._numerics import squares
-from curvestep._shards import aligned, counted, locals_of
+from curvestep._shards import aligned, any_sharded, counted, locals_of
+from curvestep.engine.passes.proof import OF_A_STEP, allowed
 
 #: Name of the tape's ⟨∇J, d⟩ among the numbers of a step.
 RECORDED_SLOPE = "recorded_slope"
-#: What rounding may do to the slopes, in units of ‖g‖ ‖d‖ and of the root of the dtype's rounding, and at most: 2 % in
-#: float32, 1e-6 in float64.
-_ROOTS, _MOST = 60.0, 0.1
 #: A difference of slopes that no dtype makes suspicious: float64's.
-_NEVER_TOO_FAR = _ROOTS * 2.0**-26
+_NEVER_TOO_FAR = allowed(2.0**-52, OF_A_STEP)
+#: Name in every parameter group of how far, in units of ‖d‖, the slopes were apart where a closer look showed it to be
+#: rounding, which has this size whatever is left of the gradient. Up to twice as far nobody looks again; it fades, to a
+#: half in 34 measured steps, so that somebody does after a while.
+SLOPE_ROUNDING = "slope_rounding"
+_FADES = 0.98
 #: Name of how many sharded gradients were written to since, over the processes.
 CHANGES = "changes"
 #: Name of ‖p.grad‖² as the recorded backward left it.
@@ -59,15 +62,16 @@ class Left:
     @classmethod
     def by_backward(cls, parameters: Sequence[Tensor], former: list[Tensor]) -> Left:
         """Note the gradients that there are."""
-        found = gradients_of(parameters)
-        return cls([(g, g._version) for g in found], norms_of(parameters), former)
+        return cls([(g, g._version) for g in gradients_of(parameters)], norms_of(parameters), former)
 
     def is_changed(self, parameters: Sequence[Tensor]) -> bool:
         """Whether a gradient was replaced or written since: clipped, unscaled, averaged."""
         found = gradients_of(parameters)
         return len(found) != len(self.gradients) or any(
-            now is not then or now._version != version
-            for now, (then, version) in zip(found, self.gradients, strict=True)
+            [
+                now is not then or now._version != version
+                for now, (then, version) in zip(found, self.gradients, strict=True)
+            ]
         )
 
     def changes(self, parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -78,23 +82,31 @@ class Left:
 
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return the dense gradients of the parameters that move."""
-    return [p.grad for p in parameters if _has_gradient(p) and p.grad is not None]
+    return [g for p, g in _held(parameters)]
 
 
 def norms_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return ‖p.grad‖² of those that have one; of a sharded one what its mean over the processes is."""
-    held = [p for p in parameters if _has_gradient(p)]
-    gradients = [aligned(p.grad.detach(), p) for p in held if p.grad is not None]
-    return counted(squares(locals_of(gradients)), held)
+    held = _held(parameters)
+    gradients = [g.detach() for _, g in held]
+    if any_sharded(parameters):
+        gradients = [aligned(g, p) for g, (p, _) in zip(gradients, held, strict=True)]
+    return list(counted(squares(locals_of(gradients)), [p for p, _ in held]))
 
 
-def _has_gradient(parameter: Tensor) -> bool:
-    return parameter.requires_grad and parameter.grad is not None and not parameter.grad.is_sparse
+def _held(parameters: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Return the parameters that move and have a dense gradient, with it."""
+    held = [(p, p.grad) for p in parameters]
+    return [(p, g) for p, g in held if g is not None and p.requires_grad and not g.is_sparse]
 
 
-def versions_of(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:
+#: What tells whether a backward has written a gradient; None where there is none.
+Versions = list[tuple[int, int] | None]
+
+
+def versions_of(parameters: Sequence[Tensor]) -> Versions:
     """Return what tells whether a backward has written a gradient."""
-    return [(id(p.grad), -1 if p.grad is None else p.grad._version) for p in parameters]
+    return [None if g is None else (id(g), g._version) for g in [p.grad for p in parameters]]
 
 
 def require_cleared(numbers: Mapping[str, float]) -> None:
@@ -120,7 +132,8 @@ def require_same_slope(
     numbers: Mapping[str, float],
     resolution: Callable[[], float],
     is_rounding: Callable[[], bool],
-) -> None:
+    known: float = 0.0,
+) -> float:
     """Refuse a recording whose slope is not that of the gradient.
 
     Args:
@@ -129,26 +142,28 @@ def require_same_slope(
         numbers: Those of the step, ‖g‖² and ‖d‖² among them.
         resolution: Gives the relative rounding of the coarsest dtype that the loss went through, where it matters.
         is_rounding: Looks closer where the slopes differ by more: whether the recordings give this gradient after all.
+        known: What was found there before, in units of ‖d‖.
+
+    Returns:
+        What is known after this step.
 
     Raises:
         RecordingError: They differ.
     """
-    unit = math.sqrt(abs(numbers["gradient_norm_sq"])) * math.sqrt(abs(numbers["direction_norm_sq"]))
-    difference = abs(recorded - slope)
-    if not difference > _NEVER_TOO_FAR * unit:  # NaN too: the step is refused for that
-        return
-    if not math.isfinite(difference) or difference <= _allowed(resolution()) * unit or is_rounding():
-        return
+    length = math.sqrt(abs(numbers["direction_norm_sq"]))
+    unit = math.sqrt(abs(numbers["gradient_norm_sq"])) * length
+    difference, known = abs(recorded - slope), _FADES * known
+    if not difference > max(_NEVER_TOO_FAR * unit, 2.0 * known * length):  # NaN too: the step is refused for that
+        return known
+    if not math.isfinite(difference) or difference <= allowed(resolution(), OF_A_STEP) * unit:
+        return known
+    if is_rounding():
+        return difference / length
     msg = (
         "A recording of the loss whose gradient is in p.grad was needed, but along the step's direction the recorded "
         f"loss has the slope {recorded:.6g} and the gradient {slope:.6g}. {_cause(recorded, slope, unit)}"
     )
     raise RecordingError(msg)
-
-
-def _allowed(resolution: float) -> float:
-    """Return how far the slopes may differ, in units of ‖g‖ ‖d‖."""
-    return min(_ROOTS * math.sqrt(resolution), _MOST)
 
 
 def _cause(recorded: float, slope: float, unit: float) -> str:

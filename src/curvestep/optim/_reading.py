@@ -11,6 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from curvestep._errors import RecordingError
 from curvestep._numerics import add, as_dtype, dots, real, squares, total
 from curvestep._shards import aligned, counted, is_sharded, locals_of, placed_as
 from curvestep._window import WindowNeed, WindowReading
@@ -39,6 +40,11 @@ from curvestep.optim._window_names import (
 
 #: How far the mean of the samples' slopes may be from the slope, in units of their root mean square.
 _AGREES = 1e-2
+
+_NOT_REPLAYED = (
+    "At the end of a window of steps the loss of this batch was needed at two more points, but the recording cannot be "
+    "run again there: {why} Where the model needs this (spectral_norm writes what it reads), use another optimizer."
+)
 
 
 @final
@@ -96,6 +102,9 @@ class Measured:
 def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed], how: Measure) -> Measured:
     """Measure on one recording, made with the parameters at x̄, which are still there.
 
+    A loss that cannot be run again at x̄' or z, because Python read a number that is another one there, is that of the
+    measured parabola.
+
     Args:
         tape: The recording, with its backward.
         way: The directions.
@@ -105,30 +114,47 @@ def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed], how: Measure) ->
     Returns:
         Its numbers.
 
+    Raises:
+        RecordingError: The parameters are sharded, and the recording cannot be run again at other points.
+
     Cost:
-        A tangent pass along E, of the part of the batch that it is measured on, and a forward; for κ a tangent pass along D, for the samples' slopes one of first order,
-        for J(z) a forward.
+        A tangent pass along E, of the part of the batch that it is measured on, and a forward; for κ a tangent pass
+        along D, for the samples' slopes one of first order, for J(z) a forward.
     """
     along = [placed_as(d, p) for d, p in zip(way.displacement, way.parameters, strict=True)]
     out = [placed_as(e, p) for e, p in zip(way.excursion, way.parameters, strict=True)]
-    bends: Tensor | None = None
-    slopes: Tensor | None = None
+    loss, bends, slopes = tape.loss, None, None
     asked: dict[str, Tensor] = {}
+
+    def bend_along() -> None:
+        nonlocal bends
+        found = tape.curvature(way.parameters, along)
+        asked.update({SLOPE: found.slope, CURVATURE: found.total})
+        bends = found.total.reshape(1) if found.per_sample is None else found.per_sample
+
     if WindowNeed.SLOPE in needs:
         each = slopes_sweep(tape.recording, way.parameters, along)
         asked[SLOPE], slopes = each.total, each.per_sample
     if WindowNeed.CURVATURE in needs:
-        found = tape.curvature(way.parameters, along)
-        asked |= {SLOPE: found.slope, CURVATURE: found.total}
-        bends = found.total.reshape(1) if found.per_sample is None else found.per_sample
-    if WindowNeed.ITERATE_LOSS in needs:
-        asked[ITERATE] = tape.loss_along(way.parameters, out, [1.0])[0]
+        bend_along()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
         outwards = tape.curvature(way.parameters, out, per_sample=False, samples=how.samples, part=how.part)
+    try:
+        before = tape.loss_along(way.parameters, along, [-1.0])[0]
+        if WindowNeed.ITERATE_LOSS in needs:
+            asked[ITERATE] = tape.loss_along(way.parameters, out, [1.0])[0]
+    except RecordingError as why:
+        if any(is_sharded(p) for p in way.parameters):  # a pass of one process alone would wait for the others
+            raise RecordingError(_NOT_REPLAYED.format(why=why)) from why
+        if CURVATURE not in asked:
+            bend_along()
+        before = loss - asked[SLOPE] + 0.5 * asked[CURVATURE]
+        if WindowNeed.ITERATE_LOSS in needs:
+            asked[ITERATE] = loss + outwards.slope + 0.5 * outwards.total
     numbers = {
-        LOSS: tape.loss,
-        BEFORE: tape.loss_along(way.parameters, along, [-1.0])[0],
+        LOSS: loss,
+        BEFORE: before,
         OUT_SLOPE: outwards.slope,
         OUT_CURVATURE: outwards.total,
         **asked,

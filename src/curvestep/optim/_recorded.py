@@ -16,14 +16,14 @@ from torch.optim.optimizer import ParamsT
 
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
-from curvestep._shards import is_sharded
+from curvestep._shards import any_sharded
 from curvestep._warn import warn
 from curvestep.engine import Memory, Tape, around_backward, join, open_recorder, record
 from curvestep.engine.data.recording import Recording
 from curvestep.optim._average import AVERAGE, AVERAGING, exchanged, starts
 from curvestep.optim._groups import AbstractGroupedOptimizer
 from curvestep.optim._processes import Group, is_shared
-from curvestep.optim._proof import Left, norms_of, versions_of
+from curvestep.optim._proof import Left, Versions, norms_of, versions_of
 from curvestep.optim._recordings import NOTHING_RECORDED, Pending, Recordings, returned_loss
 from curvestep.optim._runaway import drift, sentence
 from curvestep.optim._telemetry import OUTCOMES
@@ -120,11 +120,12 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         """
         self._refuse_averaged()
         parameters = self._parameters()
-        if not self._has_gradient() and not any(is_sharded(p) for p in parameters):
+        versions = versions_of(parameters)
+        if not any(versions) and not any_sharded(parameters):
             self._drop_recordings()  # their gradients are gone
         if scaler is not None and scaler.is_enabled():  # without asking the device what the factor is
             self._pending.scale = scaler.scale(torch.ones((), device=parameters[0].device))
-        with self._watched(parameters):
+        with self._watched(parameters, versions):
             if not self._needs_tape and not self._needs_loss:
                 tape = Tape()
                 tape.release()
@@ -147,24 +148,24 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             self._pending.tapes.append(tape)
 
     @contextmanager
-    def _watched(self, parameters: list[Tensor]) -> Iterator[None]:
+    def _watched(self, parameters: list[Tensor], before: Versions) -> Iterator[None]:
         """Note the gradients as a backward inside the block leaves them, so that a clip in the same block is seen."""
-        before, ran = versions_of(parameters), False
+        ran = False
         is_first = self._records and not (self._pending.tapes or self._pending.unrecorded)
         former: list[Tensor] = []
 
         def look() -> None:
             nonlocal before, former
             before = versions_of(parameters)
-            if is_first and not ran and self._has_gradient():
+            if is_first and not ran and any(before):
                 former = norms_of(parameters)
 
         def note() -> None:
             nonlocal before, ran
             # Shards get their gradients with the last backward; else the loss was that of other parameters.
-            if versions_of(parameters) != before or any(is_sharded(p) and p.grad is not None for p in parameters):
-                ran, self._pending.left = True, Left.by_backward(parameters, former)
-                before = versions_of(parameters)
+            now = versions_of(parameters)
+            if now != before or (any(now) and any_sharded([p for p in parameters if p.grad is not None])):
+                ran, self._pending.left, before = True, Left.by_backward(parameters, former), now
 
         # What several processes write after backward may be their average: the gradient is what the block ends with.
         with nullcontext() if is_shared(self.process_group) else around_backward(look, note):
@@ -216,7 +217,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             scale, is_unscaled = self._loss_scale(closure)
             returned: Any = None
             if closure is not None:  # Lightning records before the step and passes a closure that does nothing
-                watched = self.record() if self._needs_tape else self._watched(self._parameters())
+                parameters = self._parameters()
+                watched = self.record() if self._needs_tape else self._watched(parameters, versions_of(parameters))
                 self._in_closure = True
                 try:
                     with torch.enable_grad(), watched:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from curvestep._errors import RecordingError
-from curvestep._shards import placed_as
+from curvestep._shards import any_sharded, placed_as
 from curvestep.engine import Curvature, Tape, spread
 from curvestep.optim._options import Measure
 from curvestep.optim._proof import Left
@@ -237,6 +237,8 @@ class Recordings:
 
 def _cut_as(parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> Sequence[Tensor]:
     """Return a direction, of which a process holds its parts, as tensors that are cut as the parameters are."""
+    if not any_sharded(parameters):
+        return direction
     return [placed_as(d, p) for d, p in zip(direction, parameters, strict=True)]
 
 

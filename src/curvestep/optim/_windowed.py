@@ -146,7 +146,9 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
                 if tape.backwards > 0:
                     tape.require_backward()
                     with torch.no_grad():
-                        self._readings.append(measure(tape, way, self._window_rule().window_needs, self._window_measure()))
+                        self._readings.append(
+                            measure(tape, way, self._window_rule().window_needs, self._window_measure())
+                        )
                 elif not self._in_closure:
                     raise RecordingError(_NO_BACKWARD)
             finally:

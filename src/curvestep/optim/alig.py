@@ -12,7 +12,7 @@ from torch.optim.optimizer import ParamsT
 
 from curvestep import _numerics
 from curvestep._records import Outcome, StepRecord
-from curvestep._shards import is_sharded, local, locals_of
+from curvestep._shards import any_sharded, local, locals_of
 from curvestep.directions import MOMENTUM, STEP, Direction, Gradient, Nesterov
 from curvestep.optim._commit import Move, advance, move
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
@@ -209,7 +209,7 @@ class ALIG(AbstractRecordedOptimizer):
         if radius is None:
             return
         parameters = [p.detach() for group in self.param_groups for p in group["params"] if p.requires_grad]
-        shards = any([is_sharded(p) for p in parameters])
+        shards = any_sharded(parameters)
         norm_sq = read({"norm_sq": squares_of(parameters)}, self.process_group, shards)["norm_sq"]
         norm = math.sqrt(norm_sq) if norm_sq >= 0.0 else math.nan
         if radius < norm < math.inf:

@@ -131,9 +131,7 @@ class Auto(AbstractWindowedOptimizer):
 
     def _gradient_variances(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
         """Return those of Adam's averages."""
-        return [
-            _ADAM.variances([self.state[p]])[0] if SECOND_MOMENT in self.state[p] else None for p in parameters
-        ]
+        return [_ADAM.variances([self.state[p]])[0] if SECOND_MOMENT in self.state[p] else None for p in parameters]
 
 
 def _relative(params: Any) -> Any:

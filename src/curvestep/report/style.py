@@ -41,7 +41,16 @@ _VARIANTS: tuple[Dashes, ...] = (
     (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0)),
     (0, (8.0, 2.0)),
 )
-_SUFFIXES = {"ggn": 0, "geometric": 3, "guard": 1, "smoothed": 2, "momentum": 1, "averaged": 2, "uncurved": 0, "ceiling": 1}
+_SUFFIXES = {
+    "ggn": 0,
+    "geometric": 3,
+    "guard": 1,
+    "smoothed": 2,
+    "momentum": 1,
+    "averaged": 2,
+    "uncurved": 0,
+    "ceiling": 1,
+}
 
 
 @dataclass(frozen=True)

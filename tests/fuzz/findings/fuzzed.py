@@ -149,3 +149,30 @@ def select_scatter_into_a_copy_of_overlapping_windows() -> Iterator[Claim]:
         copies = windows()
         copies.select_scatter(copies.select(1, 0), 1, 1).exp().mean().backward()
     yield from whole(tape.curvature([p], d), loss, [p], d)
+
+
+# -- 6: two axes are as long as the batch ------------------------------------------------------------------------------
+
+
+@FINDINGS.row("fuzz 6")
+def samples_across_a_constant_that_comes_first() -> Iterator[Claim]:
+    c, x, p = torch.randn(3, 4, 1), torch.randn(4), torch.randn(3, 3, 4, 4, requires_grad=True)
+
+    def made() -> Tensor:
+        return torch.lerp(c, x, torch.sigmoid(p)).square()
+
+    return split(lambda: made().mean((0, 1, 2)), [p], 4, mean=lambda: made().mean())
+
+
+@FINDINGS.row("fuzz 6")
+def the_first_sample_of_a_cube_written_into_a_parameter() -> Iterator[Claim]:
+    x, p = torch.randn(3, 3, 3, 3), torch.randn(3, 3, 3, 3, requires_grad=True)
+
+    def made() -> Tensor:
+        h = p.clone()
+        u, w = h.narrow(0, 0, 1), h.select(0, 0)
+        u.mul_(2)
+        w.add_(x.select(0, 0))
+        return h.square()
+
+    return split(lambda: made().mean((1, 2, 3)), [p], 3, mean=lambda: made().mean())

@@ -91,7 +91,7 @@ def _recorded(recording: Recording, parameter: Tensor) -> Value | None:
             f"The parameter of shape {tuple(parameter.shape)} as it was in the forward was needed, but an optimizer "
             "that shares the recording has moved it since. Ask before its step."
         )
-    require_unchanged(entry[1], parameter, "parameter")
+    require_unchanged(entry[1], parameter)
     return entry[1]
 
 

@@ -165,7 +165,7 @@ def _require_samples(
     recording: Recording, reached: set[Value], steps: Sequence[Node], axes: dict[Value, Annotation], stated: int
 ) -> None:
     """Refuse a stated number of samples that no tensor between the parameters and the loss has."""
-    if any(isinstance(axes.get(v), SampleAxis) for node in steps for v in node.inputs):
+    if any(isinstance(axes.get(v), SampleAxis) or axes.get(v) is Marker.LOST for node in steps for v in node.inputs):
         return
     found = find_source(recording.nodes, reached, recording.rows)
     seen = (

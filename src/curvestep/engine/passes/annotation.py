@@ -5,7 +5,8 @@ Three facts keep a note from being a guess:
 * A rule vouches for the arguments that it asked for (`AxisSite`): samples in another one leave the answer LOST.
 * A tensor of as many rows as there are samples may be data or a table. Its rows are samples for certain (*confirmed*)
   where every row meets the same parameters, or where they meet the rows of such a tensor; a term that meets neither on
-  its way to the loss is not split. Where a table lies across the samples it is none of theirs, and is read as shared.
+  its way to the loss is not split. Where a table lies across such samples it is none of theirs, and is read as shared;
+  where none of two that lie across each other is certain, either may be the table, and the answer is LOST.
 * Data of another number of rows (*foreign*) belongs to nobody: what it adds to the loss is not split either.
 """
 
@@ -21,7 +22,7 @@ import torch
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.samples import Annotation, Marker, Owners, SampleAxis
 from curvestep.engine.data.value import Node, Value
-from curvestep.engine.passes.batch import find_source, gains, is_data, is_drawn, is_weight
+from curvestep.engine.passes.batch import brings, find_source, gains, is_data, is_drawn, is_weight, meet_alike
 from curvestep.engine.rules.axes import elementwise_axis
 from curvestep.engine.rules.index import counts_positions
 from curvestep.engine.rules.site import AxisSite
@@ -34,12 +35,12 @@ class Notes:
 
     Attributes:
         axes: the annotation of every value.
-        confirmed: values whose rows are samples for certain.
+        confirmed: values whose rows are samples, as far as nothing speaks against it; True where they are for certain.
         foreign: values without samples that were made of data of another number of rows.
     """
 
     axes: dict[Value, Annotation]
-    confirmed: set[Value]
+    confirmed: dict[Value, bool]
     foreign: set[Value]
 
 
@@ -62,6 +63,8 @@ class _Walk:
         self.stated = recording.stated_batch_size is not None or self.owners is not None
         found = find_source(recording.nodes, reached, recording.rows)
         self.source = None if found is None else found[0]
+        count = batch if self.owners is None else len(self.owners.numbers)
+        self.known = found is not None and meet_alike(*found, count, reached)  # its rows are samples for certain
         # A table of positions may happen to have as many rows as there are samples; it counts as data only where
         # nothing else does. What is taken for shared is carried until it meets the samples, which is right either way.
         self.tables = self.source is not None and is_data(self.source)
@@ -75,11 +78,11 @@ class _Walk:
             and self.source.dtype != torch.bool
             and batch != 1
         ):
-            self.anywhere = batch != self.source.shape[0]
+            self.anywhere = batch != self.source.shape[0] or not self.known
             self.square = not self.anywhere and self.source.shape.count(batch) > 1
         self.across: set[Value] = set()  # what is read as shared, though it has as many rows as there are samples
         self.axes: dict[Value, Annotation] = {}
-        self.confirmed: set[Value] = set()
+        self.confirmed: dict[Value, bool] = {}
         self.foreign: set[Value] = set()
 
     def run(self) -> Notes | None:
@@ -91,7 +94,7 @@ class _Walk:
         for _, value in self.recording.leaves.values():
             axes[value] = self._of_leaf(value)
         if isinstance(axes.get(self.source), SampleAxis):  # type: ignore[arg-type]
-            confirmed.add(self.source)  # type: ignore[arg-type]
+            confirmed[self.source] = self.known  # type: ignore[index]
         for node in self.recording.nodes:
             inputs = node.inputs
             shared = True
@@ -110,7 +113,7 @@ class _Walk:
                     if out is not None:
                         axes[out] = known if out.shape == value.shape else self._fitting(known, out)
                         if value in confirmed:
-                            confirmed.add(out)
+                            confirmed[out] = confirmed[value]
                 if rule.draws:
                     self._draw(node)
                 continue
@@ -161,7 +164,7 @@ class _Walk:
             if foreign:
                 self.foreign.add(value)
             if value is self.source and new:
-                self.confirmed.add(value)
+                self.confirmed[value] = self.known
         if not node.live and is_drawn(node):
             self._draw(node)
 
@@ -173,17 +176,25 @@ class _Walk:
         return SampleAxis(0, owners=self.owners) if ours else Marker.SHARED
 
     def _draw(self, node: Node) -> None:
-        """Let a batch that is drawn inside the recording be one: a part of the data, or all of it in another order."""
+        """Let a batch that is drawn inside the recording be one: a part of the data, or all of it in another order.
+
+        What is read across the samples (`x[0]`) may have another axis of their number: nobody knows which is meant.
+        """
+        axes = self.axes
         for value in node.outputs:
             if value is None or node.live or value.shape[:1] != (self.batch,) or value in self.across:
                 continue
             if self.owners is not None:
                 continue
-            if self.axes[value] in (Marker.SHARED, Marker.LOST):
-                self.axes[value] = SampleAxis(0)
+            data, found = node.inputs[0], axes[value]
+            reordered = axes.get(data) == SampleAxis(0) and data.shape == value.shape
+            if found is Marker.SHARED or (found is Marker.LOST and reordered):
+                axes[value] = SampleAxis(0)
                 self.foreign.discard(value)
-            if value is self.source:
-                self.confirmed.add(value)
+            elif self.stated and isinstance(found, SampleAxis) and found.dim and data.shape[:1] != (self.batch,):
+                axes[value] = Marker.LOST
+            if value is self.source and isinstance(axes[value], SampleAxis):
+                self.confirmed[value] = self.known
 
     # -- where they go --------------------------------------------------------------------------------------------
 
@@ -197,21 +208,23 @@ class _Walk:
                 if value is not None:
                     axes[value] = answer = self._fitting(answer, value)
                     if certain and isinstance(answer, SampleAxis):
-                        confirmed.add(value)
+                        confirmed[value] = confirmed[node.inputs[0]]
             if not node.live and is_drawn(node):
                 self._draw(node)
             return True
         named = [v for v in node.inputs if isinstance(axes.get(v), SampleAxis)]
         sure = [v for v in named if v in confirmed]
-        certain = bool(sure)
-        if certain and answers[0] is Marker.LOST and len(sure) < len(named):
+        certain, proved = bool(sure), any([confirmed[v] for v in sure])
+        if proved and answers[0] is Marker.LOST and len(sure) < len(named):
             doubtful = [v for v in named if v not in confirmed]
             for values in (doubtful, *[[v] for v in doubtful]):
                 if self._lie_across(node, values) and self._read_as_shared(values):
                     return False
-        if named and not certain and node.live:
-            moving = any([v in self.reached and axes.get(v) is Marker.SHARED for v in node.inputs])
-            certain = moving and any([v not in self.reached and gains(node, v, self.reached) for v in named])
+        if named and not proved and node.live:
+            if any([v in self.reached and axes.get(v) is Marker.SHARED for v in node.inputs]):
+                data = [v for v in named if v not in self.reached]
+                certain = certain or any([gains(node, v, self.reached) for v in data])
+                proved = any([brings(node, v, axes[v].dim, self.reached) for v in data])  # type: ignore[union-attr]
         strange = [v for v in node.inputs if v in self.foreign] if self.foreign and not self.stated else ()
         for value, answer in zip(node.outputs, answers, strict=True):
             if value is None:
@@ -222,7 +235,7 @@ class _Walk:
                 if strange and answer.dim and self._gained(node, strange, named, answer, value):
                     answer = Marker.LOST
                 elif certain:
-                    confirmed.add(value)
+                    confirmed[value] = proved
             axes[value] = answer
         if not node.live and is_drawn(node):
             self._draw(node)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Sequence, Set
 
 import torch
 
 from curvestep.engine.data.value import Node, Value
+from curvestep.engine.rules.axes import BATCHED
 from curvestep.engine.rules.index import is_literal
 
 
@@ -71,6 +73,61 @@ def gains(node: Node, value: Value, reached: set[Value]) -> bool:
     for at, size in enumerate(reversed(value.shape)):
         if size > 1 and not any(at < len(shape) and shape[len(shape) - 1 - at] == size for shape in moving):
             return True
+    return False
+
+
+def brings(node: Node, value: Value, dim: int, reached: Set[Value]) -> bool:
+    """Whether all entries along this axis of a constant meet the same moving values, as samples do.
+
+    Stricter than `gains`: a moving value as long as the batch, along that axis, has an entry for each of them.
+
+    Returns:
+        False where one of them has.
+    """
+    moving = [v for v in node.inputs if v in reached]
+    product = None if node.rule is None else node.rule.product
+    if product is not None and value in [node.args[i] for i in product.factors]:
+        if node.rule is not None and node.rule.cut is BATCHED and dim == 0:
+            return all([v.shape[0] == 1 or _is_repeated(v) for v in moving if len(v.shape) == len(value.shape)])
+        return True
+    if node.rule is not None and node.rule.draws and len(value.shape) == 1:
+        return True
+    behind = len(value.shape) - dim
+    return all([len(v.shape) < behind or v.shape[-behind] == 1 for v in moving])
+
+
+def meet_alike(source: Value, node: Node, count: int, reached: Set[Value]) -> bool:
+    """Whether all samples of the source meet the same moving values where it meets them first.
+
+    Args:
+        source: what `find_source` found.
+        node: the operation in which it meets them.
+        count: how many rows the samples have.
+        reached: values that depend on a moving parameter.
+
+    Returns:
+        False where a moving value has entries of its own for them, or where it cannot be told.
+    """
+    sizes = source.shape
+    first = sizes.index(count) if count in sizes else 0
+    made = [v for v in node.inputs if v not in reached and v.origin is not None]
+    values = [source] if source in node.inputs else made
+    for value in values:  # of what was made of it, every axis may have the samples
+        axes = [first] if value.shape == sizes else [d for d, n in enumerate(value.shape) if n and n % count == 0]
+        if not axes or not all([brings(node, value, dim, reached) for dim in axes]):
+            return False
+    return bool(values)
+
+
+def _is_repeated(value: Value) -> bool:
+    """Whether all entries along the first axis are the same one, expanded."""
+    while value.origin is not None and len(value.origin.inputs) == 1 and value.shape:
+        before = value.origin.inputs[0]
+        if math.prod(before.shape) * value.shape[0] == math.prod(value.shape):
+            return before.shape[:1] == (1,) or before.shape == value.shape[1:]
+        if math.prod(before.shape) != math.prod(value.shape):
+            return False
+        value = before
     return False
 
 

@@ -18,8 +18,14 @@ from curvestep._errors import MissingRuleError, RecordingError
 from curvestep._numerics import dots, squared_norm
 from curvestep.engine.data.recording import Recording
 
-#: What rounding may do to the slopes, in units of ‖g‖ ‖d‖ and of the root of the coarsest rounding, and at most.
-_ROOTS, _MOST = 4.0, 0.1
+#: What rounding may do to the slopes, in units of ‖g‖ ‖d‖ and of the root of the coarsest rounding: each is a sum of
+#: roundings of many sizes and signs, between that of one term and that of as many terms as there are entries. A pass
+#: that is asked for takes the tight bound, 0.14 % in float32, since it is there to find a function whose backward is
+#: nearly its derivative. A closer look costs a forward and a backward, which a step must not take often: its bound is
+#: 2 % in float32, and what it is there to find (a factor, another batch, a gradient that was not recorded) is larger.
+OF_A_PASS, OF_A_STEP = 4.0, 60.0
+#: The most that is allowed, which half precision would exceed.
+_MOST = 0.1
 #: How far a gradient that is computed again may be from the first, in units of its norm.
 _AGAIN = 0.02
 
@@ -56,7 +62,7 @@ def prove(
     own = sum((t.to(zero.device) for t in dots(gradients, [d for _, d in pairs])), zero)
     unit = (squared_norm(gradients) * squared_norm(direction)).sqrt() if pairs else zero
     recorded, found, scale = torch.stack([t.double().reshape(()) for t in (slope, own, unit.to(zero.device))]).tolist()
-    if abs(recorded - found) <= min(_ROOTS * _rounding(recording) ** 0.5, _MOST) * scale or recorded == found:
+    if abs(recorded - found) <= allowed(_rounding(recording)) * scale or recorded == found:
         return
     if not (math.isfinite(recorded) or math.isfinite(found)):  # nothing that could be compared
         return
@@ -78,6 +84,11 @@ def prove(
         "meant to be another function's, as that of a straight-through estimator is, say which with "
         "curvestep.register_rule; checkpoints need use_reentrant=False where they detach something."
     )
+
+
+def allowed(resolution: float, roots: float = OF_A_PASS) -> float:
+    """How far the slopes may differ, in units of ‖g‖ ‖d‖, where the coarsest dtype rounds by `resolution`."""
+    return min(roots * resolution**0.5, _MOST)
 
 
 def _rounding(recording: Recording) -> float:

@@ -70,7 +70,7 @@ def gather(node: Node, present: dict[Value, Tensor], first: dict[Value, Tensor] 
         held = present.get(value, value.data)
         if is_sharded(held) and held is not None:
             if held is value.data:
-                require_unchanged(value, held, "parameter")
+                require_unchanged(value, held)
             present[value] = whole(held.detach().to(value.dtype))
         elif held is None and value.origin is not None and not value.needs_grad:
             present[value] = _made_again(value, value.origin)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
-from curvestep._shards import is_sharded
+from curvestep._shards import PLAIN, is_sharded
 from curvestep.engine.data.geometry import shape_of, storage_of, version_of
 from curvestep.engine.data.recording import Opaque, Recording
 from curvestep.engine.data.value import Value
@@ -28,7 +28,7 @@ def new_leaf(recording: Recording, tensor: Tensor) -> Value:
     value.data, value.version = tensor, version_of(tensor)
     if value.needs_grad and tensor.is_leaf:
         value.place = place_of(tensor)
-    if value.needs_grad and is_sharded(tensor):
+    if value.needs_grad and type(tensor) not in PLAIN and is_sharded(tensor):
         recording.opaque.append(computed_in_shards(value))
     enter_leaf(recording, tensor, value)
     return value

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy as is_uninitialized
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
-from curvestep._shards import is_sharded
+from curvestep._shards import PLAIN, is_sharded
 from curvestep.engine.data.geometry import is_lazy, shape_of, storage_of, version_of
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.rule import Rule
@@ -23,7 +23,7 @@ from curvestep.engine.recording.hooks import Gate, gate_of, note_gradients, slot
 from curvestep.engine.recording.keeping import keep
 from curvestep.engine.recording.opaque import is_transparent, opaque
 from curvestep.engine.recording.reads import reads_output
-from curvestep.engine.recording.shards import Shards
+from curvestep.engine.recording.shards import Shards, may_be_gathered
 from curvestep.engine.recording.writes import Writes, put_in
 
 _graph_task, _forward_mode = torch._C._current_graph_task_id, torch._C._is_fwd_grad_enabled
@@ -87,7 +87,7 @@ class Recorder(TorchDispatchMode):
         if hidden:
             self._beneath.hold([values[i] for i in known.written] if beneath else (), inputs, tensors)
         if (live and not beneath) or self.recording.owners is not None:  # whose indices say which rows they pick
-            self._hold(known, values, inputs, tensors)
+            keep(self.recording, known, values, inputs, tensors, self._optional, self._beneath, self._shards.frozen)
         out = func(*args, **kwargs)
         mutates = bool(known.written)
         number = out if isinstance(out, (int, float, complex)) else None
@@ -120,7 +120,8 @@ class Recorder(TorchDispatchMode):
         values = tuple([self._take(a, inputs, tensors) for a in args])
         live = any([v.needs_grad for v in inputs])
         if live:
-            self._hold(OpFacts(rule, ()), values, inputs, tensors)
+            known = OpFacts(rule, ())
+            keep(self.recording, known, values, inputs, tensors, self._optional, self._beneath, self._shards.frozen)
         with _disable_current_modes():
             out = op(*args)
         node = Node(op, rule, values, {}, tuple(inputs), (), live, False)
@@ -129,11 +130,6 @@ class Recorder(TorchDispatchMode):
         node.outputs = tuple([self._give(t, node, i, live and holds, False, holds) for i, t in enumerate(outs)])
         self.recording.nodes.append(node)
         return out
-
-    def _hold(self, known: OpFacts, values: Sequence[Any], inputs: list[Value], tensors: list[Tensor]) -> None:
-        """Hold what a pass will read of an operation's inputs."""
-        optional, beneath, frozen = self._optional, self._beneath, self._shards.frozen
-        keep(self.recording, known, values, inputs, tensors, optional, beneath, frozen)
 
     # -- tensors to values --------------------------------------------------------------------------------------
 
@@ -160,7 +156,9 @@ class Recorder(TorchDispatchMode):
             if value.needs_grad != tensor.requires_grad and not is_beneath():
                 value = self._under_another_gradient(tensor, value)
             return value
-        if is_uninitialized(tensor):  # of a lazy module, which is about to give it a shape
+        if type(tensor) not in PLAIN and is_uninitialized(
+            tensor
+        ):  # of a lazy module, which is about to give it a shape
             return Value((), tensor.dtype, None, 0)
         value = self._leaf(tensor)
         if value.needs_grad and not tensor.is_leaf:
@@ -169,8 +167,10 @@ class Recorder(TorchDispatchMode):
 
     def _leaf(self, tensor: Tensor) -> Value:
         """What a tensor is from here on: a leaf with the data that it has now."""
-        value = self._shards.leaf(self.recording, tensor) or leaves.new_leaf(self.recording, tensor)
-        value.epoch = self._writes.count(tensor)
+        value = self._shards.leaf(self.recording, tensor) if may_be_gathered(tensor) else None
+        value = value or leaves.new_leaf(self.recording, tensor)
+        if self._writes.of:
+            value.epoch = self._writes.count(tensor)
         self._known[id(tensor)] = (lambda: tensor, value)  # strong: its id stays its own
         return value
 
@@ -335,7 +335,8 @@ class Recorder(TorchDispatchMode):
         """Close the recording."""
         if self._pending:
             self._settle()
-        self._writes.age(self.recording)
+        if self._writes.of:
+            self._writes.age(self.recording)
         self._known.clear()
         self._forget_hooks()
         self._beneath = Beneath()

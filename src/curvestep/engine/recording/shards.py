@@ -11,11 +11,16 @@ from typing import final
 from torch import Tensor
 from torch.nn import Parameter
 
-from curvestep._shards import gathered_parameters, is_sharded
+from curvestep._shards import gathered_parameters, is_sharded, shards_exist
 from curvestep.engine.data.geometry import shape_of, version_of
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.recording import leaves
+
+
+def may_be_gathered(tensor: Tensor) -> bool:
+    """Whether a tensor can be such a parameter, which most recordings have none of."""
+    return isinstance(tensor, Parameter) and shards_exist()
 
 
 @final
@@ -27,9 +32,7 @@ class Shards:
         self.frozen: set[Value] = set()  # such leaves that are constants, and what was made of them alone
 
     def leaf(self, recording: Recording, tensor: Tensor) -> Value | None:
-        """Return the leaf of a gathered parameter, one for all its uses; None for any other tensor."""
-        if not isinstance(tensor, Parameter):
-            return None
+        """Return the leaf of a gathered parameter, one for all its uses; None for any other parameter."""
         entry = self._known.get(id(tensor))
         if entry is None:
             self._known = {id(gathered): (gathered, shard) for gathered, shard in gathered_parameters()}

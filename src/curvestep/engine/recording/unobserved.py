@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, final
 
 import torch
@@ -83,11 +83,9 @@ class _Bell:
             self._ended()
 
 
-@contextmanager
-def around_backward(begins: Callable[[], None], ended: Callable[[], None]) -> Iterator[None]:
+def around_backward(begins: Callable[[], None], ended: Callable[[], None]) -> AbstractContextManager[None]:
     """Call a function before each backward inside the block, and one when it has left gradients in `.grad`."""
-    with backward_unobserved(_Bell(begins, ended)):
-        yield
+    return backward_unobserved(_Bell(begins, ended))
 
 
 def _aside(run: Callable[..., Any]) -> Callable[..., Any]:

@@ -42,14 +42,15 @@ Propagate = Callable[["Site"], "Jet | Sequence[Jet]"]
 AxisRule = Callable[["AxisSite"], "Annotation | Sequence[Annotation]"]
 
 
-def require_unchanged(value: Value, tensor: Tensor, what: str) -> None:
-    """Refuse the tensor of a value that was written to or replaced since it was recorded."""
+def require_unchanged(value: Value, tensor: Tensor, reader: Node | None = None) -> None:
+    """Refuse the tensor of a value that was written to or replaced since it was recorded; None reads a parameter."""
     if value.version < 0:
         return
     how = "overwritten in place" if tensor._version != value.version else ""
     if value.place and tensor.data_ptr() != value.place:
         how = "given other data"
     if how:
+        what = "parameter" if reader is None else f"input of {reader.name}"
         raise RecordingError(
             f"The {what} as it was in the forward was needed, but the tensor of shape {tuple(tensor.shape)} was {how} "
             "since. Write to a copy, or call step() first."
@@ -141,7 +142,7 @@ class Site(Arguments):
         tensor = value.data
         if tensor is None:
             raise RecordingError(f"The value of an input of {self.node.name} was needed, but the tape did not keep it.")
-        require_unchanged(value, tensor, f"input of {self.node.name}")
+        require_unchanged(value, tensor, self.node)
         return tensor.detach() if tensor.requires_grad else tensor
 
     def has(self, value: Value) -> bool:
