@@ -56,7 +56,7 @@ class Measure:
 
 
 def looks_at_all(group: Mapping[str, Any]) -> bool:
-    """Whether the next measurement looks at the whole batch: the first, the second, the fourth, the eighth …"""
+    """Whether the next measurement looks at the whole batch: the first, second, fourth, eighth and so on do."""
     count = int(group[MEASUREMENTS]) + 1
     return count & (count - 1) == 0
 

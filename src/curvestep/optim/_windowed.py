@@ -85,7 +85,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         return any(AVERAGE in state for state in self.state.values())
 
     def _window_measure(self) -> Measure:
-        """Return how E is measured: on all samples at first and at ever longer intervals, which proves the recording."""
+        """Return how E is measured; at ever longer intervals on all samples, which proves the recording."""
         how = self._measure()
         return replace(how, samples=None) if looks_at_all(self.param_groups[0]) else how
 

@@ -59,9 +59,9 @@ class NoiseBalance:
     """τ = s, a scale of the run that is measured over windows of steps and has no unit to choose.
 
     At the end of a window the reading (`WindowReading`) gives N, how much higher than the average the iterate lies for
-    the curvature alone, and p, what the average won per factor of e in the run's length, with its standard error e. With
-    |N|, p and e² summed over windows, the past with weight ``keep``, and P the lesser of this window's p and the last
-    one's,
+    the curvature alone, and p, what the average won per factor of e in the run's length, with its standard error e.
+    With |N|, p and e² summed over windows, the past with weight ``keep``, and P the lesser of this window's sum of p
+    and the last one's,
 
         s ← s · f,    f = (target · √k · p* / N)^½ held to [1/most, most],
 

@@ -1,4 +1,4 @@
-"""Adam's direction with a measured step under a fixed ceiling: what `curvestep.Auto` was before it measured its scale."""
+"""Adam's direction with a measured step under a fixed ceiling: `curvestep.Auto` before it measured its scale."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEVEL = 0.5
 
 @final
 class CeilingAdam(AbstractComposedOptimizer):
-    """τ is the shorter of the step to the minimum of the parabola along Adam's direction and 0.006 min(k/100, √(100/k)).
+    """τ is at most the step to the minimum of the parabola along Adam's direction and 0.006 min(k/100, √(100/k)).
 
     The weights are averaged as those of `curvestep.Auto`.
 
