@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import torch
 from torch import Tensor
@@ -27,17 +28,13 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
         (second,) = torch.autograd.grad((first * way).sum(), at, retain_graph=True)
         return float((second * way).sum())
 
-    def part(number: int) -> list[int]:
-        """A quarter of ten samples, rounded up, spread over the batch: another one each time."""
-        return [i for i in range(10) if (i + 1 + number) * 3 // 10 > (i + number) * 3 // 10]
-
     theta = start.clone().requires_grad_()
     optimizer = curvestep.Auto([theta])
     scales: list[float] = []
 
     weight, mean, opened = start.clone(), start.clone(), start.clone()
     m, v = torch.zeros_like(start), torch.zeros_like(start)
-    k, begun, end, s, measured = 0, 0, 5, 0.0, 0
+    k, begun, end, s = 0, 0, 5, 0.0
     noise = progress = variance = weights = 0.0
     former, first_loss, turn, settled = math.inf, None, 0, False
     for batch in batches:
@@ -49,16 +46,18 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
         if k == end:  # a window's end: this batch is measured at the average
             at = mean.clone().requires_grad_()
             losses = sample_losses(at, batch)
-            measured += 1
-            rows = part(measured - 1) if measured & (measured - 1) else range(10)
-            height = 0.5 * sum(bend(losses[i], at, weight - mean) for i in rows) / len(rows)
+            height = 0.5 * bend(losses.mean(), at, weight - mean)
             here, before = float(losses.mean().detach()), float(sample_losses(opened, batch).mean())
             folds = math.log(k / max(begun, 1))
             spread = float(((mean - opened) ** 2 * (v / (1 - 0.99**k) - m * m).clamp_min(0.0)).sum()) ** 0.5
             first_loss = before if first_loss is None else first_loss
             weights, noise = 0.5 * weights + 1.0, 0.5 * noise + abs(height)
             p, progress = progress, 0.5 * progress + (before - here) / folds
-            variance = 0.25 * variance + (spread / folds) ** 2
+            slopes = [
+                float((torch.autograd.grad(each, at, retain_graph=True)[0] * (mean - opened)).sum()) for each in losses
+            ]
+            wide = statistics.stdev(slopes) / math.sqrt(10.0)
+            variance = 0.25 * variance + (max(spread, wide) / folds) ** 2
             error, least = variance**0.5, min(progress, former if begun == 0 else p)
             floor = 0.03 * weights * max(0.0, min(here, first_loss - here))
             if progress + 2.0 * error < 0.0:
@@ -87,9 +86,9 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
         (g,) = torch.autograd.grad(losses.mean(), own, retain_graph=True)
         m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
         d = m / (1 - 0.9**k) / ((v / (1 - 0.99**k)).sqrt() + 1e-8)
-        if k == 1:
-            measured += 1
-            curvature = sum(abs(bend(losses[i], own, d)) for i in part(0)) / 3
+        if k == 1:  # a quarter of ten samples, rounded up, spread over the batch
+            rows = [i for i in range(10) if (i + 1) * 3 // 10 > i * 3 // 10]
+            curvature = sum(abs(bend(losses[i], own, d)) for i in rows) / 3
             s = 0.1 * abs(float((d * g).sum())) / curvature
         weight = weight - s * d
         mean = mean + 9 / (k + 8) * (weight - mean)

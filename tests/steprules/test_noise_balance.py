@@ -15,6 +15,7 @@ from curvestep.steprules import (
     Probe,
     RuleState,
     StepChoice,
+    WindowNeed,
     WindowReading,
     Windows,
 )
@@ -71,8 +72,9 @@ def test_only_the_first_step_asks_the_rule_inside() -> None:
     first = taken(own.choose(PROBE, 0.5, own.init()))
     assert first.rescaling == pytest.approx(0.1 * 12.0) and first.outcome is Outcome.WINDOW_SCALE
     assert own.needs_at(first.state) == {Need.SLOPE}
+    assert rule(careful=0.0).window_needs == frozenset()
     later = taken(own.choose(Probe(1.0, 1e-9, None, None, 1.0, 9.0), 0.5, first.state))
-    assert later.rescaling == pytest.approx(1.2) and own.window_needs == frozenset()
+    assert later.rescaling == pytest.approx(1.2) and own.window_needs == {WindowNeed.SLOPE}
 
 
 @pytest.mark.parametrize("ell", [0.125, 0.5, 2.0])

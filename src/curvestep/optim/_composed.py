@@ -18,7 +18,7 @@ from curvestep.optim._commit import Move, advance, keep_last_steps, kept_by_deca
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
 from curvestep.optim._gather import LAST_STEP, Gathered, Part, gather, scaled
 from curvestep.optim._measure import ON_TAPE, look, read, resolution, settle_slope, sums_along
-from curvestep.optim._options import Measure, check_number, looks_at_all
+from curvestep.optim._options import MEASUREMENTS, Measure, check_number
 from curvestep.optim._processes import is_shared
 from curvestep.optim._proof import SLOPE_ROUNDING
 from curvestep.optim._recorded import AbstractRecordedOptimizer
@@ -113,7 +113,7 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
             proposals = [part.direction.propose(part.gradients, part.states) for part in moving]
         directions = [scaled(part, proposal.direction, ell) for part, proposal in zip(moving, proposals, strict=True)]
         how = self._measure() if needs & ON_TAPE else None
-        looks = how is not None and how.samples is not None and looks_at_all(self.param_groups[0])
+        looks = how is not None and how.samples is not None and _is_power_of_two(self.param_groups[0][MEASUREMENTS] + 1)
         along = sums_along(needs, how, recordings, gathered, directions, group, looks_at_all=looks)
         numbers.update(read(along if at_once else {**along, **sums}, group, sharded))
         if not at_once and (outcome := refusal(numbers)) is not None:
@@ -266,6 +266,11 @@ def _begun(parts: Sequence[Part]) -> list[tuple[Tensor, dict[str, Any]]]:
         for parameter, state in zip(part.parameters, part.states, strict=True)
         if state
     ]
+
+
+def _is_power_of_two(count: int) -> bool:
+    """Whether the measurement with this number, from 1 on, is one that looks at the whole batch's slope."""
+    return count & (count - 1) == 0
 
 
 def _fixed(option: Any) -> Any:

@@ -55,12 +55,6 @@ class Measure:
         return cls(samples, kind, precision, announced, int(group.get(MEASUREMENTS, 0)))
 
 
-def looks_at_all(group: Mapping[str, Any]) -> bool:
-    """Whether the next measurement looks at the whole batch: the first, second, fourth, eighth and so on do."""
-    count = int(group[MEASUREMENTS]) + 1
-    return count & (count - 1) == 0
-
-
 def check_number(options: Mapping[str, Any], name: str, meaning: str) -> None:
     """Refuse an option that is given and is not a finite number of at least 0."""
     value = options.get(name, 0.0)

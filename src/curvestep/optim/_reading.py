@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -18,7 +17,6 @@ from curvestep._window import WindowNeed, WindowReading
 from curvestep.engine import Tape, slopes_sweep
 from curvestep.optim._average import AVERAGE, WINDOW_START
 from curvestep.optim._gather import Sums
-from curvestep.optim._options import Measure
 from curvestep.optim._processes import Group, averaged
 from curvestep.optim._window_names import (
     ABSOLUTE,
@@ -99,7 +97,7 @@ class Measured:
         return 1 if rows is None else rows.numel()
 
 
-def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed], how: Measure) -> Measured:
+def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed]) -> Measured:
     """Measure on one recording, made with the parameters at x̄, which are still there.
 
     A loss that cannot be run again at x̄' or z, because Python read a number that is another one there, is that of the
@@ -109,7 +107,6 @@ def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed], how: Measure) ->
         tape: The recording, with its backward.
         way: The directions.
         needs: What the rule asks for.
-        how: On which samples the curvature along E is measured.
 
     Returns:
         Its numbers.
@@ -118,7 +115,7 @@ def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed], how: Measure) ->
         RecordingError: The parameters are sharded, and the recording cannot be run again at other points.
 
     Cost:
-        A tangent pass along E, of the part of the batch that it is measured on, and a forward; for κ a tangent pass
+        A tangent pass along E and a forward; for κ a tangent pass
         along D, for the samples' slopes one of first order, for J(z) a forward.
     """
     along = [placed_as(d, p) for d, p in zip(way.displacement, way.parameters, strict=True)]
@@ -137,9 +134,7 @@ def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed], how: Measure) ->
         asked[SLOPE], slopes = each.total, each.per_sample
     if WindowNeed.CURVATURE in needs:
         bend_along()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The curvature of a part of the batch", category=UserWarning)
-        outwards = tape.curvature(way.parameters, out, per_sample=False, samples=how.samples, part=how.part)
+    outwards = tape.curvature(way.parameters, out, per_sample=False)
     try:
         before = tape.loss_along(way.parameters, along, [-1.0])[0]
         if WindowNeed.ITERATE_LOSS in needs:

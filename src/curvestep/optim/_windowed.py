@@ -6,7 +6,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -26,7 +25,6 @@ from curvestep.optim._buffers import kept_buffers
 from curvestep.optim._commit import RULE_STATE
 from curvestep.optim._composed import AbstractComposedOptimizer
 from curvestep.optim._measure import read
-from curvestep.optim._options import MEASUREMENTS, Measure, looks_at_all
 from curvestep.optim._processes import is_shared
 from curvestep.optim._reading import Measured, Way, measure, reading_of, sums_of
 from curvestep.optim._telemetry import OUTCOMES
@@ -83,11 +81,6 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         if not self._window_rule().ends_window(self._rule_state()):
             return False
         return any(AVERAGE in state for state in self.state.values())
-
-    def _window_measure(self) -> Measure:
-        """Return how E is measured; at ever longer intervals on all samples, which proves the recording."""
-        how = self._measure()
-        return replace(how, samples=None) if looks_at_all(self.param_groups[0]) else how
 
     def _needs(self) -> frozenset[Need]:
         """Return what the next step measures."""
@@ -146,9 +139,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
                 if tape.backwards > 0:
                     tape.require_backward()
                     with torch.no_grad():
-                        self._readings.append(
-                            measure(tape, way, self._window_rule().window_needs, self._window_measure())
-                        )
+                        self._readings.append(measure(tape, way, self._window_rule().window_needs))
                 elif not self._in_closure:
                     raise RecordingError(_NO_BACKWARD)
             finally:
@@ -222,7 +213,6 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         """Write the rule's state, and x̄' ← x̄."""
         for group in self.param_groups:
             group[RULE_STATE] = dict(state)
-            group[MEASUREMENTS] += 1
         for held in self.state.values():
             if WINDOW_START in held:
                 held[WINDOW_START].copy_(held[AVERAGE])

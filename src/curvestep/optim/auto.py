@@ -31,8 +31,8 @@ class Auto(AbstractWindowedOptimizer):
     - s₀ is a tenth of the step to the minimum of the parabola that is measured along the first direction,
       |⟨d, g⟩| / (‖d‖² L), L the mean of |dᵀ∇²J_s d| / ‖d‖² over a quarter of the samples s.
     - Windows of steps end at k ← ⌊1.25 k⌋ + 5. The next batch is then measured at the averaged weights x̄, and no step
-      is taken with it: N = ½ Eᵀ∇²J(x̄)E with E = θ − x̄, on a quarter of the samples, says how much loss the noise of the
-      iterate costs, and p = (J(x̄') − J(x̄)) / ln(k/k') what the average has won since the window began at x̄' and k'.
+      is taken with it: N = ½ Eᵀ∇²J(x̄)E with E = θ − x̄ says how much loss the noise of the iterate
+      costs, and p = (J(x̄') − J(x̄)) / ln(k/k') what the average has won since the window began at x̄' and k'.
       s grows or shrinks so that N = 0.015 √k p (`curvestep.steprules.NoiseBalance`): steps as long as the noise of the
       loss and its curvature allow.
 

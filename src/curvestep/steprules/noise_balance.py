@@ -184,8 +184,8 @@ class NoiseBalance:
 
     @property
     def window_needs(self) -> frozenset[WindowNeed]:
-        """Return nothing: neither slope nor curvature along the displacement, nor the loss at the iterate."""
-        return frozenset()
+        """Return the error of the progress: neither curvature along the displacement nor the loss at the iterate."""
+        return frozenset({WindowNeed.SLOPE}) if self.careful > 0.0 else frozenset()
 
     def ends_window(self, state: RuleState) -> bool:
         """Whether the window's steps were taken."""
