@@ -98,6 +98,12 @@ COMMANDS: dict[str, Command] = {
             "Auto beside AdamW's rates on nine problems; hours",
         ),
         Command(
+            "league",
+            "benchmarks.league.command:league",
+            "docs/league.md",
+            "methods without a rate to tune beside AdamW's best, on thirty problems of thirteen families; an hour",
+        ),
+        Command(
             "horizons",
             "benchmarks.comparisons.command:horizons",
             "docs/auto.md",

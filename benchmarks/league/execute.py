@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 
 from benchmarks.league.methods import METHODS
 from benchmarks.league.problems import PROBLEMS
 from benchmarks.league.prototypes import PROTOTYPES
-from benchmarks.league.store import Key
+from benchmarks.league.score import Key
 from benchmarks.league.trial import Trial, run
 
 ALL = {**METHODS, **PROTOTYPES}
@@ -21,8 +21,13 @@ def one(key: Key) -> Trial:
     return run(PROBLEMS[problem], ALL[method], seed, scale)
 
 
-def execute(keys: Sequence[Key], workers: int) -> Iterator[Trial]:
-    """Run trials in so many processes and yield them as they end."""
+def execute(keys: Sequence[Key], workers: int, goes_on: Callable[[], bool]) -> Iterator[Trial]:
+    """Run trials in so many processes and yield them as they end; begin none once ``goes_on`` says no."""
+    left, running = list(reversed(keys)), set[Future[Trial]]()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(one, key) for key in keys]):
-            yield future.result()
+        while running or (left and goes_on()):
+            while left and len(running) < workers and goes_on():
+                running.add(pool.submit(one, left.pop()))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()

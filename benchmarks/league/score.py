@@ -20,8 +20,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.league.methods import ADAMW
-from benchmarks.league.store import Key
 from benchmarks.league.trial import Trial
+
+#: Problem, method, seed, factor of the number of steps.
+Key = tuple[str, str, int, float]
 
 _HELD = 10.0
 _UPTO = 4.0

@@ -58,9 +58,16 @@ class Trial:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Trial:
-        """Return the trial that ``to_json`` made the data from."""
-        curve = tuple((k, s, math.inf if loss is None else loss) for k, s, loss in data["curve"])
-        return cls(**{**data, "curve": curve})
+        """Return the trial that ``to_json`` made the data from.
+
+        Raises:
+            ValueError: a field is missing or unknown.
+        """
+        try:
+            curve = tuple((k, s, math.inf if loss is None else loss) for k, s, loss in data["curve"])
+            return cls(**{**data, "curve": curve})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"its fields are not those of a trial ({error})") from error
 
 
 def _look(instance: Instance, driver: Driver) -> float:

@@ -131,6 +131,25 @@ def _mechanic(model: nn.Module, steps: int) -> Driver:
     return Driver(base, cosine(steps))
 
 
+class _Both(Driver):
+    """Muon on the hidden matrices, AdamW on everything else."""
+
+    def __init__(self, model: nn.Module, steps: int) -> None:
+        linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+        hidden = [weight for weight in linear[:-1] if weight.requires_grad]
+        known = {id(weight) for weight in hidden}
+        rest = [p for p in trained(model) if id(p) not in known]
+        factor = cosine(steps)
+        super().__init__(torch.optim.AdamW(rest or hidden, lr=3e-4, betas=(0.9, 0.95), weight_decay=0.0), factor)
+        muon = torch.optim.Muon(hidden, lr=0.02, weight_decay=0.0) if hidden and rest else None
+        self.muon = None if muon is None else Driver(muon, factor)
+
+    def advance(self, loss: Tensor) -> None:
+        super().advance(loss)
+        if self.muon is not None:
+            self.muon.step(loss)
+
+
 ADAMW = tuple(f"adamw-{rate:g}" for rate in RATES)
 RIVALS = (
     *(
@@ -145,5 +164,6 @@ RIVALS = (
     Method("dog", _distance_over_gradients("DoG"), "DoG, averaged"),
     Method("ldog", _distance_over_gradients("LDoG"), "LDoG, averaged"),
     Method("momo-adam", _momo, "MoMo-Adam at 0.01"),
+    Method("muon", _Both, "Muon at 0.02 on hidden matrices, AdamW at 3e-4 elsewhere, warm-up, cosine to zero", True),
     Method("mechanic", _mechanic, "Mechanic around AdamW, warm-up 5 %, cosine to zero", True),
 )
