@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 import curvestep
 from benchmarks.league.methods.average import Average
 from benchmarks.league.methods.driver import Driver, Method, trained
+from benchmarks.league.methods.varied import VariedAuto
+from curvestep.bench.methods.ceiling_adam import CeilingAdam
 
 
 class _Recorded(Driver):
@@ -41,13 +44,12 @@ class _Auto(_Recorded):
         return self.optimizer.averaged()
 
 
-class _Ceiling(Driver):
-    """Auto's ceiling and average around torch's Adam, without any measurement."""
+class _Averaged(Driver):
+    """torch's Adam at a rate, times a factor of the step, with Auto's average: no measurement."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, rate: float, factor: Callable[[int], float]) -> None:
         params = trained(model)
-        adam = torch.optim.Adam(params, lr=0.006, betas=(0.9, 0.99))
-        super().__init__(adam, lambda k: min((k + 1) / 100.0, (100.0 / (k + 1)) ** 0.5))
+        super().__init__(torch.optim.Adam(params, lr=rate, betas=(0.9, 0.99)), factor)
         self.average = Average(params)
 
     def advance(self, loss: Tensor) -> None:
@@ -58,8 +60,31 @@ class _Ceiling(Driver):
         return self.average.shown()
 
 
+def _ceiling(step: int) -> float:
+    return min((step + 1) / 100.0, (100.0 / (step + 1)) ** 0.5)
+
+
+def _varied(name: str, what: str, **numbers: float) -> Method:
+    return Method(name, lambda model, _: _Auto(VariedAuto(trained(model), numbers)), what)
+
+
+#: The median over the design half and three seeds of the median scale of each of Auto's runs.
+MEDIAN = 0.005
+
 OURS = (
-    Method("auto", lambda model, _: _Auto(curvestep.Auto(trained(model))), "Auto as it stands"),
-    Method("auto-uncurved", lambda model, _: _Ceiling(model), "Auto's ceiling and average on torch's Adam"),
+    Method("auto", lambda model, _: _Auto(curvestep.Auto(trained(model))), "curvestep.Auto"),
+    Method(
+        "auto-constant",
+        lambda model, _: _Averaged(model, MEDIAN, lambda _: 1.0),
+        f"Auto's direction and average at the constant scale {MEDIAN:g}, the median of what Auto found on the design half",
+    ),
+    Method(
+        "auto-ceiling",
+        lambda model, _: _Auto(CeilingAdam(trained(model))),
+        "what Auto was: ℓ = ½ along each direction, under the ceiling 0.006 min(k/100, √(100/k))",
+    ),
+    Method("auto-uncurved", lambda model, _: _Averaged(model, 0.006, _ceiling), "that ceiling and the average alone"),
+    _varied("auto-start/1000", "Auto, begun a thousand times shorter", first=1e-4),
+    _varied("auto-start×1000", "Auto, begun a thousand times longer", first=100.0),
     Method("gen", lambda model, _: _Recorded(curvestep.GeN(trained(model))), "GeN at its defaults"),
 )

@@ -1,0 +1,49 @@
+"""Auto with other numbers in its rule, to show what each of them is for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from curvestep.directions import Adam, Direction
+from curvestep.optim import Auto
+from curvestep.optim._windowed import AbstractWindowedOptimizer
+from curvestep.steprules import CurvatureRescaling, NoiseBalance, WindowRule, Windows
+
+_ADAM = Adam(0.9, 0.99, 1e-8)
+
+
+@final
+class VariedAuto(AbstractWindowedOptimizer):
+    """Auto with some numbers of `curvestep.steprules.NoiseBalance` changed.
+
+    Args:
+        params: what is trained.
+        numbers: the changed ones by name.
+    """
+
+    _announces_whole_batch = False
+
+    def __init__(self, params: Sequence[nn.Parameter], numbers: dict[str, float]) -> None:
+        self._numbers = numbers
+        (group,) = Auto(params).param_groups
+        kept = ("curvature_samples", "averaging", "window_growth", "window_offset")
+        options = {"lr": 0.5, "weight_decay": 0.0, "decoupled_weight_decay": 0.0}
+        super().__init__(params, {**options, **{name: group[name] for name in kept}})
+
+    def _direction(self, group: dict[str, Any]) -> Direction:
+        del group
+        return _ADAM
+
+    def _rule(self, groups: Sequence[dict[str, Any]]) -> WindowRule:
+        windows = Windows(groups[0]["window_growth"], groups[0]["window_offset"])
+        return NoiseBalance(CurvatureRescaling(slope="absolute"), windows=windows, **self._numbers)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def _rule_options(self) -> tuple[str, ...]:
+        return ("curvature_samples", "averaging", "window_growth", "window_offset")
+
+    def _gradient_variances(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+        return [_ADAM.variances([self.state[p]])[0] if "exp_avg_sq" in self.state[p] else None for p in parameters]
