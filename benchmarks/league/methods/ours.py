@@ -76,7 +76,7 @@ OURS = (
     Method(
         "auto-constant",
         lambda model, _: _Averaged(model, MEDIAN, lambda _: 1.0),
-        f"Auto's direction and average at the constant scale {MEDIAN:g}, the median of what Auto found on the design half",
+        f"Auto's direction and average, constant scale {MEDIAN:g}: the median of what Auto found on the design half",
     ),
     Method(
         "auto-ceiling",
