@@ -182,6 +182,36 @@ _BALANCE = {
         )
     },
 }
+_SHARE = {"first": 0.1, "ramp": 0, "root": 0.5, "target": 0.015, "careful": 0.5, "alpha": True, "track": 1.25, "level": 0.0}
+_BOTH = {"least": True, "floor": 0.05, "leap": 2.0, "roof": 3.0}
+_TURNED = {"level": 0.5, "smooth": 0.9, "until": 50}
+_BALANCE |= {
+    f"share-{number}": balance.Options(**{**_SHARE, **other})
+    for number, other in enumerate(
+        (
+            {"floor": 0.025, "roof": 1.0},
+            {"floor": 0.025, "roof": 1.0, **_TURNED},
+            {"floor": 0.025, "roof": 1.0, "up": 1.5},
+            {"floor": 0.025, "roof": 1.0, "least": True},
+            {"floor": 0.05, "roof": 0.5, **_TURNED},
+            {"least": True, "floor": 0.05, "leap": 2.0},
+            {"least": True, "floor": 0.05, "leap": 2.0, "roof": 3.0},
+            {"least": True, "floor": 0.05, "leap": 2.0, "roof": 1.0},
+            {"up": 1.5, "first": 0.3, "floor": 0.05, "leap": 2.0},
+            {"least": True},
+            {**_BOTH, "first": 0.3},
+            {**_BOTH, "alpha": False},
+            {**_BOTH, "up": 1.5, "first": 0.3},
+            {**_BOTH, "careful": 0.0},
+            {**_BOTH, "careful": 1.0},
+            {**_BOTH, "roof": 2.0},
+            {**_BOTH, "target": 0.012},
+            {**_BOTH, "track": 1.5},
+            {**_BOTH, "alpha": False, "target": 0.02},
+            {**_BOTH, "alpha": False, "first": 0.3},
+        )
+    )
+}
 PROTOTYPES: dict[str, Method] = {
     row.name: row
     for row in (
