@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from benchmarks.league.methods.driver import Driver, Method, trained
-from benchmarks.league.prototypes import balance
+from benchmarks.league.prototypes import balance, steady
 from benchmarks.league.prototypes.base import Windowed
 from benchmarks.league.prototypes.constant import Constant
 from benchmarks.league.prototypes.long import Long, Options
@@ -184,6 +184,7 @@ _BALANCE = {
 }
 _SHARE = {"first": 0.1, "ramp": 0, "root": 0.5, "target": 0.015, "careful": 0.5, "alpha": True, "track": 1.25, "level": 0.0}
 _BOTH = {"least": True, "floor": 0.05, "leap": 2.0, "roof": 3.0}
+_SAFE = {**_BOTH, "alpha": False, "floor": 0.03, "guard": True}
 _TURNED = {"level": 0.5, "smooth": 0.9, "until": 50}
 _BALANCE |= {
     f"share-{number}": balance.Options(**{**_SHARE, **other})
@@ -209,8 +210,43 @@ _BALANCE |= {
             {**_BOTH, "track": 1.5},
             {**_BOTH, "alpha": False, "target": 0.02},
             {**_BOTH, "alpha": False, "first": 0.3},
+            {**_SAFE},
+            {**_SAFE, "floor": 0.05, "leap": 1.5},
+            {**_SAFE, "first": 0.3, "up": 1.5},
+            {**_SAFE, "target": 0.02},
+            {**_SAFE, "careful": 0.0},
+            {**_SAFE, "track": 1.5},
+            {**_SAFE, "roof": 0.0},
+            {**_SAFE, "least": False},
+            {**_SAFE, "leap": 0.0, "floor": 0.0},
+            {**_SAFE, "first": 0.3},
+            {**_SAFE, "first": 0.03},
+            {**_SAFE, "first": 1.0},
         )
     )
+}
+_STEADY = {
+    "steady": {},
+    "steady-target-half": {"target": 0.0075},
+    "steady-target-twice": {"target": 0.03},
+    "steady-first-tenth": {"first": 0.01},
+    "steady-first-half": {"first": 0.05},
+    "steady-first-twice": {"first": 0.2},
+    "steady-first-ten": {"first": 1.0},
+    "steady-first-thousandth": {"first": 1e-4},
+    "steady-first-thousand": {"first": 100.0},
+    "steady-floor-half": {"floor": 0.015},
+    "steady-floor-twice": {"floor": 0.06},
+    "steady-roof-half": {"roof": 1.5},
+    "steady-roof-twice": {"roof": 6.0},
+    "steady-track-root": {"track": 1.12},
+    "steady-track-square": {"track": 1.56},
+    "steady-no-floor": {"floor": 0.0},
+    "steady-no-leap": {"leap": 0.0},
+    "steady-no-roof": {"roof": 0.0},
+    "steady-no-least": {"least": False},
+    "steady-no-error": {"careful": 0.0},
+    "steady-adam-error": {"adam": True},
 }
 PROTOTYPES: dict[str, Method] = {
     row.name: row
@@ -218,6 +254,10 @@ PROTOTYPES: dict[str, Method] = {
         *(_row(f"constant-{s:g}", lambda p, s=s: Constant(p, s), f"constant {s:g}, averaged") for s in _SCALES),
         *(_row(f"logged-{s:g}", lambda p, s=s: Constant(p, s, 12), "the same, logged", Logged) for s in _SCALES),
         *(_row(name, lambda p, o=o: balance.Balance(p, o), str(o)) for name, o in _BALANCE.items()),
+        *(
+            _row(name, lambda p, o=o: steady.Steady(p, steady.Options(**o)), f"steady, {o or 'as chosen'}")
+            for name, o in _STEADY.items()
+        ),
         *(_row(name, lambda p, o=o: Long(p, o), str(o)) for name, o in _LONG.items()),
     )
 }

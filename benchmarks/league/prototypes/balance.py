@@ -40,6 +40,7 @@ class Options:
         floor: p is taken at least this share of J(x̄), or of the whole fall of J so far where that is less.
         roof: p is taken at most this share of J(x̄), where it is above zero; 0 for no such limit.
         leap: what s grows by at a window's end where p was below ``floor``, in place of ``track``; 0 for no such.
+        guard: whether N is taken without its sign, and no ``floor`` holds where J(x̄) rose by more than two errors.
         until: the bound holds on this many first steps only; 0 for all.
         least: whether p is the lesser of the last two windows' averages.
         alpha: whether α = −σ/κ below zero by more than its error also shortens s.
@@ -68,6 +69,7 @@ class Options:
     floor: float = 0.0
     roof: float = 0.0
     leap: float = 0.0
+    guard: bool = False
     until: int = 0
     least: bool = False
 
@@ -139,7 +141,8 @@ class Balance(Windowed):
         if self.first_loss is None:
             self.first_loss = reading.before
         self.weight = keep * self.weight + 1.0
-        self.noise = keep * self.noise + 0.5 * reading.out_curvature
+        height = 0.5 * reading.out_curvature
+        self.noise = keep * self.noise + (abs(height) if self.o.guard else height)
         self.progress = keep * self.progress + (reading.before - reading.loss) / folds
         error = max(reading.slope_error, math.sqrt(reading.noise)) / folds
         self.variance = keep * keep * self.variance + error * error
@@ -148,6 +151,8 @@ class Balance(Windowed):
         self.former = self.progress
         left, fallen = reading.loss * self.weight, (self.first_loss - reading.loss) * self.weight
         least = self.o.floor * max(0.0, min(left, fallen)) if self.o.floor else -math.inf
+        if self.o.guard and self.progress + 2.0 * math.sqrt(self.variance) < 0.0:
+            least = -math.inf
         most = self.o.roof * left if self.o.roof and left > 0.0 else math.inf
         low, high = (self._factor(min(max(progress + side * spread, least), most)) for side in (-1.0, 1.0))
         if self.o.optimist:
