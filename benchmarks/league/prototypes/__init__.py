@@ -225,8 +225,13 @@ _BALANCE |= {
         )
     )
 }
+_CALM = {"both": True, "alarm": True}
 _STEADY = {
     "steady": {},
+    "steady-calm": _CALM,
+    "steady-both": {"both": True},
+    "steady-both-no-error": {"both": True, "careful": 0.0},
+    "steady-both-adam": {"both": True, "adam": True},
     "steady-target-half": {"target": 0.0075},
     "steady-target-twice": {"target": 0.03},
     "steady-first-tenth": {"first": 0.01},
@@ -247,6 +252,17 @@ _STEADY = {
     "steady-no-least": {"least": False},
     "steady-no-error": {"careful": 0.0},
     "steady-adam-error": {"adam": True},
+    "calm-target-half": {**_CALM, "target": 0.0075},
+    "calm-target-twice": {**_CALM, "target": 0.03},
+    "calm-first-tenth": {**_CALM, "first": 0.01},
+    "calm-first-ten": {**_CALM, "first": 1.0},
+    "calm-no-floor": {**_CALM, "floor": 0.0},
+    "calm-no-roof": {**_CALM, "roof": 0.0},
+    "calm-no-leap": {**_CALM, "leap": 0.0},
+    "calm-floor-half": {**_CALM, "floor": 0.015},
+    "calm-floor-twice": {**_CALM, "floor": 0.06},
+    "calm-roof-half": {**_CALM, "roof": 1.5},
+    "calm-roof-twice": {**_CALM, "roof": 6.0},
 }
 PROTOTYPES: dict[str, Method] = {
     row.name: row

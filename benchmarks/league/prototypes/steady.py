@@ -28,6 +28,8 @@ class Options:
         track: most that s changes once it has turned.
         leap: what s grows by on a plateau; 0: as anywhere.
         least: whether p is the lesser of the last two windows'.
+        both: whether s shrinks only where both of the last two windows say so, in place of the lesser p.
+        alarm: whether with ``both`` a loss that rose beyond its error shrinks s at once.
         adam: whether the error of p is taken from Adam's averages alone, in place of parts of the batch too.
     """
 
@@ -43,6 +45,8 @@ class Options:
     track: float = 1.25
     leap: float = 2.0
     least: bool = True
+    both: bool = False
+    alarm: bool = False
     adam: bool = False
 
 
@@ -102,9 +106,12 @@ class Steady(Windowed):
         """Return what s is multiplied by."""
         error = math.sqrt(self.variance)
         progress = min(self.progress, self.former) if self.o.least else self.progress
+        rose = self.progress + self.o.risen * error < 0.0
+        both = self.o.both and math.isfinite(self.former) and not (self.o.alarm and rose)
+        upper = max(self.progress, self.former) if both else progress
         self.former = self.progress
         floor, roof = -math.inf, math.inf
-        if self.o.floor and self.progress + self.o.risen * error >= 0.0:
+        if self.o.floor and not rose:
             floor = self.o.floor * self.weight * max(0.0, min(loss, self.first_loss - loss))
         if self.o.roof and loss > 0.0:
             roof = self.o.roof * self.weight * loss
@@ -112,8 +119,8 @@ class Steady(Windowed):
         if self.o.leap and progress < floor and self.noise < target * floor:
             return self.o.leap
         low, high = (
-            self._balance(target * min(max(progress + side * self.o.careful * error, floor), roof))
-            for side in (-1.0, 1.0)
+            self._balance(target * min(max(p, floor), roof))
+            for p in (progress - self.o.careful * error, upper + self.o.careful * error)
         )
         factor = high if high < 1.0 else max(low, 1.0)
         if factor != 1.0:
