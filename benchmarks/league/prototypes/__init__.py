@@ -182,87 +182,55 @@ _BALANCE = {
         )
     },
 }
-_SHARE = {"first": 0.1, "ramp": 0, "root": 0.5, "target": 0.015, "careful": 0.5, "alpha": True, "track": 1.25, "level": 0.0}
-_BOTH = {"least": True, "floor": 0.05, "leap": 2.0, "roof": 3.0}
-_SAFE = {**_BOTH, "alpha": False, "floor": 0.03, "guard": True}
+_SHARE = {
+    **{"first": 0.1, "ramp": 0, "root": 0.5, "target": 0.015},
+    **{"careful": 0.5, "alpha": True, "track": 1.25, "level": 0.0},
+}
 _TURNED = {"level": 0.5, "smooth": 0.9, "until": 50}
+_BOTH = {"least": True, "floor": 0.05, "leap": 2.0, "roof": 3.0}
 _BALANCE |= {
     f"share-{number}": balance.Options(**{**_SHARE, **other})
-    for number, other in enumerate(
-        (
-            {"floor": 0.025, "roof": 1.0},
-            {"floor": 0.025, "roof": 1.0, **_TURNED},
-            {"floor": 0.025, "roof": 1.0, "up": 1.5},
-            {"floor": 0.025, "roof": 1.0, "least": True},
-            {"floor": 0.05, "roof": 0.5, **_TURNED},
-            {"least": True, "floor": 0.05, "leap": 2.0},
-            {"least": True, "floor": 0.05, "leap": 2.0, "roof": 3.0},
-            {"least": True, "floor": 0.05, "leap": 2.0, "roof": 1.0},
-            {"up": 1.5, "first": 0.3, "floor": 0.05, "leap": 2.0},
-            {"least": True},
-            {**_BOTH, "first": 0.3},
-            {**_BOTH, "alpha": False},
-            {**_BOTH, "up": 1.5, "first": 0.3},
-            {**_BOTH, "careful": 0.0},
-            {**_BOTH, "careful": 1.0},
-            {**_BOTH, "roof": 2.0},
-            {**_BOTH, "target": 0.012},
-            {**_BOTH, "track": 1.5},
-            {**_BOTH, "alpha": False, "target": 0.02},
-            {**_BOTH, "alpha": False, "first": 0.3},
-            {**_SAFE},
-            {**_SAFE, "floor": 0.05, "leap": 1.5},
-            {**_SAFE, "first": 0.3, "up": 1.5},
-            {**_SAFE, "target": 0.02},
-            {**_SAFE, "careful": 0.0},
-            {**_SAFE, "track": 1.5},
-            {**_SAFE, "roof": 0.0},
-            {**_SAFE, "least": False},
-            {**_SAFE, "leap": 0.0, "floor": 0.0},
-            {**_SAFE, "first": 0.3},
-            {**_SAFE, "first": 0.03},
-            {**_SAFE, "first": 1.0},
-        )
+    for number, other in (
+        (0, {"floor": 0.025, "roof": 1.0}),
+        (1, {"floor": 0.025, "roof": 1.0, **_TURNED}),
+        (2, {"floor": 0.025, "roof": 1.0, "up": 1.5}),
+        (3, {"floor": 0.025, "roof": 1.0, "least": True}),
+        (4, {"floor": 0.05, "roof": 0.5, **_TURNED}),
+        (5, {**_BOTH, "roof": 0.0}),
+        (6, _BOTH),
+        (7, {**_BOTH, "roof": 1.0}),
+        (8, {"up": 1.5, "first": 0.3, "floor": 0.05, "leap": 2.0}),
+        (9, {"least": True}),
+        (10, {**_BOTH, "first": 0.3}),
+        (11, {**_BOTH, "alpha": False}),
+        (12, {**_BOTH, "up": 1.5, "first": 0.3}),
+        (18, {**_BOTH, "alpha": False, "target": 0.02}),
+        (20, {**_BOTH, "alpha": False, "floor": 0.03, "guard": True}),  # the same as "steady"
     )
 }
-_CALM = {"both": True, "alarm": True}
 _STEADY = {
     "steady": {},
-    "steady-calm": _CALM,
+    "steady-calm": {"both": True, "alarm": True},
     "steady-both": {"both": True},
     "steady-both-no-error": {"both": True, "careful": 0.0},
     "steady-both-adam": {"both": True, "adam": True},
     "steady-target-half": {"target": 0.0075},
     "steady-target-twice": {"target": 0.03},
+    "steady-first-thousandth": {"first": 1e-4},
     "steady-first-tenth": {"first": 0.01},
     "steady-first-half": {"first": 0.05},
     "steady-first-twice": {"first": 0.2},
     "steady-first-ten": {"first": 1.0},
-    "steady-first-thousandth": {"first": 1e-4},
     "steady-first-thousand": {"first": 100.0},
     "steady-floor-half": {"floor": 0.015},
     "steady-floor-twice": {"floor": 0.06},
     "steady-roof-half": {"roof": 1.5},
     "steady-roof-twice": {"roof": 6.0},
-    "steady-track-root": {"track": 1.12},
-    "steady-track-square": {"track": 1.56},
     "steady-no-floor": {"floor": 0.0},
     "steady-no-leap": {"leap": 0.0},
     "steady-no-roof": {"roof": 0.0},
     "steady-no-least": {"least": False},
     "steady-no-error": {"careful": 0.0},
-    "steady-adam-error": {"adam": True},
-    "calm-target-half": {**_CALM, "target": 0.0075},
-    "calm-target-twice": {**_CALM, "target": 0.03},
-    "calm-first-tenth": {**_CALM, "first": 0.01},
-    "calm-first-ten": {**_CALM, "first": 1.0},
-    "calm-no-floor": {**_CALM, "floor": 0.0},
-    "calm-no-roof": {**_CALM, "roof": 0.0},
-    "calm-no-leap": {**_CALM, "leap": 0.0},
-    "calm-floor-half": {**_CALM, "floor": 0.015},
-    "calm-floor-twice": {**_CALM, "floor": 0.06},
-    "calm-roof-half": {**_CALM, "roof": 1.5},
-    "calm-roof-twice": {**_CALM, "roof": 6.0},
 }
 PROTOTYPES: dict[str, Method] = {
     row.name: row
