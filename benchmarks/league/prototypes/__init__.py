@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from benchmarks.league.methods.driver import Driver, Method, trained
-from benchmarks.league.prototypes import balance
+from benchmarks.league.prototypes import balance, steady
 from benchmarks.league.prototypes.base import Windowed
 from benchmarks.league.prototypes.constant import Constant
 from benchmarks.league.prototypes.long import Long, Options
@@ -182,12 +182,66 @@ _BALANCE = {
         )
     },
 }
+_SHARE = {
+    **{"first": 0.1, "ramp": 0, "root": 0.5, "target": 0.015},
+    **{"careful": 0.5, "alpha": True, "track": 1.25, "level": 0.0},
+}
+_TURNED = {"level": 0.5, "smooth": 0.9, "until": 50}
+_BOTH = {"least": True, "floor": 0.05, "leap": 2.0, "roof": 3.0}
+_BALANCE |= {
+    f"share-{number}": balance.Options(**{**_SHARE, **other})
+    for number, other in (
+        (0, {"floor": 0.025, "roof": 1.0}),
+        (1, {"floor": 0.025, "roof": 1.0, **_TURNED}),
+        (2, {"floor": 0.025, "roof": 1.0, "up": 1.5}),
+        (3, {"floor": 0.025, "roof": 1.0, "least": True}),
+        (4, {"floor": 0.05, "roof": 0.5, **_TURNED}),
+        (5, {**_BOTH, "roof": 0.0}),
+        (6, _BOTH),
+        (7, {**_BOTH, "roof": 1.0}),
+        (8, {"up": 1.5, "first": 0.3, "floor": 0.05, "leap": 2.0}),
+        (9, {"least": True}),
+        (10, {**_BOTH, "first": 0.3}),
+        (11, {**_BOTH, "alpha": False}),
+        (12, {**_BOTH, "up": 1.5, "first": 0.3}),
+        (18, {**_BOTH, "alpha": False, "target": 0.02}),
+        (20, {**_BOTH, "alpha": False, "floor": 0.03, "guard": True}),  # the same as "steady"
+    )
+}
+_STEADY = {
+    "steady": {},
+    "steady-calm": {"both": True, "alarm": True},
+    "steady-both": {"both": True},
+    "steady-both-no-error": {"both": True, "careful": 0.0},
+    "steady-both-adam": {"both": True, "adam": True},
+    "steady-target-half": {"target": 0.0075},
+    "steady-target-twice": {"target": 0.03},
+    "steady-first-thousandth": {"first": 1e-4},
+    "steady-first-tenth": {"first": 0.01},
+    "steady-first-half": {"first": 0.05},
+    "steady-first-twice": {"first": 0.2},
+    "steady-first-ten": {"first": 1.0},
+    "steady-first-thousand": {"first": 100.0},
+    "steady-floor-half": {"floor": 0.015},
+    "steady-floor-twice": {"floor": 0.06},
+    "steady-roof-half": {"roof": 1.5},
+    "steady-roof-twice": {"roof": 6.0},
+    "steady-no-floor": {"floor": 0.0},
+    "steady-no-leap": {"leap": 0.0},
+    "steady-no-roof": {"roof": 0.0},
+    "steady-no-least": {"least": False},
+    "steady-no-error": {"careful": 0.0},
+}
 PROTOTYPES: dict[str, Method] = {
     row.name: row
     for row in (
         *(_row(f"constant-{s:g}", lambda p, s=s: Constant(p, s), f"constant {s:g}, averaged") for s in _SCALES),
         *(_row(f"logged-{s:g}", lambda p, s=s: Constant(p, s, 12), "the same, logged", Logged) for s in _SCALES),
         *(_row(name, lambda p, o=o: balance.Balance(p, o), str(o)) for name, o in _BALANCE.items()),
+        *(
+            _row(name, lambda p, o=o: steady.Steady(p, steady.Options(**o)), f"steady, {o or 'as chosen'}")
+            for name, o in _STEADY.items()
+        ),
         *(_row(name, lambda p, o=o: Long(p, o), str(o)) for name, o in _LONG.items()),
     )
 }

@@ -37,6 +37,12 @@ class Options:
         every: interval of the step's own measurement.
         growth: of the windows.
         offset: of the windows.
+        floor: p is taken at least this share of J(x̄), or of the whole fall of J so far where that is less.
+        roof: p is taken at most this share of J(x̄), where it is above zero; 0 for no such limit.
+        leap: what s grows by at a window's end where p was below ``floor``, in place of ``track``; 0 for no such.
+        guard: whether N is taken without its sign, and no ``floor`` holds where J(x̄) rose by more than two errors.
+        until: the bound holds on this many first steps only; 0 for all.
+        least: whether p is the lesser of the last two windows' averages.
         alpha: whether α = −σ/κ below zero by more than its error also shortens s.
     """
 
@@ -60,6 +66,12 @@ class Options:
     pull: float = 0.0
     track: float = 0.0
     free: bool = False
+    floor: float = 0.0
+    roof: float = 0.0
+    leap: float = 0.0
+    guard: bool = False
+    until: int = 0
+    least: bool = False
 
 
 class Balance(Windowed):
@@ -74,11 +86,15 @@ class Balance(Windowed):
         self.side: bool | None = None  # whether s grew when it moved last
         self.settled = False
         self.slope: float | None = None  # the bound, smoothed over steps
+        self.first_loss: float | None = None
+        self.weight, self.former = 0.0, math.inf
 
     def needs_curvature(self) -> bool:
         """Measure only where there is a bound, and once for the start."""
         if self.o.level == 0.0:
             return self.s is None
+        if self.o.until and self.count >= self.o.until:
+            return False
         return super().needs_curvature()
 
     def scale(self, size: float) -> float:
@@ -86,6 +102,8 @@ class Balance(Windowed):
         self.slope = size if self.slope is None else self.o.smooth * self.slope + (1.0 - self.o.smooth) * size
         size = self.slope
         bound = 2.0 * self.o.level * size if self.o.level > 0.0 else math.inf
+        if self.o.until and self.count > self.o.until:
+            bound = math.inf
         ramp = min(1.0, self.count / self.o.ramp) if self.o.ramp else 1.0
         if self.s is None:
             self.s = self.o.first * size / ramp
@@ -96,13 +114,16 @@ class Balance(Windowed):
         self.window_taus.append(tau / ramp)
         return tau
 
+    def _target(self) -> float:
+        return self.o.target * self.count**self.o.root
+
     def _factor(self, progress: float) -> float:
         """Return what s is multiplied by for a progress p."""
         if progress <= 0.0:
             return self.o.down if self.noise > 0.0 else 1.0
         if self.noise <= 0.0:
             return self.o.up
-        f = (self.o.target * self.count**self.o.root * progress / self.noise) ** self.o.power
+        f = (self._target() * progress / self.noise) ** self.o.power
         return min(max(f, self.o.down), self.o.up)
 
     def learn(self, reading: Reading) -> None:
@@ -114,14 +135,26 @@ class Balance(Windowed):
         self.opened = reading.step
         if not all(math.isfinite(x) for x in (reading.loss, reading.before, reading.out_curvature)):
             self.s, self.noise, self.progress, self.variance = self.o.down * used, 0.0, 0.0, 0.0
+            self.weight = 0.0
             return
         keep = self.o.keep
-        self.noise = keep * self.noise + 0.5 * reading.out_curvature
+        if self.first_loss is None:
+            self.first_loss = reading.before
+        self.weight = keep * self.weight + 1.0
+        height = 0.5 * reading.out_curvature
+        self.noise = keep * self.noise + (abs(height) if self.o.guard else height)
         self.progress = keep * self.progress + (reading.before - reading.loss) / folds
         error = max(reading.slope_error, math.sqrt(reading.noise)) / folds
         self.variance = keep * keep * self.variance + error * error
         spread = self.o.careful * math.sqrt(self.variance)
-        low, high = (self._factor(self.progress + side * spread) for side in (-1.0, 1.0))
+        progress = min(self.progress, self.former) if self.o.least else self.progress
+        self.former = self.progress
+        left, fallen = reading.loss * self.weight, (self.first_loss - reading.loss) * self.weight
+        least = self.o.floor * max(0.0, min(left, fallen)) if self.o.floor else -math.inf
+        if self.o.guard and self.progress + 2.0 * math.sqrt(self.variance) < 0.0:
+            least = -math.inf
+        most = self.o.roof * left if self.o.roof and left > 0.0 else math.inf
+        low, high = (self._factor(min(max(progress + side * spread, least), most)) for side in (-1.0, 1.0))
         if self.o.optimist:
             f = high
         else:
@@ -144,6 +177,8 @@ class Balance(Windowed):
             self.side = side if f != 1.0 else self.side
             if self.settled:
                 f = min(max(f, 1.0 / self.o.track), self.o.up if self.o.free else self.o.track)
+        if self.o.leap and progress < least and self.noise < self._target() * least:
+            f = self.o.leap
         # Where the bound decided, s is not let run away from what the steps were.
         base = min(self.s, 2.0 * used) if used < 0.9 * self.s else self.s
         self.s = base * f
