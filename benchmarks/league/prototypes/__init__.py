@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from torch import nn
@@ -47,6 +47,13 @@ class Logged(Prototype):
         rows = [{k: float(f"{v:.4g}") for k, v in asdict(r).items() if k != "extra"} for r in self.optimizer.readings]
         bounds = [(i, b) for i, b in enumerate(self.optimizer.bounds) if i % 16 == 15]
         return {"readings": rows, "bounds": [(i, float(f"{b:.3g}")) for i, b in bounds]}
+
+
+def _changed(options: Any) -> str:
+    """Return the options of a prototype that are not the first one's."""
+    rest = [(f.name, getattr(options, f.name)) for f in fields(options) if getattr(options, f.name) != f.default]
+    kind = type(options).__module__.rpartition(".")[2]
+    return ", ".join([kind, *(f"{name} {value:g}" for name, value in rest if value is not None)])
 
 
 def _row(
@@ -237,11 +244,11 @@ PROTOTYPES: dict[str, Method] = {
     for row in (
         *(_row(f"constant-{s:g}", lambda p, s=s: Constant(p, s), f"constant {s:g}, averaged") for s in _SCALES),
         *(_row(f"logged-{s:g}", lambda p, s=s: Constant(p, s, 12), "the same, logged", Logged) for s in _SCALES),
-        *(_row(name, lambda p, o=o: balance.Balance(p, o), str(o)) for name, o in _BALANCE.items()),
+        *(_row(name, lambda p, o=o: balance.Balance(p, o), _changed(o)) for name, o in _BALANCE.items()),
         *(
-            _row(name, lambda p, o=o: steady.Steady(p, steady.Options(**o)), f"steady, {o or 'as chosen'}")
+            _row(name, lambda p, o=o: steady.Steady(p, steady.Options(**o)), _changed(steady.Options(**o)))
             for name, o in _STEADY.items()
         ),
-        *(_row(name, lambda p, o=o: Long(p, o), str(o)) for name, o in _LONG.items()),
+        *(_row(name, lambda p, o=o: Long(p, o), _changed(o)) for name, o in _LONG.items()),
     )
 }
