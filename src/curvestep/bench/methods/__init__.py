@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curvestep.bench.methods.alig import ALIG, ALIG_MOMENTUM
-from curvestep.bench.methods.auto import AUTO, AUTO_UNCURVED, HALF_ADAM_AVERAGED
+from curvestep.bench.methods.auto import AUTO, AUTO_UNCURVED, BALANCED_ADAM, HALF_ADAM_AVERAGED
 from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
 from curvestep.bench.methods.exponentiated import EG_ADAM, EG_SGD, EGDD
 from curvestep.bench.methods.measured import MEASURED
@@ -29,6 +29,7 @@ from curvestep.bench.names import named
 #: What `curvestep methods` shows, in its order.
 GROUPS: dict[str, tuple[Method, ...]] = {
     "recommended": (AUTO,),
+    "on trial": (BALANCED_ADAM,),
     "of the source": (RED_SGD, RED_RMSPROP, RED_ADAM, RED_SGD_MOMENTUM, RAN_SGD, HALF_ADAM),
     "peers": (ALIG, ALIG_MOMENTUM, LQA, GEN, STEP_TUNED, SGD, RMSPROP, ADAMW, EG_SGD, EG_ADAM, EGDD),
     "ablations": (

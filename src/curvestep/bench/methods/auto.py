@@ -33,10 +33,21 @@ def _half_adam_averaged(request: BuildRequest) -> Built:
     return Built(optimizer, optimizer, averaged=optimizer.averaged)
 
 
+def _balanced_adam(request: BuildRequest) -> Built:
+    """`curvestep.BalancedAdam`, evaluated with its averaged weights."""
+    import curvestep
+
+    optimizer = curvestep.BalancedAdam(request.parameters, weight_decay=request.weight_decay)
+    return Built(optimizer, optimizer, averaged=optimizer.averaged)
+
+
 AUTO = Method("auto", "curvestep.Auto: no learning rate, no horizon; averaged weights", False, _auto)
 AUTO_UNCURVED = Method(
     "auto-uncurved", "auto without its curvature: ceiling and averaged weights alone", False, _auto_uncurved
 )
 HALF_ADAM_AVERAGED = Method(
     "half-adam-averaged", "Adam direction, ℓ = ½ throughout, averaged weights, no ceiling", False, _half_adam_averaged
+)
+BALANCED_ADAM = Method(
+    "balanced-adam", "curvestep.BalancedAdam: a scale measured over windows; averaged weights", False, _balanced_adam
 )
