@@ -24,7 +24,7 @@ class WindowReading:
     x̄' is the average at the beginning of the window and z the iterate at its end, so that D = x̄ − x̄' is the
     displacement of the average over the window and E = z − x̄ the way from it to the iterate. J is the mean over the
     batch of the samples' losses J_s, each of which contains the L2 term λ/2 ‖θ‖² where the optimizer has one. The batch
-    is one that no step of the window has seen. Lengths run over all parameters that have moved.
+    is the next one after the window's steps. Lengths run over all parameters that have moved.
 
     | symbol | name |
     |---|---|

@@ -19,7 +19,7 @@ from curvestep import RecordingError
 from curvestep._records import Outcome
 from curvestep._window import WindowReading
 from curvestep.engine import Tape
-from tests.optim.problem import assert_bitwise_equal, make_problem
+from tests.optim.problem import assert_bitwise_equal, assert_close, make_problem
 from tests.optim.windowed import WindowedAdam
 
 #: How far numbers may be from another way to the same ones in float64: sums of some tens of rounded terms.
@@ -492,6 +492,19 @@ def test_a_compiled_model_gives_the_same_run_and_is_compiled_once() -> None:
     assert first.last_window is not None and first.last_window == second.last_window
     assert_bitwise_equal(plain.parameters(), compiled.parameters())
     assert counter.frame_count == 1  # the hooks of a window's end do not outdate it
+
+
+def test_a_compiled_step_is_the_same_run_with_one_graph() -> None:
+    plain, compiled = make_problem(), make_problem()
+    first = WindowedAdam(plain.net.parameters(), **SHORT)
+    second = WindowedAdam(compiled.net.parameters(), **SHORT)
+    step = second.compile(lambda x, y: functional.cross_entropy(compiled.net(x), y), backend="eager")
+    for batch in range(9):
+        plain.train(first, range(batch, batch + 1))
+        step(compiled.inputs[batch % 5], compiled.targets[batch % 5])
+    assert step.fallback is None and first.outcomes == second.outcomes
+    assert second.outcomes[Outcome.WINDOW_ENDED] == 2
+    assert_close(compiled.parameters(), plain.parameters(), 1e-12)  # another order of operations in Adam's direction
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

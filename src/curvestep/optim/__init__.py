@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from curvestep.optim._composed import AbstractComposedOptimizer as AbstractComposedOptimizer
 from curvestep.optim._recorded import AbstractRecordedOptimizer as AbstractRecordedOptimizer
+from curvestep.optim._windowed import AbstractWindowedOptimizer as AbstractWindowedOptimizer
 from curvestep.optim.alig import ALIG as ALIG
 from curvestep.optim.auto import Auto as Auto
 from curvestep.optim.eg_step_size import EGStepSize as EGStepSize
@@ -24,6 +25,7 @@ __all__ = [
     "LQA",
     "AbstractComposedOptimizer",
     "AbstractRecordedOptimizer",
+    "AbstractWindowedOptimizer",
     "RescaledAdam",
     "RescaledRMSprop",
     "RescaledSGD",
