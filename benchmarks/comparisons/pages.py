@@ -27,6 +27,7 @@ _VERSUS = re.compile(
 _ALIKE = re.compile(
     r"<!-- alike (?P<methods>\S+) (?P<reference>\S+) (?P<stores>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL
 )
+_LEAGUE = re.compile(r"<!-- league (?P<half>\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def filled(text: str) -> str:
@@ -50,6 +51,12 @@ def filled(text: str) -> str:
         head = slot[0].split("\n", 1)[0]
         return f"{head}\n{alike_table(problems, slot['methods'].split(','), slot['reference'])}\n<!-- end -->"
 
+    def league(slot: re.Match[str]) -> str:
+        from benchmarks.league.page import glance
+
+        return "\n".join([slot[0].split("\n", 1)[0], glance(slot["half"]), "<!-- end -->"])
+
+    text = _LEAGUE.sub(league, text)
     return _ALIKE.sub(alike, _VERSUS.sub(versus, _SLOT.sub(table, text)))
 
 

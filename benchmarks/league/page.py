@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from benchmarks.league.methods import ADAMW, METHODS
 from benchmarks.league.problems import PROBLEMS
 from benchmarks.league.prototypes import PROTOTYPES
-from benchmarks.league.render import table
+from benchmarks.league.render import summary, table
 from benchmarks.league.score import Key, Scores, score
 from benchmarks.league.split import half
 from benchmarks.league.trial import Trial
+from benchmarks.repository import STORES
+from curvestep.bench.store import Store
 
 SEEDS = (0, 1, 2)
 #: Problems of the design half whose losses move by factors between runs that differ in nothing that matters.
@@ -39,6 +41,13 @@ What was tried on the design half, and what it gave, is in `benchmarks/league/NO
   profile is the share of problems on which a method needs at most t times the time of the fastest, averaged over t from
   1 to 4: 1 is the fastest everywhere, 0 never arrives. In steps, and in CPU seconds with everything included.
 """
+
+
+def glance(name: str) -> str:
+    """The scores of a half, from the committed store, for another page."""
+    trials = {trial.key: trial for trial in Store(STORES / "league" / "trials.jsonl", Trial).read()}
+    found = scores(trials, name)
+    return "The runs of this half are not whole." if found is None else summary(*found)
 
 
 def seeded(trials: Mapping[Key, Trial], name: str, names: Sequence[str], scale: float = 1.0) -> list[str]:
@@ -71,7 +80,9 @@ def document(trials: Mapping[Key, Trial]) -> str:
             parts.append("Its runs are not whole: every rate of AdamW on every problem and seed was needed.\n")
             continue
         parts.append(f"![Ratios and profiles of the {name} half](figures/league-{name}.png)\n")
-        parts.append(table(found[0], half(name), found[1]) + "\n")
+        parts.append(summary(*found) + "\n")
+        shown = [m for m in found[1] if m not in ADAMW]
+        parts.append("The ratios by problem:\n\n" + table(found[0], half(name), shown) + "\n")
         parts.append(_decided(trials, name, found[1]))
     parts += [_variants(trials), _long(trials), _problems(), _methods(trials)]
     return "\n".join(part for part in parts if part)

@@ -11,29 +11,43 @@ def _number(value: float) -> str:
     return "–" if value == float("inf") else f"{value:.3g}" if value >= 100 else f"{value:.3f}"
 
 
-def table(scores: Scores, problems: Sequence[str], methods: Sequence[str]) -> str:
-    """Return two tables: the scores a method, and the ratios a problem.
+def summary(scores: Scores, methods: Sequence[str]) -> str:
+    """Return the scores of each method, the best geometric mean first.
 
     Args:
         scores: of the methods.
-        problems: rows of the second table.
-        methods: rows of the first and columns of the second table.
+        methods: rows.
 
     Returns:
         Markdown; the AdamW rate with the best geometric mean is marked.
     """
-    rows = sorted(methods, key=lambda m: scores.geometric[m])
     one = calibrated(scores)
     lines = [
         "| method | geometric mean | worst ratio | profile, steps | profile, seconds |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for m in rows:
+    for m in sorted(methods, key=lambda m: scores.geometric[m]):
         mark = " (the one best rate)" if m == one else ""
         numbers = (scores.geometric[m], scores.worst[m], scores.profile_steps[m], scores.profile_seconds[m])
-        lines.append(f"| {m}{mark} | " + " | ".join(map(_number, numbers)) + " |")
-    lines += ["", "| problem | best AdamW | " + " | ".join(rows) + " |", "| --- |" + " ---: |" * (len(rows) + 1)]
+        name = f"**{m}**" if m == "auto" else m
+        lines.append(f"| {name}{mark} | " + " | ".join(map(_number, numbers)) + " |")
+    return "\n".join(lines)
+
+
+def table(scores: Scores, problems: Sequence[str], methods: Sequence[str]) -> str:
+    """Return the ratio of each method on each problem.
+
+    Args:
+        scores: of the methods.
+        problems: rows.
+        methods: columns, in the order of their geometric means.
+
+    Returns:
+        Markdown.
+    """
+    columns = sorted(methods, key=lambda m: scores.geometric[m])
+    lines = ["| problem | best AdamW | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) + 1)]
     for p in problems:
-        cells = " | ".join(_number(scores.ratios[m][p]) for m in rows)
+        cells = " | ".join(_number(scores.ratios[m][p]) for m in columns)
         lines.append(f"| {p} | {scores.best[p].removeprefix('adamw-')} | {cells} |")
     return "\n".join(lines)
