@@ -22,7 +22,7 @@ from curvestep.bench.environment import environment, revision
 from curvestep.bench.errors import SettingError
 from curvestep.bench.measure import LOSSES, Evaluation, MovingAverage, StepMeasurement, Thinner, evaluate, l2_term
 from curvestep.bench.methods import get_method
-from curvestep.bench.methods.method import BuildRequest, Built
+from curvestep.bench.methods.method import BuildRequest, Built, Method
 from curvestep.bench.record import DIVERGED, FINISHED, EpochMetrics, RunRecord
 from curvestep.bench.task import Batch, Feed, LoadRequest, Task
 from curvestep.bench.tasks import get_task
@@ -62,8 +62,11 @@ def run(
     data_dir: Path | None = None,
     on_step: Callable[[Progress], None] | None = None,
     weights: Path | None = None,
+    method: Method | None = None,
 ) -> RunRecord:
     """Return the record of one training run.
+
+    ``method`` is one that no table has; None for that of the settings' name.
 
     The same seed gives every method the same initial weights and the same batches in the same order. A batch loss that
     is not finite ends the run; that is a result and is recorded as one.
@@ -94,7 +97,7 @@ def run(
     torch.manual_seed(config.seed)
     network = scale.network.build().to(device)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    built = get_method(config.method).build(
+    built = (method or get_method(config.method)).build(
         BuildRequest(
             parameters=parameters,
             lr=config.lr,
