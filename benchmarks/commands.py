@@ -86,6 +86,12 @@ COMMANDS: dict[str, Command] = {
             "overshoot, ReLU, small batches, momentum; a quarter of an hour",
         ),
         Command(
+            "sensitivity",
+            "benchmarks.sensitivity.command:sensitivity",
+            "docs/sensitivity.md",
+            "the one number of every method over nine decades; a quarter of an hour",
+        ),
+        Command(
             "first",
             "benchmarks.comparisons.command:first",
             "README.md",

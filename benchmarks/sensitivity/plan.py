@@ -91,6 +91,4 @@ class Case:
 
 def cases(task: str) -> tuple[Case, ...]:
     """All runs of a task, seed by seed, so that a store that was cut off has whole curves of fewer seeds."""
-    return tuple(
-        Case(task, subject, value, seed) for seed in range(SEEDS) for subject in SUBJECTS for value in VALUES
-    )
+    return tuple(Case(task, subject, value, seed) for seed in range(SEEDS) for subject in SUBJECTS for value in VALUES)
