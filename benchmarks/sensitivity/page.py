@@ -29,9 +29,9 @@ def page(rows: Sequence[SensitivityRow], machines: Sequence[Machine], figure: st
     out = [
         "# How much the one number matters",
         "",
-        "Every method here is given one number: ℓ, a cap, a ceiling, a first rate, or a learning rate. Each is set to "
-        f"the same {len(VALUES)} values from {VALUES[0]:g} to {VALUES[-1]:g}, two a decade; everything else stays at "
-        f"its default, the rates have no schedule, and each value has {SEEDS} seeds. `python -m benchmarks sensitivity` "
+        "Every method here is given one number: ℓ, a cap, a ceiling, a first rate, or a learning rate. Each is set "
+        f"to the same {len(VALUES)} values from {VALUES[0]:g} to {VALUES[-1]:g}, two a decade; everything else stays "
+        f"at its default, rates have no schedule, and each value has {SEEDS} seeds. `python -m benchmarks sensitivity` "
         "makes the runs that are missing (MNIST is needed) and writes this page from the rows in "
         "`benchmarks/stores/sensitivity`.",
         "",
@@ -40,8 +40,8 @@ def page(rows: Sequence[SensitivityRow], machines: Sequence[Machine], figure: st
         "Lines are geometric means over the seeds, bands their range. Above the dotted line (a loss of 5) and where a "
         "seed was not finite a value is a **miss**, drawn as a cross. Open circles are defaults.",
         "",
-        f"**width** is the number of decades around the best value in which the mean loss is at most {NEAR:g} times (or "
-        f"{WIDE:g} times) the best one; between two values the logarithm of the loss is taken as a line over that of "
+        f"**width** is the number of decades around the best value in which the mean loss is at most {NEAR:g} (or "
+        f"{WIDE:g}) times the best one; between two values the logarithm of the loss is taken as a line over that of "
         "the number, and towards a value that diverged the stretch ends at the last one that did not. "
         "“≥” where it goes on beyond the values that were tried. The number of a rate-free method can be left at its "
         "default: **default** is the factor by which the loss there exceeds the best.",
@@ -69,7 +69,7 @@ def page(rows: Sequence[SensitivityRow], machines: Sequence[Machine], figure: st
 def _table(rows: Sequence[SensitivityRow], task: str) -> list[str]:
     """One line a method."""
     lines = [
-        "| what is varied | best value | training loss there | width, 10 % | width, twice | default | best value for test "
+        "| what is varied | best value | training loss there | width, 10 % | width, twice | default | best for test "
         "| test loss there | width, 10 % | diverged from |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]

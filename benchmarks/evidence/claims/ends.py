@@ -77,6 +77,9 @@ def mean(values: Sequence[float]) -> float:
 def spread(values: Sequence[float] | None) -> str:
     """Mean (min–max), how many diverged, or a dash where runs are missing.
 
+    Returns:
+        The cell of a table.
+
     Example:
         >>> spread((1.0, 2.0, 3.0)), spread((1.0, math.inf)), spread(None)
         ('2.000 (1.000–3.000)', '1 of 2 diverged', '–')
@@ -102,6 +105,9 @@ def ratio(values: Sequence[float] | None, base: Sequence[float] | None) -> float
 def shown(value: float | None) -> str:
     """A ratio in two decimals.
 
+    Returns:
+        The cell of a table.
+
     Example:
         >>> shown(1.234), shown(math.inf), shown(None)
         ('1.23', '∞', '–')
@@ -111,6 +117,9 @@ def shown(value: float | None) -> str:
 
 def judged(held: Sequence[bool | None], count: int) -> bool | None:
     """Held where all of so many are; not held where one is not, whatever is missing; else None.
+
+    Returns:
+        The verdict on the whole.
 
     Example:
         >>> judged([True, True], 2), judged([True, None], 2), judged([False, None], 2), judged([True], 2)

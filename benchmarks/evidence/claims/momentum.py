@@ -42,8 +42,8 @@ def struggle_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict
             )
     return Verdict(
         "With momentum RED struggles from ℓ = 1",
-        f"Held if with both directions the mean training loss of RED from ℓ = 1 is more than {BEHIND:g} times that of the "
-        "tuned method along the same direction.",
+        f"Held if with both directions the mean training loss of RED from ℓ = 1 is more than {BEHIND:g} times that of "
+        "the tuned method along the same direction.",
         judged(held, len(_TRIPLES)),
         "\n".join(lines),
         ends.remark,
@@ -71,8 +71,8 @@ def descent_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict:
             held.append(high >= ALWAYS and low < high)
     return Verdict(
         "With momentum, ℓ = 1 − β₁ keeps directions descending, and ℓ = 1 does not",
-        f"Held if with both directions at least {100 * ALWAYS:g} % of all steps of RED from ℓ = 0.1 descend on their batch "
-        "(⟨g, d⟩ ≥ 0; mean over epochs and seeds), and fewer do from ℓ = 1.",
+        f"Held if with both directions at least {100 * ALWAYS:g} % of all steps of RED from ℓ = 0.1 descend on their "
+        "batch (⟨g, d⟩ ≥ 0; mean over epochs and seeds), and fewer do from ℓ = 1.",
         judged(held, len(_TRIPLES)),
         "\n".join(lines),
         ends.remark,

@@ -71,16 +71,14 @@ def phase_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict:
                 rises = after > before
                 judgements.append(rises == (phase.ell > 1.0))
                 change = "∞" if math.isinf(after) else f"{after / before:.2f}"
-                lines.append(
-                    f"| {panel.title} | {method} | {phase.ell:g} | {phase.start + (phase.start > 1 or phase.ell != 1)}–"
-                    f"{phase.end} | {number(before)} | {'diverged' if math.isinf(after) else number(after)} | {change} | "
-                    f"{'yes' if judgements[-1] else 'no'} |"
-                )
+                cells = [panel.title, method, f"{phase.ell:g}", f"{phase.start + 1}–{phase.end}", number(before)]
+                cells += ["diverged" if math.isinf(after) else number(after), change]
+                lines.append(f"| {' | '.join(cells)} | {'yes' if judgements[-1] else 'no'} |")
             held.append(all(judgements) and bool(judgements))
     return Verdict(
         "Phases at ℓ = 2 raise the training loss, and phases at ℓ ≤ 1 do not",
-        "Held if on both tasks, with both directions, the training loss (geometric mean over the seeds) is higher after "
-        "every phase at ℓ = 2 than before it, and not higher after every phase at ℓ = 1 or ½. A run that ends inside a "
+        "Held if on both tasks, with both directions, the training loss (geometric mean over the seeds) is higher "
+        "after every phase at ℓ = 2 than before it, and not higher after every phase at ℓ = 1 or ½. A run that ends inside a "
         "phase has not judged that one; the first phase is counted from the end of the first epoch.",
         judged(held, len(_METHODS) * len(panels)),
         "\n".join(lines),

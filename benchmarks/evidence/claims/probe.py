@@ -47,11 +47,11 @@ def probe_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict:
         remark = (
             f"The smallest batch {'stops' if lower else 'does not stop'} below the largest "
             f"({found[small, 0]:.3f}, {found[large, 0]:.3f}); augmentation and smoothing change "
-            f"{'little' if little else 'more'}; the cosine gains {100 * gains[0]:+.1f} points with the smallest batch and "
-            f"{100 * gains[1]:+.1f} with the largest."
+            f"{'little' if little else 'more'}; the cosine gains {100 * gains[0]:+.1f} points with the smallest batch "
+            f"and {100 * gains[1]:+.1f} with the largest."
         )
     return Verdict(
-        "At ℓ = ½ small batches stop at a lower accuracy, augmentation and smoothing change little, a cosine of ℓ helps",
+        "At ℓ = ½ small batches stop at a lower accuracy; smoothing and augmentation change little; a cosine helps",
         f"Held if the mean test accuracy at batch {small} is below that at {large}; at no batch augmentation with "
         f"smoothing moves it by more than {100 * LITTLE:g} points; and the cosine raises it at batch {small}, by more "
         f"than at {large}.",

@@ -57,8 +57,8 @@ def step_tuned_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdi
         lines.append(f"| {' | '.join(cells)} |")
     return Verdict(
         "Step-Tuned SGD, its rate tuned for it, is ahead of RED-SGD in training loss alone",
-        "Held if on each task and with each λ its mean training loss is below that of RED-SGD, and its mean test loss is "
-        "not.",
+        "Held if on each task and with each λ its mean training loss is below that of RED-SGD, and its mean test loss "
+        "is not.",
         judged(held, len(panels)),
         "\n".join(lines),
         ends.remark,

@@ -35,8 +35,8 @@ def seconds_verdict(scale: ScaleName, times: Sequence[TimeRow]) -> Verdict:
     return Verdict(
         "An epoch of RED takes as many times a plain one's time as in the source's table 3",
         f"Held if on each task, with both directions, the ratio of processor times measured here is at most {AGREES:g} "
-        "times the ratio of seconds in the source. There it was measured on a Quadro RTX 5000, here on one core and with "
-        "smaller networks, whose steps are shorter and pay more for what is not products.",
+        "times the ratio of seconds in the source. There it was measured on a Quadro RTX 5000, here on one core and "
+        "with smaller networks, whose steps are shorter and pay more for what is not products.",
         judged(held, 2 * len(SOURCE)),
         "\n".join(lines),
         f"Not enough runs: {'; '.join(missing)}." if missing else "",

@@ -44,8 +44,8 @@ def training_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict
             lines.append(f"| {' | '.join(cells)} |")
     return Verdict(
         "RED, with nothing to tune, matches tuned SGD and RMSprop in training loss",
-        f"Held if on each of the four tasks the mean training loss at the end of RED-SGD is at most {MATCH:g} times that "
-        f"of tuned SGD, and that of RED-RMSprop at most {MATCH:g} times that of tuned RMSprop.",
+        f"Held if on each of the four tasks the mean training loss at the end of RED-SGD is at most {MATCH:g} times "
+        f"that of tuned SGD, and that of RED-RMSprop at most {MATCH:g} times that of tuned RMSprop.",
         judged(held, 2 * len(panels)),
         "\n".join(lines),
         _level(held, ends),
