@@ -86,6 +86,12 @@ COMMANDS: dict[str, Command] = {
             "overshoot, ReLU, small batches, momentum; a quarter of an hour",
         ),
         Command(
+            "paper",
+            "benchmarks.paper.command:paper",
+            "docs/paper.md",
+            "the figures of the source of curvature rescaling, run and drawn at a small scale; an hour",
+        ),
+        Command(
             "first",
             "benchmarks.comparisons.command:first",
             "README.md",

@@ -171,6 +171,7 @@ class _Loop:
         self._first_loss: float | None = None
         self._epochs: list[EpochMetrics] = []
         self._checkpoint: Path | None = None
+        self._revision: str | None = None  # that the state was made with
         self.give_up = math.inf  # as a multiple of the first loss
 
     def train(self, on_step: Callable[[Progress], None] | None) -> tuple[int | None, list[EpochMetrics]]:
@@ -216,7 +217,10 @@ class _Loop:
     def resume(self, path: Path | None) -> None:
         """Keep the state after each epoch in a file from here on, and go on from what is in it."""
         self._checkpoint = path
-        state = None if path is None else read_checkpoint(path, self.config.key, revision())
+        if path is None:
+            return
+        self._revision = revision()
+        state = read_checkpoint(path, self.config.key, self._revision)
         if state is None:
             return
         self.network.load_state_dict(state["network"])
@@ -239,7 +243,7 @@ class _Loop:
         averages = (self._loss_average, self._step_size_average)
         state = {
             "key": self.config.key,
-            "revision": revision(),
+            "revision": self._revision,
             "network": self.network.state_dict(),
             "optimizer": self.built.optimizer.state_dict(),
             "schedulers": [scheduler.state_dict() for scheduler in self._schedulers()],
