@@ -38,8 +38,8 @@ def step_gradients(run: RunRecord) -> float:
         run: which.
 
     Returns:
-        Forward products over the three of a gradient: 1 for torch's own optimizers, 2 for a gradient and a tangent pass,
-        2 for the two gradients of Step-Tuned SGD, and for Auto 1 and its measurements, as many as its samples show.
+        Forward products over the three of a gradient: 1 for torch's own optimizers, 2 for a gradient and a tangent
+        pass, 2 for the two gradients of Step-Tuned SGD, and for Auto 1 and what its samples show of measurements.
     """
     method = run.config.method
     if method in _PLAIN:

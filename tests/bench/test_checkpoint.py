@@ -88,6 +88,6 @@ def test_a_run_far_above_its_first_loss_is_given_up() -> None:
     settings = run_config(dataclasses.replace(WISH, epochs=20), "sgd", 10.0, 0)
     whole, short = run(settings), run(settings, give_up=1.5)
     assert whole.status == "finished" and short.status == "diverged" and short.diverged_at is not None
-    first = short.samples.loss[0]
-    above = [step for step, ema in zip(whole.samples.step, whole.samples.loss_ema, strict=True) if ema > 1.5 * first]
-    assert short.diverged_at == above[0]
+    losses = [ema for ema in whole.samples.loss_ema if ema is not None]
+    assert len(losses) == 60, "every step is a sample"
+    assert short.diverged_at == 1 + [ema > 1.5 * losses[0] for ema in losses].index(True)

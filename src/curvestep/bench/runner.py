@@ -22,6 +22,7 @@ from curvestep.bench.checkpoint import read_checkpoint, write_checkpoint
 from curvestep.bench.config import RunConfig
 from curvestep.bench.environment import environment, revision
 from curvestep.bench.errors import SettingError
+from curvestep.bench.feeds.last import LastFeed
 from curvestep.bench.measure import LOSSES, Evaluation, MovingAverage, StepMeasurement, Thinner, evaluate, l2_term
 from curvestep.bench.methods import get_method
 from curvestep.bench.methods.method import BuildRequest, Built
@@ -67,13 +68,14 @@ def run(
     *,
     checkpoint: Path | None = None,
     give_up: float = math.inf,
+    feeds: LastFeed | None = None,
 ) -> RunRecord:
     """Return the record of one training run.
 
     The same seed gives every method the same initial weights and the same batches in the same order. A batch loss that
     is not finite ends the run; that is a result and is recorded as one. So does a moving average of the batch losses
     above ``give_up`` times the first batch loss. With ``checkpoint``, the state after each epoch is kept in that file
-    until the run is over, and a run whose file is there goes on from it.
+    until the run is over, and a run whose file is there goes on from it. ``feeds`` spares a row of runs the reading.
 
     Raises:
         SettingError: if a setting is unknown or does not fit the data or the machine.
@@ -94,7 +96,7 @@ def run(
         window=scale.window,
         evaluation_size=scale.evaluation_size,
     )
-    feed = task.load(request)
+    feed = task.load(request) if feeds is None else feeds.load(task, request)
     steps = config.steps or config.epochs * feed.steps_per_epoch
     if config.warmup >= steps:
         raise SettingError(f"--warmup {config.warmup} leaves nothing of a run of {steps} steps; give a smaller one.")
