@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from benchmarks.paper.cost import Cost, cost, step_gradients
+from benchmarks.paper.cost import Cost, cost, gradients
 from benchmarks.paper.plan import Line, Quantity
 from benchmarks.paper.store import line_runs, tuning_runs
 from curvestep.bench.record import EpochMetrics, RunRecord
@@ -30,10 +30,10 @@ def over_epochs(runs: Sequence[RunRecord], quantity: Quantity) -> Curve:
     Returns:
         The curve; empty where nothing was measured.
     """
-    if quantity in ("loss", "step"):
+    if runs and quantity in ("loss", "step"):
         series = Series("", "", tuple(runs))
         return series.steps_curve("loss_ema" if quantity == "loss" else "step_size_ema", "epoch")
-    column = _EPOCH_COLUMN[quantity]
+    column = _EPOCH_COLUMN.get(quantity, lambda _: None)
     return _curve(runs, [[(epoch.epoch, column(epoch)) for epoch in run.epochs] for run in runs])
 
 
@@ -53,11 +53,8 @@ def over_cost(line: Line, runs: Mapping[str, RunRecord], axis: Axis) -> Curve:
     first = spent.gradients if axis == "gradients" else spent.seconds
     rows = [
         [
-            (
-                first + (epoch.step * step_gradients(run) if axis == "gradients" else epoch.seconds),
-                epoch.train_eval_loss,
-            )
-            for epoch in run.epochs
+            (first + (done if axis == "gradients" else epoch.seconds), epoch.train_eval_loss)
+            for epoch, done in zip(run.epochs, gradients(run), strict=True)
         ]
         for run in ends
     ]

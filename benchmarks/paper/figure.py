@@ -209,8 +209,9 @@ def _panel(
         if found.broken:
             axes.plot(found.x[-1], found.mean[-1], marker="X", color=style.colour, markersize=6, clip_on=False)
     if not drawn:
-        axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes, color="#777777")
-        axes.set_yticks([])
+        text = "no runs, or no such number"
+        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="#777777")
+        axes.set(xticks=[], yscale="linear", yticks=[])
         return
     _limits(axes, drawn, logarithmic=logarithmic)
 

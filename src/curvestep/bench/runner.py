@@ -183,6 +183,7 @@ class _Loop:
             losses: list[float] = []
             step_sizes: list[float] = []
             slopes: list[float] = []
+            measured = 0
             self.network.train()
             batches = self.feed.epoch(index)
             while self._step < self.steps:
@@ -200,13 +201,14 @@ class _Loop:
                 self.thinner.add(measurement)
                 if on_step is not None:
                     on_step(Progress(self.steps, measurement, epochs[-1] if epochs else None))
+                measured += measurement.curvature is not None
                 if measurement.slope is not None:
                     slopes.append(measurement.slope)
                 if not math.isfinite(measurement.loss) or self._hopeless(measurement):
                     return self._step, epochs
             if self.built.epoch_scheduler is not None:
                 self.built.epoch_scheduler.step()
-            epochs.append(self._metrics(index, losses, step_sizes, slopes))
+            epochs.append(self._metrics(index, losses, step_sizes, slopes, measured))
             self._keep()
         return None, epochs
 
@@ -312,7 +314,9 @@ class _Loop:
             outcome=outcome,
         )
 
-    def _metrics(self, index: int, losses: list[float], step_sizes: list[float], slopes: list[float]) -> EpochMetrics:
+    def _metrics(
+        self, index: int, losses: list[float], step_sizes: list[float], slopes: list[float], measured: int
+    ) -> EpochMetrics:
         """Measurements after the epoch with this number, outside the clock."""
         train, test = self._evaluations(index)
         last_train = last_test = None
@@ -333,6 +337,7 @@ class _Loop:
             last_test_loss=last_test,
             recovery_steps=None if self.task.recovery is None else self.task.recovery.steps(losses),
             descent_share=sum(slope >= 0.0 for slope in slopes) / len(slopes) if slopes else None,
+            measured_share=measured / len(losses) if measured else None,
         )
 
     def save(self, weights: Path | None) -> None:
