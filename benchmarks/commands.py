@@ -92,6 +92,12 @@ COMMANDS: dict[str, Command] = {
             "the one number of every method over nine decades; a quarter of an hour",
         ),
         Command(
+            "paper",
+            "benchmarks.paper.command:paper",
+            "docs/paper.md",
+            "the figures of the source of curvature rescaling, run and drawn at a small scale; an hour",
+        ),
+        Command(
             "first",
             "benchmarks.comparisons.command:first",
             "README.md",

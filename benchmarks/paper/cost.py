@@ -9,12 +9,11 @@ from typing import final
 
 from curvestep.bench.record import RunRecord
 
-#: Products of a forward, a gradient and a measurement: the tangent pass does two or three, the more is counted.
-_FORWARD, _GRADIENT, _TANGENT = 1, 3, 3
+#: Products of a gradient and of a measurement, a forward being one: the tangent pass does two or three, the more is
+#: counted.
+_GRADIENT, _TANGENT = 3, 3
 #: Share of a batch that Auto measures.
 _AUTO_SHARE = 0.25
-# Of torch's own optimizers and their schedules a step is one gradient.
-_PLAIN = ("sgd", "rmsprop", "adamw", "sgd-momentum", "adam-momentum", "sgd-robbins-monro")
 
 
 @final
@@ -31,26 +30,29 @@ class Cost:
     seconds: float
 
 
-def step_gradients(run: RunRecord) -> float:
-    """A step of a run in gradients.
+def gradients(run: RunRecord) -> tuple[float, ...]:
+    """What a run has spent after each epoch, in gradients.
 
     Args:
         run: which.
 
     Returns:
-        Forward products over the three of a gradient: 1 for torch's own optimizers, 2 for a gradient and a tangent pass,
-        2 for the two gradients of Step-Tuned SGD, and for Auto 1 and its measurements, as many as its samples show.
+        A number an epoch: a gradient is three products of a forward, a measurement three more of the part of the batch
+        that is measured, as often as it was; a step of Step-Tuned SGD is two gradients.
     """
-    method = run.config.method
-    if method in _PLAIN:
-        return 1.0
-    if method == "step-tuned":
-        return 2.0
-    if method == "auto":
-        curvature = run.samples.curvature
-        measured = sum(value is not None for value in curvature) / max(len(curvature), 1)
-        return 1.0 + measured * _AUTO_SHARE * _TANGENT / _GRADIENT
-    return (_GRADIENT + _TANGENT) / _GRADIENT
+    part = _AUTO_SHARE if run.config.method == "auto" else 1.0
+    found: list[float] = []
+    spent, before = 0.0, 0
+    for epoch in run.epochs:
+        spent += (epoch.step - before) * _step(run, part, epoch.measured_share or 0.0)
+        before = epoch.step
+        found.append(spent)
+    return tuple(found)
+
+
+def _step(run: RunRecord, part: float, share: float) -> float:
+    """A step in gradients, where this share of the steps is measured."""
+    return 2.0 if run.config.method == "step-tuned" else 1.0 + share * part * _TANGENT / _GRADIENT
 
 
 def cost(runs: Sequence[RunRecord]) -> Cost:
@@ -62,9 +64,12 @@ def cost(runs: Sequence[RunRecord]) -> Cost:
     Returns:
         Their sum.
     """
-    gradients, seconds = [0.0], [0.0]
+    spent, seconds = [0.0], [0.0]
     for run in runs:
-        steps = run.samples.step[-1] if run.samples.step else 0
-        gradients.append(steps * step_gradients(run))
+        done = run.epochs[-1].step if run.epochs else 0
+        # The steps of an epoch that a divergence ended are counted as measured, where the method measures at all.
+        rest = (run.samples.step[-1] if run.samples.step else 0) - done
+        measures = any(value is not None for value in run.samples.curvature)
+        spent += [*gradients(run)[-1:], rest * _step(run, 1.0, float(measures))]
         seconds.append(run.samples.seconds[-1] if run.samples.seconds else 0.0)
-    return Cost(math.fsum(gradients), math.fsum(seconds))
+    return Cost(math.fsum(spent), math.fsum(seconds))

@@ -72,7 +72,7 @@ class Joblib(Executor):
         except ImportError as error:
             raise SettingError('--parallel joblib needs joblib: pip install "curvestep[bench]".') from error
         # pre_dispatch: a job is taken when a worker is free for it, not before.
-        pool: Any = Parallel(self.jobs, backend="loky", return_as="generator_unordered", pre_dispatch=self.jobs)
+        pool: Any = Parallel(self.jobs, backend="loky", return_as="generator_unordered", pre_dispatch=f"{self.jobs}")
         try:
             yield from pool(delayed(work)(job) for job in jobs)
         except BrokenProcessPool as error:

@@ -1,10 +1,10 @@
 """Which runs each figure asks for, at both scales; fixed before any of them was made. Imports no torch.
 
-The scale `paper` is the source's: its networks, lengths, and grid of 14 rates by 3 or 4 decays. The scale `small` is for
-one core and an hour, and smaller than the tasks' own small scale: networks of 4 channels in the first convolution, some
+The scale `paper` is the source's: its networks, lengths, and grid of 14 rates by 3 or 4 decays. The scale `small` is
+for one core and an hour, and below the tasks' own small scale: networks of 4 channels in the first convolution, some
 1,000 examples, 25 epochs (`tiny` in `src/curvestep/bench/tasks`), and a grid of 7 rates by 2 decays. Of the source's
-14 rates SGD's kin is given the upper seven, {1, 5}·10ⁿ from 0.01 to 10, and what divides by a root of squares
-the lower seven from 1e-5 to 1e-2. The decay of 0.9 falls as far over 25 epochs as the source's 0.99 does over 250.
+14 rates SGD's kin is given the upper seven, {1, 5}·10ⁿ from 0.01 to 10, and what divides by a root of squares the
+lower seven, from 1e-5 to 0.01. The decay of 0.9 falls as far over 25 epochs as the source's 0.99 does over 250.
 """
 
 from __future__ import annotations
@@ -232,8 +232,8 @@ def _fig4(scale: ScaleName) -> Figure:
     return Figure(
         "fig4",
         "A linear classifier on frozen features, with batches of five sizes",
-        "At ℓ = ½ small batches make the loss oscillate and stop at a lower accuracy; augmentation and smoothing change "
-        "little; a cosine of ℓ lets small batches converge and is needless for large ones.",
+        "At ℓ = ½ small batches make the loss oscillate and stop at a lower accuracy; augmentation and smoothing "
+        "change little; a cosine of ℓ lets small batches converge and is needless for large ones.",
         tuple(panels),
     )
 
@@ -295,7 +295,8 @@ def _fig7(scale: ScaleName) -> Figure:
     return Figure(
         "fig7",
         "Smaller batches, without and with a memory of features",
-        "RED collapses where the batch has fewer examples than there are classes (10, 100); the memory mends it in part.",
+        "RED collapses where the batch has fewer examples than there are classes (10, 100); the memory mends it in "
+        "part.",
         tuple(panels),
     )
 

@@ -13,6 +13,7 @@ from curvestep.bench.config import RunConfig
 from curvestep.bench.record import RunRecord
 
 if TYPE_CHECKING:
+    from curvestep.bench.feeds.last import LastFeed
     from curvestep.bench.runner import Progress
 
 
@@ -44,6 +45,20 @@ class _OutOfTime(Exception):
     """The deadline is over."""
 
 
+_KEPT: dict[tuple[Path | None, Path | None], LastFeed] = {}
+
+
+def _feeds(job: Job) -> LastFeed:
+    """The last feed of this process, for data in the same place."""
+    from curvestep.bench.feeds.last import LastFeed
+
+    place = job.data_dir, job.features
+    if place not in _KEPT:
+        _KEPT.clear()
+        _KEPT[place] = LastFeed()
+    return _KEPT[place]
+
+
 def work(job: Job) -> RunRecord | None:
     """Make a run, from its last epoch on if it was begun.
 
@@ -73,7 +88,7 @@ def work(job: Job) -> RunRecord | None:
     path = checkpoint_path(job.unfinished, job.config.key)
     listened = stepped if math.isfinite(job.deadline) else None
     try:
-        return run(job.config, job.data_dir, listened, checkpoint=path, give_up=job.give_up)
+        return run(job.config, job.data_dir, listened, checkpoint=path, give_up=job.give_up, feeds=_feeds(job))
     except _OutOfTime:
         return None
     finally:

@@ -53,13 +53,15 @@ def read_checkpoint(path: Path, key: str, revision: str | None) -> dict[str, Any
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["key"] != key:
-            raise ValueError("it is of other settings")
-        if state["revision"] != revision:
-            raise ValueError("it is of another version of curvestep")
+        known = {"other settings": state["key"] == key, "another version of curvestep": state["revision"] == revision}
     # A truncated or foreign file raises whatever the unpickler meets first.
-    except Exception as error:
-        why = str(error).splitlines()[0] if isinstance(error, ValueError) and str(error) else "it cannot be read"
-        warnings.warn(f"The state of a run in {path} is left aside: {why}. The run begins anew.", StoreWarning, 2)
-        return None
-    return state
+    except Exception:
+        state, known = None, {}
+    wrong = [f"it is of {what}" for what, right in known.items() if not right]
+    if state is not None and not wrong:
+        return state
+    why = wrong[0] if wrong else "it cannot be read"
+    warnings.warn(
+        f"The state of a run in {path} is left aside: {why}. The run begins anew.", StoreWarning, stacklevel=2
+    )
+    return None

@@ -40,6 +40,7 @@ class EpochMetrics:
     recovery_steps: int | None = None
     # share of this epoch's steps whose direction descends on its batch, ⟨g, d⟩ ≥ 0; None where no slope is known
     descent_share: float | None = None
+    measured_share: float | None = None  # share of this epoch's steps that measured a curvature; None where none did
 
 
 @dataclass(frozen=True)

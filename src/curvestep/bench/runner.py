@@ -22,6 +22,7 @@ from curvestep.bench.checkpoint import read_checkpoint, write_checkpoint
 from curvestep.bench.config import RunConfig
 from curvestep.bench.environment import environment, revision
 from curvestep.bench.errors import SettingError
+from curvestep.bench.feeds.last import LastFeed
 from curvestep.bench.measure import LOSSES, Evaluation, MovingAverage, StepMeasurement, Thinner, evaluate, l2_term
 from curvestep.bench.methods import get_method
 from curvestep.bench.methods.method import BuildRequest, Built, Method
@@ -67,6 +68,7 @@ def run(
     *,
     checkpoint: Path | None = None,
     give_up: float = math.inf,
+    feeds: LastFeed | None = None,
     method: Method | None = None,
 ) -> RunRecord:
     """Return the record of one training run.
@@ -76,7 +78,7 @@ def run(
     The same seed gives every method the same initial weights and the same batches in the same order. A batch loss that
     is not finite ends the run; that is a result and is recorded as one. So does a moving average of the batch losses
     above ``give_up`` times the first batch loss. With ``checkpoint``, the state after each epoch is kept in that file
-    until the run is over, and a run whose file is there goes on from it.
+    until the run is over, and a run whose file is there goes on from it. ``feeds`` spares a row of runs the reading.
 
     Raises:
         SettingError: if a setting is unknown or does not fit the data or the machine.
@@ -97,7 +99,7 @@ def run(
         window=scale.window,
         evaluation_size=scale.evaluation_size,
     )
-    feed = task.load(request)
+    feed = task.load(request) if feeds is None else feeds.load(task, request)
     steps = config.steps or config.epochs * feed.steps_per_epoch
     if config.warmup >= steps:
         raise SettingError(f"--warmup {config.warmup} leaves nothing of a run of {steps} steps; give a smaller one.")
@@ -174,6 +176,7 @@ class _Loop:
         self._first_loss: float | None = None
         self._epochs: list[EpochMetrics] = []
         self._checkpoint: Path | None = None
+        self._revision: str | None = None  # that the state was made with
         self.give_up = math.inf  # as a multiple of the first loss
 
     def train(self, on_step: Callable[[Progress], None] | None) -> tuple[int | None, list[EpochMetrics]]:
@@ -183,6 +186,7 @@ class _Loop:
             losses: list[float] = []
             step_sizes: list[float] = []
             slopes: list[float] = []
+            measured = 0
             self.network.train()
             batches = self.feed.epoch(index)
             while self._step < self.steps:
@@ -200,13 +204,14 @@ class _Loop:
                 self.thinner.add(measurement)
                 if on_step is not None:
                     on_step(Progress(self.steps, measurement, epochs[-1] if epochs else None))
+                measured += measurement.curvature is not None
                 if measurement.slope is not None:
                     slopes.append(measurement.slope)
                 if not math.isfinite(measurement.loss) or self._hopeless(measurement):
                     return self._step, epochs
             if self.built.epoch_scheduler is not None:
                 self.built.epoch_scheduler.step()
-            epochs.append(self._metrics(index, losses, step_sizes, slopes))
+            epochs.append(self._metrics(index, losses, step_sizes, slopes, measured))
             self._keep()
         return None, epochs
 
@@ -219,7 +224,10 @@ class _Loop:
     def resume(self, path: Path | None) -> None:
         """Keep the state after each epoch in a file from here on, and go on from what is in it."""
         self._checkpoint = path
-        state = None if path is None else read_checkpoint(path, self.config.key, revision())
+        if path is None:
+            return
+        self._revision = revision()
+        state = read_checkpoint(path, self.config.key, self._revision)
         if state is None:
             return
         self.network.load_state_dict(state["network"])
@@ -242,7 +250,7 @@ class _Loop:
         averages = (self._loss_average, self._step_size_average)
         state = {
             "key": self.config.key,
-            "revision": revision(),
+            "revision": self._revision,
             "network": self.network.state_dict(),
             "optimizer": self.built.optimizer.state_dict(),
             "schedulers": [scheduler.state_dict() for scheduler in self._schedulers()],
@@ -309,7 +317,9 @@ class _Loop:
             outcome=outcome,
         )
 
-    def _metrics(self, index: int, losses: list[float], step_sizes: list[float], slopes: list[float]) -> EpochMetrics:
+    def _metrics(
+        self, index: int, losses: list[float], step_sizes: list[float], slopes: list[float], measured: int
+    ) -> EpochMetrics:
         """Measurements after the epoch with this number, outside the clock."""
         train, test = self._evaluations(index)
         last_train = last_test = None
@@ -330,6 +340,7 @@ class _Loop:
             last_test_loss=last_test,
             recovery_steps=None if self.task.recovery is None else self.task.recovery.steps(losses),
             descent_share=sum(slope >= 0.0 for slope in slopes) / len(slopes) if slopes else None,
+            measured_share=measured / len(losses) if measured else None,
         )
 
     def save(self, weights: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Features of a frozen network with their classes: a folder of arrays, or those of the extractor that is trained here."""
+"""Features of a frozen network with their classes: a folder of arrays, or what an extractor trained here gives."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def read_features(folder: Path) -> FeatureSet:
     if train.ndim == 2:
         train = train[:, None]
     if train.ndim != 3 or 0 in train.shape:
-        raise _wrong(folder, "train_features", "(N, D), or (N, V, D) with V views of each image", arrays)
+        raise DataError(_wrong(folder, "train_features", "(N, D), or (N, V, D) with V views of each image", arrays))
     if test.ndim != 2 or len(test) == 0 or test.shape[1] != train.shape[2]:
-        raise _wrong(folder, "test_features", f"(M, {train.shape[2]}), as wide as those of training", arrays)
+        raise DataError(_wrong(folder, "test_features", f"(M, {train.shape[2]}), as wide as those of training", arrays))
     tensors = [torch.from_numpy(np.ascontiguousarray(each, dtype=np.float32)) for each in (train, test)]
     for name, tensor in zip(("train_features", "test_features"), tensors, strict=True):
         if not bool(tensor.isfinite().all()):
@@ -71,7 +71,7 @@ def read_features(folder: Path) -> FeatureSet:
     for name, count in (("train_labels", len(train)), ("test_labels", len(test))):
         array = arrays[name]
         if array.shape != (count,) or array.dtype.kind not in "iu" or (count and int(array.min()) < 0):
-            raise _wrong(folder, name, f"({count},), a class number ≥ 0 for each row of features", arrays)
+            raise DataError(_wrong(folder, name, f"({count},), a class number ≥ 0 for each row of features", arrays))
         labels.append(torch.from_numpy(array.astype(np.int64)))
     digest = hashlib.blake2b(digest_size=8)
     for name in _NAMES:
@@ -103,9 +103,7 @@ def _array(folder: Path, name: str) -> np.ndarray:
         raise DataError(f"{path} is not an array of numpy ({error}); write it with numpy.save.") from error
 
 
-def _wrong(folder: Path, name: str, wanted: str, arrays: dict[str, np.ndarray]) -> DataError:
+def _wrong(folder: Path, name: str, wanted: str, arrays: dict[str, np.ndarray]) -> str:
     """The refusal of a shape."""
     given = arrays[name]
-    return DataError(
-        f"{folder / name}.npy was expected to have the shape {wanted}; it has {given.shape} of {given.dtype}."
-    )
+    return f"{folder / name}.npy was expected to have the shape {wanted}; it has {given.shape} of {given.dtype}."

@@ -1,4 +1,4 @@
-"""Methods that the source's figures ask for beside the others: other β₃, momentum, annealing, schedules of its rivals."""
+"""Methods that the source's figures ask for beside the others: other β₃, momentum, annealing, a rival's schedule."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class _Watching:
                 slope = slope + (gradient * (old - parameter)).sum(dtype=torch.float64).cpu()
         rate = float(group["lr"])
         self._taken += 1
-        value = float(loss) if isinstance(loss, Tensor) else None
+        value = float(loss.detach()) if isinstance(loss, Tensor) else None
         self.last_step = StepRecord(
             loss=value,
             slope=float(slope) / rate if rate > 0.0 else None,

@@ -1,4 +1,4 @@
-"""`cifar10-vgg11`, `cifar10-vgg11-memory` and `cifar10-vgg11-relu`: CIFAR-10 with a convolutional network, smooth, with a memory, and with ReLU."""
+"""`cifar10-vgg11`, `-memory` and `-relu`: CIFAR-10 with a convolutional network, smooth or with ReLU."""
 
 from __future__ import annotations
 
