@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from benchmarks.sensitivity.row import SensitivityRow, case_key
 from benchmarks.sensitivity.subjects import method
 from curvestep.bench.environment import environment
 from curvestep.bench.execute import torch_threads
+from curvestep.bench.feeds.last import LastFeed
 from curvestep.bench.record import FINISHED, RunRecord
 from curvestep.bench.runner import run
 from curvestep.bench.store import Store
@@ -47,8 +49,12 @@ def make_runs(
         told(f"{len(missing)} runs to make")
         if missing and Machine(machine, here) not in machines.read():
             machines.append(Machine(machine, here))
+        feeds = LastFeed()
         for number, case in enumerate(missing, start=1):
-            row = row_of(case, run(case.config(), data_dir, method=method(case.subject.name)), machine)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".* has run away or come to a stop")  # the row says so
+                record = run(case.config(), data_dir, method=method(case.subject.name), feeds=feeds)
+            row = row_of(case, record, machine)
             store.append(row)
             last = "a miss" if row.train is None else f"{row.train:.4g}"
             told(f"{number} of {len(missing)}: {row.task} {row.method} {row.value:g} seed {row.seed}: {last}")
