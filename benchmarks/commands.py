@@ -98,6 +98,12 @@ COMMANDS: dict[str, Command] = {
             "the figures of the source of curvature rescaling, run and drawn at a small scale; an hour",
         ),
         Command(
+            "growth",
+            "benchmarks.growth.command:growth",
+            "docs/growth.md",
+            "the cost of a measured step on growing models, and a model of it; ten minutes",
+        ),
+        Command(
             "first",
             "benchmarks.comparisons.command:first",
             "README.md",

@@ -59,8 +59,8 @@ def average_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict:
         "β₃ in [0.5, 0.99] matters little, and β₃ = 0 is unstable",
         f"Held if the largest mean training loss of β₃ = 0.5, 0.9 and 0.99 is at most {EQUIVALENT:g} times the "
         f"smallest, and with β₃ = 0 a seed diverges, or at least {FEWEST} epochs of all seeds rise, and at least "
-        f"{TIMES:g} times as many as with any other. An epoch rises where its training loss is more than {RISE:g} times "
-        "that of the epoch before.",
+        f"{TIMES:g} times as many as with any other. An epoch rises where its training loss is more than {RISE:g} "
+        "times that of the epoch before.",
         held,
         "\n".join(lines),
         remark,

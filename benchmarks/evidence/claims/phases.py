@@ -78,8 +78,8 @@ def phase_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict:
     return Verdict(
         "Phases at ℓ = 2 raise the training loss, and phases at ℓ ≤ 1 do not",
         "Held if on both tasks, with both directions, the training loss (geometric mean over the seeds) is higher "
-        "after every phase at ℓ = 2 than before it, and not higher after every phase at ℓ = 1 or ½. A run that ends inside "
-        "a phase has not judged that one; the first phase is counted from the end of the first epoch.",
+        "after every phase at ℓ = 2 than before it, and not higher after every phase at ℓ = 1 or ½. A run that ends "
+        "inside a phase has not judged that one; the first phase is counted from the end of the first epoch.",
         judged(held, len(_METHODS) * len(panels)),
         "\n".join(lines),
         ends.remark,
