@@ -104,6 +104,12 @@ COMMANDS: dict[str, Command] = {
             "the cost of a measured step on growing models, and a model of it; ten minutes",
         ),
         Command(
+            "report",
+            "benchmarks.evidence.command:report",
+            "docs/evidence.md",
+            "verdicts, figures and tables of all stores, also as one file in HTML; measures nothing",
+        ),
+        Command(
             "first",
             "benchmarks.comparisons.command:first",
             "README.md",

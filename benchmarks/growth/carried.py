@@ -87,7 +87,8 @@ def _exchanged(exchanges: Sequence[ExchangeRow]) -> list[str]:
         reduced, reduced_bytes, gathered_a_parameter, gathers = extra
         text = (
             f"**{large.name} on {large.devices:,} devices**: a measured step of `RescaledSGD` takes {reduced} "
-            f"all-reduce{'' if reduced == 1 else 's'} of {reduced_bytes} bytes more than a plain one, whatever the size."
+            f"all-reduce{'' if reduced == 1 else 's'} of {reduced_bytes} bytes more than a plain one, whatever the "
+            "size."
         )
         if large.sharing == "fully_shard":
             slope, first = gathers
@@ -116,9 +117,8 @@ def _extra(exchanges: Sequence[ExchangeRow], sharing: Sharing) -> tuple[int, int
         return None
     plain, row = pairs[-1]
     more = {(r.depth, r.width): r.gathered - p.gathered for p, r in pairs}
-    (shallow, a), (deep, b) = sorted((depth, more[depth, width]) for depth, width in more if width == row_width(pairs))[
-        :2
-    ]
+    own = sorted((depth, count) for (depth, width), count in more.items() if width == _width(pairs))
+    (shallow, a), (deep, b) = own[:2]
     slope = (b - a) / (deep - shallow)
     return (
         row.reduced - plain.reduced,
@@ -128,7 +128,7 @@ def _extra(exchanges: Sequence[ExchangeRow], sharing: Sharing) -> tuple[int, int
     )
 
 
-def row_width(pairs: Sequence[tuple[ExchangeRow, ExchangeRow]]) -> int:
+def _width(pairs: Sequence[tuple[ExchangeRow, ExchangeRow]]) -> int:
     """The width of which there are two depths."""
     widths = [row.width for _, row in pairs]
     return max(widths, key=widths.count)

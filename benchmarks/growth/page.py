@@ -17,7 +17,7 @@ from benchmarks.growth.fit import (
     plain_of,
     ratio_errors,
 )
-from benchmarks.growth.plan import AXES, HELD_OUT, PLACES, Size, Variant
+from benchmarks.growth.plan import AXES, HELD_OUT, PLACES, Axis, Size, Variant
 from benchmarks.growth.row import ExchangeRow, GrowthRow
 from benchmarks.overhead.row import Machine
 
@@ -69,11 +69,36 @@ def page(rows: Sequence[GrowthRow], exchanges: Sequence[ExchangeRow], machines: 
     ]
     if not _fits(rows):
         return "\n".join([*out, "Not enough sizes are measured yet to fit it.", ""])
-    models = {quantity: {step: fit(rows, quantity, step) for step in STEPS} for quantity in TERMS}
+    models = _fitted(rows)
     out += [*_models(rows, models), *_errors(rows, models), *_exchanges(exchanges)]
     out += carried(models, exchanges)
     out += [_made(rows, machines), ""]
     return "\n".join(out)
+
+
+def summary(rows: Sequence[GrowthRow], exchanges: Sequence[ExchangeRow]) -> list[str]:
+    """What a reader with a large model needs.
+
+    Args:
+        rows: of one machine.
+        exchanges: what processes exchange.
+
+    Returns:
+        Lines of Markdown: ratios where everything grows, and what the models say of larger ones.
+    """
+    if not _fits(rows):
+        return ["Not enough sizes are measured yet to fit a model."]
+    models = _fitted(rows)
+    return [
+        *_measured(rows, ("all",)),
+        *_errors(rows, models),
+        *(f"#{line}" if line.startswith("#") else line for line in carried(models, exchanges)),
+    ][:-1]
+
+
+def _fitted(rows: Sequence[GrowthRow]) -> dict[Quantity, dict[Step, Model]]:
+    """All models."""
+    return {quantity: {step: fit(rows, quantity, step) for step in STEPS} for quantity in TERMS}
 
 
 def _fits(rows: Sequence[GrowthRow]) -> bool:
@@ -81,11 +106,11 @@ def _fits(rows: Sequence[GrowthRow]) -> bool:
     return {place.size for place in PLACES} <= {row.size for row in rows}
 
 
-def _measured(rows: Sequence[GrowthRow]) -> list[str]:
+def _measured(rows: Sequence[GrowthRow], wanted: Sequence[Axis] = AXES) -> list[str]:
     """A table an axis: ratios of times, products and peaks."""
     found = {(row.size, row.variant): row for row in rows}
     out: list[str] = []
-    for axis in AXES:
+    for axis in wanted:
         places = [place for place in PLACES if place.axis == axis and (place.size, "whole") in found]
         if not places:
             continue

@@ -66,6 +66,22 @@ def page(rows: Sequence[SensitivityRow], machines: Sequence[Machine], figure: st
     return "\n".join(out)
 
 
+def summary(rows: Sequence[SensitivityRow]) -> list[str]:
+    """The tables alone.
+
+    Args:
+        rows: of the store.
+
+    Returns:
+        Lines of Markdown: for each task its table, and the widest and the narrowest in a sentence.
+    """
+    out = _missing(rows)
+    for task in WISHES:
+        if any(row.task == task for row in rows):
+            out += [f"### {task}", "", *_table(rows, task), "", _reading(rows, task), ""]
+    return out[:-1] if out else ["Not measured yet."]
+
+
 def _table(rows: Sequence[SensitivityRow], task: str) -> list[str]:
     """One line a method."""
     lines = [
