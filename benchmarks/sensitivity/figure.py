@@ -46,12 +46,13 @@ def write_figure(rows: Sequence[SensitivityRow], stem: Path) -> tuple[Path, ...]
         drawn = Figure(figsize=(12.4, 6.6), layout="constrained")
         columns = [(task, split) for task in WISHES for split in _TITLES]
         grid = drawn.subplots(2, len(columns), sharex=True, sharey="col", squeeze=False)
+        lowest = [_lowest(rows, task, split) for task, split in columns]
         for row, (_, names) in enumerate(_PARTS):
             for column, (task, split) in enumerate(columns):
                 axes: Axes = grid[row][column]
                 for place, subject in enumerate(each for each in SUBJECTS if each.name in names):
                     _line(axes, subject, curve(rows, task, subject.name, split), place)
-                _finish(axes, f"{task}: {_TITLES[split]}" if row == 0 else "")
+                _finish(axes, f"{task}: {_TITLES[split]}" if row == 0 else "", lowest[column])
         for axes in grid[1]:
             axes.set_xlabel("the method's number")
         drawn.legend(handles=_legend(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
@@ -76,7 +77,7 @@ def _line(axes: Axes, subject: Subject, found: Curve, place: int) -> None:
         axes.fill_between(values, lows, highs, color=colour, alpha=0.15, linewidth=0)
     missed = [value for value, mean in zip(found.values, found.means, strict=True) if not mean <= _HIGHEST]
     height = _HIGHEST * 1.35 ** (place + 1)
-    axes.plot(missed, [height] * len(missed), "x", color=colour, markersize=4.5, clip_on=False)
+    axes.plot(missed, [height] * len(missed), "x", color=colour, markersize=4.5)
     if subject.default is not None and found.values:
         near = _at(found, subject.default)
         if near is not None:
@@ -92,13 +93,23 @@ def _at(found: Curve, value: float) -> float | None:
     return None
 
 
-def _finish(axes: Axes, title: str) -> None:
+def _lowest(rows: Sequence[SensitivityRow], task: str, split: Split) -> float:
+    """The least loss of a task's seeds, or a tenth."""
+    losses = [row.train if split == "train" else row.test for row in rows if row.task == task]
+    return min((loss for loss in losses if loss is not None and loss > 0.0), default=0.1)
+
+
+def _finish(axes: Axes, title: str, lowest: float) -> None:
     """Axes, the line above which losses are not told apart, and the title."""
-    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 
     axes.set(xscale="log", yscale="log")
     axes.set_xlim(VALUES[0] / 1.5, VALUES[-1] * 1.5)
-    axes.set_ylim(top=_HIGHEST * 1.35**6)
+    axes.set_ylim(lowest / 1.6, _HIGHEST * 1.35**6)
+    powers = [10.0**power for power in range(-12, 1) if 10.0**power > lowest / 1.6]
+    labels = [f"$10^{{{round(math.log10(power))}}}$" for power in powers]
+    axes.set_yticks([*powers, _HIGHEST * 1.35**3], labels=[*labels, "miss"])
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.axhline(_HIGHEST, color="#888888", linewidth=0.8, linestyle=":")
     axes.xaxis.set_major_locator(FixedLocator([1e-6, 1e-4, 1e-2, 1.0, 1e2]))
     axes.xaxis.set_minor_locator(LogLocator(10.0, numticks=12))
