@@ -12,6 +12,8 @@ from pathlib import Path
 from benchmarks.comparisons.alike import alike_table
 from benchmarks.comparisons.rates import write_rates
 from benchmarks.comparisons.versus import versus_table
+from benchmarks.evidence.document import glance
+from benchmarks.evidence.gather import gather
 from benchmarks.repository import FIGURES, ROOT, write
 from curvestep.bench.record import run_store
 from curvestep.report.figure import write_figures
@@ -27,6 +29,7 @@ _VERSUS = re.compile(
 _ALIKE = re.compile(
     r"<!-- alike (?P<methods>\S+) (?P<reference>\S+) (?P<stores>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL
 )
+_EVIDENCE = re.compile(r"<!-- evidence (?P<groups>\S+) (?P<page>\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def filled(text: str) -> str:
@@ -50,7 +53,11 @@ def filled(text: str) -> str:
         head = slot[0].split("\n", 1)[0]
         return f"{head}\n{alike_table(problems, slot['methods'].split(','), slot['reference'])}\n<!-- end -->"
 
-    return _ALIKE.sub(alike, _VERSUS.sub(versus, _SLOT.sub(table, text)))
+    def evidence(slot: re.Match[str]) -> str:
+        lines = glance(gather(), groups=slot["groups"].split(","), page=slot["page"])
+        return "\n".join([slot[0].split("\n", 1)[0], *lines, "<!-- end -->"])
+
+    return _EVIDENCE.sub(evidence, _ALIKE.sub(alike, _VERSUS.sub(versus, _SLOT.sub(table, text))))
 
 
 def stores(text: str) -> list[str]:

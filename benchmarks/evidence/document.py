@@ -21,7 +21,7 @@ _GROUPS = {
 
 
 def glance(evidence: Evidence, *, groups: Sequence[str] = tuple(_GROUPS), page: str = "") -> list[str]:
-    """The verdicts in a table, and how many there are of each.
+    """The verdicts in a table a group, and how many there are of each.
 
     Args:
         evidence: of the stores.
@@ -31,13 +31,21 @@ def glance(evidence: Evidence, *, groups: Sequence[str] = tuple(_GROUPS), page: 
     Returns:
         Lines of Markdown.
     """
-    own = [claim for claim in evidence.claims if claim.group in groups]
-    found = ", ".join(f"{count} {word}" for word, count in counts(own).items())
-    out = [f"Of {len(own)} claims: {found}.", "", "| claim | verdict | read off |", "|---|---|---|"]
-    for claim in own:
-        title, slug = _place(claim)
-        out.append(f"| {claim.verdict.claim} | **{claim.word}** | [{title}]({page}#{slug}) |")
-    return out
+    out: list[str] = []
+    for group in groups:
+        own = [claim for claim in evidence.claims if claim.group == group]
+        found = ", ".join(f"{count} {word}" for word, count in counts(own).items() if count)
+        out += [
+            f"**{_GROUPS[group]}**: of {len(own)} claims {found}.",
+            "",
+            "| claim | verdict | read off |",
+            "|---|---|---|",
+        ]
+        for claim in own:
+            title, anchor = _place(claim)
+            out.append(f"| {claim.verdict.claim} | **{claim.word}** | [{title}]({page}#{anchor}) |")
+        out.append("")
+    return out[:-1]
 
 
 def document(evidence: Evidence, figure_folder: Path, *, whole: bool) -> str:

@@ -86,7 +86,7 @@ def _table(rows: Sequence[SensitivityRow], task: str) -> list[str]:
     """One line a method."""
     lines = [
         "| what is varied | best value | training loss there | width, 10 % | width, twice | default | best for test "
-        "| test loss there | width, 10 % | diverged from |",
+        "| test loss there | width, 10 % | not finite from |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for subject in SUBJECTS:
