@@ -44,7 +44,7 @@ def write_figure(rows: Sequence[SensitivityRow], stem: Path) -> tuple[Path, ...]
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(12.4, 6.6), layout="constrained")
-        columns = [(task, split) for task in WISHES for split in _TITLES]
+        columns: list[tuple[str, Split]] = [(task, split) for task in WISHES for split in _TITLES]
         grid = drawn.subplots(2, len(columns), sharex=True, sharey="col", squeeze=False)
         lowest = [_lowest(rows, task, split) for task, split in columns]
         for row, (_, names) in enumerate(_PARTS):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from benchmarks.overhead.row import Machine
 from benchmarks.sensitivity.plan import SEEDS, SUBJECTS, VALUES, WISHES, Subject, cases
 from benchmarks.sensitivity.row import SensitivityRow, case_key
-from benchmarks.sensitivity.width import Curve, Width, curve, width
+from benchmarks.sensitivity.width import Curve, Split, Width, curve, width
 from curvestep.report.table import number
 
 #: "Near the best", as a multiple of the best loss: a tenth above it, and twice it.
@@ -158,10 +158,10 @@ def _first_divergence(rows: Sequence[SensitivityRow], task: str, subject: Subjec
 def _reading(rows: Sequence[SensitivityRow], task: str) -> str:
     """The widest of each column, in a sentence."""
     parts: list[str] = []
-    columns = (
+    columns: tuple[tuple[str, Split, float], ...] = (
         ("training loss within 10 %", "train", NEAR),
         ("within twice", "train", WIDE),
-        ("test loss", "test", NEAR),
+        ("test loss within 10 %", "test", NEAR),
     )
     for name, split, multiple in columns:
         found = [

@@ -44,9 +44,14 @@ TRUTH: dict[Quantity, dict[Step, tuple[float, ...]]] = {
 }
 
 
+def true_models() -> dict[Quantity, dict[Step, Model]]:
+    """The models of that world."""
+    return {quantity: {step: Model(quantity, c) for step, c in own.items()} for quantity, own in TRUTH.items()}
+
+
 def world() -> list[GrowthRow]:
     """The rows of every size in that world."""
-    models = {quantity: {step: Model(quantity, c) for step, c in own.items()} for quantity, own in TRUTH.items()}
+    models = true_models()
     found: list[GrowthRow] = []
     for size in sizes():
         for variant in VARIANTS:
@@ -57,23 +62,10 @@ def world() -> list[GrowthRow]:
             ratio = times[1] / times[0]
             found.append(
                 GrowthRow(
-                    "one",
-                    size.depth,
-                    size.width,
-                    size.length,
-                    size.batch,
-                    size.parameters,
-                    variant,
-                    3,
-                    ratio,
-                    ratio,
-                    ratio,
-                    *times,
-                    *counts,
-                    *peaks,
-                    "r",
-                )  # fmt: skip
-            )
+                    "one", size.depth, size.width, size.length, size.batch, size.parameters, variant, 3, ratio, ratio,
+                    ratio, times[0], times[1], counts[0], counts[1], peaks[0], peaks[1], "r",
+                )
+            )  # fmt: skip
     return found
 
 
@@ -155,7 +147,7 @@ def test_held_out_sizes_change_no_coefficient() -> None:
 
 
 def test_what_is_carried_follows_from_the_model() -> None:
-    models = {quantity: {step: Model(quantity, c) for step, c in own.items()} for quantity, own in TRUTH.items()}
+    models = true_models()
     text = "\n".join(carried(models, exchanges()))
     # "whole" is the third step: its first two coefficients are three times those of SGD's; the logits' are the same
     size = LARGE[1].size
@@ -170,9 +162,9 @@ def test_what_is_carried_follows_from_the_model() -> None:
 
 
 def test_bytes_of_shards_divide_what_grows_with_the_parameters() -> None:
-    only = {
-        quantity: {step: Model(quantity, (0.0,) * (len(own) - 1) + (4.0,)) for step in STEPS}
-        for quantity, own in TERMS.items()
+    only: dict[Quantity, dict[Step, Model]] = {
+        quantity: {step: Model(quantity, (0.0,) * (len(terms) - 1) + (4.0,)) for step in STEPS}
+        for quantity, terms in TERMS.items()
     }
     only["products"] = {step: Model("products", (1.0, 0.0, 0.0)) for step in STEPS}
     lines = carried(only, ())

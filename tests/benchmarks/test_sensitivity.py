@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from benchmarks.sensitivity.plan import SUBJECTS, VALUES, Case, cases
 from benchmarks.sensitivity.row import SensitivityRow, case_key
 from benchmarks.sensitivity.subjects import AutoUnderPeak, method
 from benchmarks.sensitivity.width import Curve, curve, width
+from curvestep.bench.methods.method import BuildRequest
 from curvestep.bench.record import DIVERGED, FINISHED
 from curvestep.bench.store import Store
 from tests.bench.synthetic import record
@@ -52,19 +55,18 @@ def test_every_method_is_given_the_same_nine_decades() -> None:
 def test_auto_under_its_own_peak_is_auto() -> None:
     """The same steps bit for bit; under half the peak half as far at first, where the ceiling decides."""
 
-    def trained(make: object) -> tuple[torch.Tensor, float]:
+    def trained(make: Callable[..., Any]) -> tuple[torch.Tensor, float]:
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1))
-        optimizer = make(net.parameters())  # pyright: ignore[reportCallIssue]
+        optimizer, sizes = make(net.parameters()), list[float]()
         for step in range(30):
             inputs = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
             optimizer.zero_grad()
             with optimizer.record():
                 torch.nn.functional.mse_loss(net(inputs), inputs.norm(dim=1, keepdim=True)).backward()
             optimizer.step()
-            if step == 0:
-                first = optimizer.last_step.step_size
-        return torch.cat([p.detach().flatten() for p in net.parameters()]), first
+            sizes.append(optimizer.last_step.step_size)
+        return torch.cat([p.detach().flatten() for p in net.parameters()]), sizes[0]
 
     own, first = trained(curvestep.Auto)
     same, _ = trained(lambda parameters: AutoUnderPeak(parameters, 0.006))
@@ -83,13 +85,13 @@ def test_the_number_reaches_the_method(subject: plan.Subject) -> None:
         built = method(subject.name).build(_request(theta, value))
         before = theta.detach().clone()
 
-        def closure() -> torch.Tensor:
+        def closure() -> Any:
             built.optimizer.zero_grad()
             loss = (theta.square() * torch.arange(1.0, 6.0)).sum()
             loss.backward()
             return loss
 
-        built.optimizer.step(closure)  # pyright: ignore[reportArgumentType]
+        built.optimizer.step(closure)
         return (theta.detach() - before).norm().item()
 
     # a level below 0.05 is warned of; rounding of parameters of order one in float32 is 1e-4 of a step of 1e-3
@@ -97,9 +99,7 @@ def test_the_number_reaches_the_method(subject: plan.Subject) -> None:
     assert moved(least) / moved(2 * least) == pytest.approx(0.5, rel=2e-3)
 
 
-def _request(theta: torch.nn.Parameter, value: float) -> object:
-    from curvestep.bench.methods.method import BuildRequest
-
+def _request(theta: torch.nn.Parameter, value: float) -> BuildRequest:
     return BuildRequest([theta], value, 1.0, "exponential", 0, 0.0, 10, 1)
 
 
