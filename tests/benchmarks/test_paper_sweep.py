@@ -1,4 +1,4 @@
-"""The sweep: what is there is not repeated, a kill costs the epoch in flight, and where runs are made changes nothing."""
+"""The sweep: what is there is not repeated, a kill costs the epoch in flight, and any executor makes the same runs."""
 
 from __future__ import annotations
 
