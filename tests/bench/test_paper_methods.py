@@ -83,7 +83,7 @@ def test_ell_along_half_a_cosine() -> None:
     for _ in range(10):
         levels.append(built.optimizer.param_groups[0]["lr"])
         with built.optimizer.record():
-            (parameter**2).mean().backward()
+            (torch.ones(2, 3, dtype=torch.float64) * parameter).square().mean().backward()
         built.optimizer.step()
         assert built.step_scheduler is not None
         built.step_scheduler.step()
