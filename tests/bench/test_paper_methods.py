@@ -82,6 +82,7 @@ def test_ell_along_half_a_cosine() -> None:
     levels: list[float] = []
     for _ in range(10):
         levels.append(built.optimizer.param_groups[0]["lr"])
+        built.optimizer.zero_grad()
         with built.optimizer.record():
             (torch.ones(2, 3, dtype=torch.float64) * parameter).square().mean().backward()
         built.optimizer.step()
