@@ -11,6 +11,7 @@ from benchmarks.paper.curves import Axis, over_cost, over_epochs
 from benchmarks.paper.plan import Figure, Line, Panel, Quantity
 from benchmarks.paper.store import line_runs
 from curvestep.bench.record import RunRecord
+from curvestep.bench.tasks import get_task
 from curvestep.report.figure import STYLE
 from curvestep.report.series import Curve
 from curvestep.report.style import LineStyle, line_style
@@ -123,7 +124,7 @@ def _drawn(
     for row, (title, logarithmic, curve) in enumerate(rows):
         for column, panel in enumerate(figure.panels):
             axes: Axes = grid[row][column]
-            _panel(axes, panel, styles, curve, seen, logarithmic=logarithmic)
+            _panel(axes, panel, styles, curve, seen, logarithmic=logarithmic, accuracy=title == _TITLES["accuracy"])
             axes.set_title(title, loc="left", fontsize=9, pad=3)
             if separate or row == len(rows) - 1:
                 axes.set_xlabel(below[row])
@@ -190,6 +191,7 @@ def _panel(
     seen: dict[str, Any],
     *,
     logarithmic: bool,
+    accuracy: bool,
 ) -> None:
     """All lines of a panel."""
     if logarithmic:
@@ -209,7 +211,8 @@ def _panel(
         if found.broken:
             axes.plot(found.x[-1], found.mean[-1], marker="X", color=style.colour, markersize=6, clip_on=False)
     if not drawn:
-        text = "no runs, or no such number"
+        accurate = any(get_task(line.wish.task).has_accuracy for line in panel.lines)
+        text = "no runs yet" if accurate or not accuracy else "this task has no accuracy"
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="#777777")
         axes.set(xticks=[], yscale="linear", yticks=[])
         return

@@ -28,7 +28,7 @@ SOURCE: dict[str, tuple[float, float, float, float]] = {
 METHODS = ("sgd", "rmsprop", "red-sgd", "red-rmsprop", "auto", "adamw")
 _RATE = 1e-3
 # Blocks of steps in turn; the first block of each method warms up.
-_ROUNDS, _STEPS = 5, 4
+_ROUNDS, _STEPS = 5, 2
 # Auto measures ever fewer steps: it is timed where a run of the source's length spends its time.
 _AUTO_BEFORE = 40
 
@@ -149,7 +149,7 @@ def _measure(name: str, scale_name: str, data_dir: Path | None) -> tuple[dict[st
         _steps(task, feed, *built[method], _AUTO_BEFORE if method == "auto" else 1)
     for _ in range(_ROUNDS):
         for method in METHODS:
-            # As many steps as a cycle of Auto's measurements has.
+            # As many steps as there are at most between two of Auto's measurements at this place of a run.
             count = 4 * _STEPS if method == "auto" else _STEPS
             took[method].append(_steps(task, feed, *built[method], count) / count)
     return took, feed.steps_per_epoch
