@@ -72,9 +72,12 @@ def _name(large: Large) -> str:
 
 def _peak(model: Model, large: Large, share: float) -> str:
     """Gigabytes; what grows with the parameters is divided among devices that hold shards."""
-    whole = model(large.size)
-    parameters = model.coefficients[-1] * large.size.parameters
-    return f"{(whole - parameters * (1.0 - share)) / 1e9:,.0f} GB"
+    sums = [
+        each.own(large.size) - each.coefficients[-1] * large.size.parameters * (1.0 - share)
+        for each in (model, model.plain)
+        if each is not None
+    ]
+    return f"{max(sums) / 1e9:,.0f} GB"
 
 
 def _exchanged(exchanges: Sequence[ExchangeRow]) -> list[str]:

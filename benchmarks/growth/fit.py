@@ -25,6 +25,14 @@ def plain_of(step: Variant) -> Step:
     return "adamw" if step == "auto" else "sgd"
 
 
+def measured_tokens(size: Size, step: Step) -> int:
+    """m: the tokens of the sequences that a step measures, at least one of them; 0 for a plain step."""
+    if step in ("sgd", "adamw"):
+        return 0
+    share = 0.25 if step in ("quarter", "auto") else 1.0
+    return size.length * math.ceil(share * size.batch)
+
+
 @final
 @dataclass(frozen=True)
 class Term:
@@ -32,54 +40,75 @@ class Term:
 
     Attributes:
         text: as the page writes it.
-        value: of a size.
+        value: of a size and a number of tokens.
     """
 
     text: str
-    value: Callable[[Size], float]
+    value: Callable[[Size, int], float]
 
 
-#: n = B T tokens, L blocks, w width, T length, h heads, V vocabulary, N parameters.
+#: t tokens (n = B T in a batch, m measured), L blocks, w width, T length, h heads, V vocabulary, N parameters.
 TERMS: dict[Quantity, tuple[Term, ...]] = {
     "products": (
-        Term("n L w²", lambda s: float(s.tokens * s.depth * s.width**2)),
-        Term("n L T w", lambda s: float(s.tokens * s.depth * s.length * s.width)),
-        Term("n V w", lambda s: float(s.tokens * s.vocabulary * s.width)),
+        Term("t L w²", lambda s, t: float(t * s.depth * s.width**2)),
+        Term("t L T w", lambda s, t: float(t * s.depth * s.length * s.width)),
+        Term("t V w", lambda s, t: float(t * s.vocabulary * s.width)),
     ),
     "peak": (
-        Term("n L w", lambda s: float(s.tokens * s.depth * s.width)),
-        Term("n w", lambda s: float(s.tokens * s.width)),
-        Term("n L h T", lambda s: float(s.tokens * s.depth * s.heads * s.length)),
-        Term("n V", lambda s: float(s.tokens * s.vocabulary)),
-        Term("N", lambda s: float(s.parameters)),
+        Term("t L w", lambda s, t: float(t * s.depth * s.width)),
+        Term("t w", lambda s, t: float(t * s.width)),
+        Term("t L h T", lambda s, t: float(t * s.depth * s.heads * s.length)),
+        Term("t V", lambda s, t: float(t * s.vocabulary)),
+        Term("n L w", lambda s, t: float(s.tokens * s.depth * s.width)),
+        Term("N", lambda s, t: float(s.parameters)),
     ),
     "seconds": (
-        Term("n L w²", lambda s: float(s.tokens * s.depth * s.width**2)),
-        Term("n L T w", lambda s: float(s.tokens * s.depth * s.length * s.width)),
-        Term("n L w", lambda s: float(s.tokens * s.depth * s.width)),
-        Term("N", lambda s: float(s.parameters)),
-        Term("L", lambda s: float(s.depth)),
-        Term("1", lambda s: 1.0),
+        Term("t L w²", lambda s, t: float(t * s.depth * s.width**2)),
+        Term("t L T w", lambda s, t: float(t * s.depth * s.length * s.width)),
+        Term("t L w", lambda s, t: float(t * s.depth * s.width)),
+        Term("N", lambda s, t: float(s.parameters)),
+        Term("L", lambda s, t: float(s.depth)),
+        Term("1", lambda s, t: 1.0),
     ),
 }
+#: Below so many of width or of measured tokens the rule of a product takes three instead of two.
+_WIDE = 128
+#: A peak that exceeds the plain step's by less is the plain step's.
+_SAME = 1.02
 
 
 @final
 @dataclass(frozen=True)
 class Model:
-    """Σ cᵢ · termᵢ for one quantity of one step.
+    """One quantity of one step.
+
+    Plain steps: Σ cᵢ · termᵢ at t = n. Measured ones, at t = m: products and time of the plain step and Σ cᵢ · termᵢ
+    beside; of bytes the larger one of the plain step's peak and Σ cᵢ · termᵢ, for the two are not at one time.
 
     Attributes:
         quantity: which.
+        step: of which step.
         coefficients: cᵢ ≥ 0, in multiply-adds, bytes or seconds, in the order of `TERMS`.
+        plain: the model of the plain step; None for a plain step.
     """
 
     quantity: Quantity
+    step: Step
     coefficients: tuple[float, ...]
+    plain: Model | None = None
 
     def __call__(self, size: Size) -> float:
         """The quantity at a size."""
-        return math.fsum(c * term.value(size) for c, term in zip(self.coefficients, TERMS[self.quantity], strict=True))
+        own = self.own(size)
+        if self.plain is None:
+            return own
+        return max(self.plain(size), own) if self.quantity == "peak" else self.plain(size) + own
+
+    def own(self, size: Size) -> float:
+        """The sum of its own terms."""
+        tokens = size.tokens if self.plain is None else measured_tokens(size, self.step)
+        terms = TERMS[self.quantity]
+        return math.fsum(c * term.value(size, tokens) for c, term in zip(self.coefficients, terms, strict=True))
 
 
 def fit(rows: Sequence[GrowthRow], quantity: Quantity, step: Step) -> Model:
@@ -93,15 +122,42 @@ def fit(rows: Sequence[GrowthRow], quantity: Quantity, step: Step) -> Model:
     Returns:
         The model.
     """
+    own = [row for row in of_step(rows, step) if row.size not in HELD_OUT]
+    if step in ("sgd", "adamw"):
+        targets = [observed(row, quantity, step) for row in own]
+        return Model(quantity, step, _coefficients(own, quantity, [row.size.tokens for row in own], targets, targets))
+    base = plain_of(_VARIANTS[step])
+    plain = fit(rows, quantity, base)
+    if quantity == "products":
+        own = [row for row in own if min(row.width, measured_tokens(row.size, step)) >= _WIDE]
+    if quantity == "peak":
+        own = [row for row in own if row.peak > _SAME * row.plain_peak]
+    whole = [observed(row, quantity, step) for row in own]
+    before = [0.0 if quantity == "peak" else observed(row, quantity, base) for row in own]
+    targets = [a - b for a, b in zip(whole, before, strict=True)]
+    tokens = [measured_tokens(row.size, step) for row in own]
+    return Model(quantity, step, _coefficients(own, quantity, tokens, targets, whole), plain)
+
+
+def _coefficients(
+    rows: Sequence[GrowthRow],
+    quantity: Quantity,
+    tokens: Sequence[int],
+    targets: Sequence[float],
+    weights: Sequence[float],
+) -> tuple[float, ...]:
+    """The coefficients that give the targets, errors counted in units of the weights; none below 0."""
     import numpy
     from scipy.optimize import nnls
 
-    own = [row for row in of_step(rows, step) if row.size not in HELD_OUT]
-    targets = numpy.array([observed(row, quantity, step) for row in own])
-    matrix = numpy.array([[term.value(row.size) for term in TERMS[quantity]] for row in own])
+    terms = TERMS[quantity]
+    if not rows:
+        return (0.0,) * len(terms)
+    matrix = numpy.array([[term.value(row.size, t) for term in terms] for row, t in zip(rows, tokens, strict=True)])
     scales = matrix.max(axis=0)  # columns of one order, or the solver's tolerance eats the small ones
-    found, _ = nnls(matrix / scales / targets[:, None], numpy.ones(len(own)))
-    return Model(quantity, tuple(float(c) for c in found / scales))
+    unit = numpy.array(weights)
+    found, _ = nnls(matrix / scales / unit[:, None], numpy.array(targets) / unit)
+    return tuple(float(c) for c in found / scales)
 
 
 def of_step(rows: Sequence[GrowthRow], step: Step) -> list[GrowthRow]:

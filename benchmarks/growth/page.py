@@ -14,7 +14,6 @@ from benchmarks.growth.fit import (
     Step,
     fit,
     held_out_errors,
-    plain_of,
     ratio_errors,
 )
 from benchmarks.growth.plan import AXES, HELD_OUT, PLACES, Axis, Size, Variant
@@ -136,10 +135,13 @@ def _models(rows: Sequence[GrowthRow], models: dict[Quantity, dict[Step, Model]]
     fitted = len({row.size for row in rows} - set(HELD_OUT))
     out = [
         "With B sequences of T tokens, n = B T, L blocks of width w with h heads, V kinds of token and N parameters, "
-        f"each quantity is a sum of terms, fitted by least squares of the relative errors to {fitted} sizes, "
-        "coefficients not below 0. **Products** and **bytes** have their natural unit. Of the **time** only ratios "
-        "carry over to another machine, so its coefficients are in multiply-adds of the plain step: what a term costs "
-        "over what one product of the plain step of SGD costs.",
+        "each quantity of a plain step is a sum of terms with t = n. A measured step has products and time of its "
+        "plain step and, beside, a sum of terms with t = m, the tokens of the sequences that it measures; of bytes the "
+        "larger one of the two peaks counts. Coefficients are fitted by least squares of the relative errors to "
+        f"{fitted} sizes and not below 0; products of measured steps where w and m are at least 128, because below a "
+        "layer takes three products instead of two. **Products** and **bytes** have their natural unit. Of the "
+        "**time** only ratios carry over to another machine, so its coefficients are in multiply-adds: what a term "
+        "costs over what a product of a layer of the plain step of SGD costs.",
         "",
     ]
     for quantity, terms in TERMS.items():
@@ -148,7 +150,7 @@ def _models(rows: Sequence[GrowthRow], models: dict[Quantity, dict[Step, Model]]
         out += [f"|---|{'--:|' * len(terms)}"]
         for step, model in models[quantity].items():
             cells = [_coefficient(c / unit) for c in model.coefficients]
-            out.append(f"| {_STEPS[step]} | {' | '.join(cells)} |")
+            out.append(f"| {_STEPS[step]}{', beside' if model.plain else ''} | {' | '.join(cells)} |")
         out.append("")
     return out
 
@@ -181,15 +183,7 @@ def _errors(rows: Sequence[GrowthRow], models: dict[Quantity, dict[Step, Model]]
             else:
                 cells.append(_error(ratio_errors(rows, models["seconds"], step, fitted=fitted)))
         out.append(f"| {text} | {' | '.join(cells)} |")
-    limits: list[str] = []
-    for variant, text in VARIANTS.items():
-        plain = models["seconds"][plain_of(variant)].coefficients[0]
-        counted = models["products"][variant].coefficients[0] / models["products"]["sgd"].coefficients[0]
-        if plain > 0.0:
-            limits.append(
-                f"{text} {models['seconds'][variant].coefficients[0] / plain:.2f} ({counted:.2f} in products)"
-            )
-    out += ["", f"As width grows and nothing else, the ratio of times tends to: {'; '.join(limits)}.", ""]
+    out.append("")
     return out
 
 
