@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks.comparisons.alike import alike_table
 from benchmarks.comparisons.rates import write_rates
 from benchmarks.comparisons.versus import versus_table
-from benchmarks.evidence.document import glance
 from benchmarks.evidence.gather import gather
+from benchmarks.evidence.glance import glance
 from benchmarks.repository import FIGURES, ROOT, write
 from curvestep.bench.record import run_store
 from curvestep.report.figure import write_figures

@@ -3,49 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.evidence.gather import Claim, Evidence, counts, share_of_runs
+from benchmarks.evidence.gather import Evidence, share_of_runs
+from benchmarks.evidence.glance import GROUPS, figure_title, glance
 from benchmarks.growth import page as growth_page
 from benchmarks.paper import page as paper_page
 from benchmarks.paper.plan import figures
 from benchmarks.regimes import page as regimes_page
 from benchmarks.sensitivity import page as sensitivity_page
-
-_GROUPS = {
-    "paper": "Curvature rescaling (de Gournay, Gossard), section 4 and appendix C",
-    "sources": "LQA, ALI-G and the exponentiated gradient",
-    "regimes": "Regimes that the curvature paper leaves open",
-}
-
-
-def glance(evidence: Evidence, *, groups: Sequence[str] = tuple(_GROUPS), page: str = "") -> list[str]:
-    """The verdicts in a table a group, and how many there are of each.
-
-    Args:
-        evidence: of the stores.
-        groups: which.
-        page: path of the page that has the sections, where it is another one.
-
-    Returns:
-        Lines of Markdown.
-    """
-    out: list[str] = []
-    for group in groups:
-        own = [claim for claim in evidence.claims if claim.group == group]
-        found = ", ".join(f"{count} {word}" for word, count in counts(own).items() if count)
-        out += [
-            f"**{_GROUPS[group]}**: of {len(own)} claims {found}.",
-            "",
-            "| claim | verdict | read off |",
-            "|---|---|---|",
-        ]
-        for claim in own:
-            title, anchor = _place(claim)
-            out.append(f"| {claim.verdict.claim} | **{claim.word}** | [{title}]({page}#{anchor}) |")
-        out.append("")
-    return out[:-1]
 
 
 def document(evidence: Evidence, figure_folder: Path, *, whole: bool) -> str:
@@ -73,14 +39,14 @@ def document(evidence: Evidence, figure_folder: Path, *, whole: bool) -> str:
         *glance(evidence),
         "",
         *_what_was_run(evidence),
-        f"## {_GROUPS['paper']}",
+        f"## {GROUPS['paper']}",
         "",
         *_scale(evidence),
         *_paper(evidence, figure_folder, whole=whole),
-        f"## {_GROUPS['sources']}",
+        f"## {GROUPS['sources']}",
         "",
         *_verdicts(evidence, "sources"),
-        f"## {_GROUPS['regimes']}",
+        f"## {GROUPS['regimes']}",
         "",
         *_regimes(evidence, figure_folder, whole=whole),
         *_sensitivity(evidence, figure_folder, whole=whole),
@@ -104,39 +70,6 @@ def _head(evidence: Evidence) -> list[str]:
         "refutes it.",
         "",
     ]
-
-
-def _place(claim: Claim) -> tuple[str, str]:
-    """Title and anchor of the section of a claim."""
-    if claim.group == "paper":
-        title = _figure_title(claim.place)
-        return title, slug(title)
-    if claim.group == "sources":
-        return claim.place, slug(_GROUPS["sources"])
-    return claim.place, slug(_GROUPS["regimes"])
-
-
-def _figure_title(place: str) -> str:
-    """`fig2` → `Figure 2`, `table3` → `Table 3`."""
-    return (
-        f"Table {place.removeprefix('table')}" if place.startswith("table") else f"Figure {place.removeprefix('fig')}"
-    )
-
-
-def slug(title: str) -> str:
-    """The anchor that GitHub and MkDocs give a heading of ASCII letters, digits, blanks and punctuation.
-
-    Args:
-        title: of the heading.
-
-    Returns:
-        The anchor.
-
-    Example:
-        >>> slug("LQA, ALI-G and the exponentiated gradient"), slug("Figure 2")
-        ('lqa-ali-g-and-the-exponentiated-gradient', 'figure-2')
-    """
-    return re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower())
 
 
 def _what_was_run(evidence: Evidence) -> list[str]:
@@ -169,7 +102,7 @@ def _paper(evidence: Evidence, folder: Path, *, whole: bool) -> list[str]:
     out: list[str] = []
     plan = figures(evidence.scale)
     for place in dict.fromkeys(claim.place for claim in evidence.claims if claim.group == "paper"):
-        title = _figure_title(place)
+        title = figure_title(place)
         out += [f"### {title}", ""]
         if place in plan:
             out += [f"{plan[place].title}. The source: {plan[place].claim}", ""]

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from string import Template
 
-from benchmarks.evidence.document import slug
+from benchmarks.evidence.glance import slug
 
 #: An SVG above so many bytes is left for its PNG.
 _LARGEST_SVG = 350_000

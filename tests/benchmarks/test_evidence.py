@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.evidence.document import document, glance, slug
+from benchmarks.evidence.document import document
 from benchmarks.evidence.gather import Evidence, counts, gather
+from benchmarks.evidence.glance import glance, slug
 from benchmarks.evidence.web import web_page
 from benchmarks.paper.store import CompactRun, task_store
 from benchmarks.repository import DOCS, FIGURES, STORES
