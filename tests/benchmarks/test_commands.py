@@ -127,7 +127,7 @@ def test_paper_runs_what_is_missing_and_writes_page_and_figures(
     figure = Figure("fig5", "a title", "a claim.", (Panel("digits", (line,)),))
     monkeypatch.setattr(paper_plan, "figures", lambda _: {"fig5": figure})
     where = ("--out", "kept", "--page", "docs/paper.md")
-    run("paper", "fig5", "--parallel", "joblib", "--jobs", "2", "--time-limit", "300", *where)
+    run("paper", "fig5", "--time-limit", "300", *where)
     said = capsys.readouterr()
     assert "fig5: 3 of 3 runs to make" in said.err and "fig5 digits-mlp red-sgd, seed 2: training loss" in said.err
     assert said.out.split()[0] == "docs/paper.md" and "docs/figures/paper-fig5-cost.svg" in said.out
