@@ -49,19 +49,20 @@ _REST = (
 )
 
 
-def text(scale: ScaleName, runs: Mapping[str, RunRecord], rows: Sequence[TimeRow]) -> str:
+def text(scale: ScaleName, runs: Mapping[str, RunRecord], rows: Sequence[TimeRow], device: str = "cpu") -> str:
     """The document.
 
     Args:
         scale: of the plan.
         runs: by key.
         rows: of table 3.
+        device: where the runs were made.
 
     Returns:
         Markdown.
     """
     out = [*_HEAD, *(_SMALL if scale == "small" else ()), *_REST]
-    for figure in plan.figures(scale).values():
+    for figure in plan.figures(scale, device).values():
         out += _section(figure, runs)
     return "\n".join([*out, *_times(scale, rows)])
 
@@ -137,8 +138,8 @@ def _times(scale: ScaleName, rows: Sequence[TimeRow]) -> list[str]:
     out = [
         "## Table 3: seconds of an epoch",
         "",
-        "Processor seconds of an epoch over those of SGD, medians of blocks of steps in turn, on the tasks' own scale "
-        f"`{scale}`; in parentheses the source's ratio, from a GPU and a code that it calls not optimized.",
+        "Seconds of an epoch (the processor's own) over those of SGD, medians of blocks of steps in turn, on the tasks' "
+        f"own scale `{scale}`; in parentheses the source's ratio, from a GPU and a code that it calls not optimized.",
         "",
     ]
     if not own:
