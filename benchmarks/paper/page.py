@@ -138,8 +138,8 @@ def _times(scale: ScaleName, rows: Sequence[TimeRow]) -> list[str]:
     out = [
         "## Table 3: seconds of an epoch",
         "",
-        "Seconds of an epoch (the processor's own) over those of SGD, medians of blocks of steps in turn, on the tasks' "
-        f"own scale `{scale}`; in parentheses the source's ratio, from a GPU and a code that it calls not optimized.",
+        "Seconds of an epoch (the processor's own) over those of SGD, medians of blocks of steps in turn, on the "
+        f"tasks' own scale `{scale}`; in parentheses the source's ratio, from a GPU and a code that it calls not optimized.",
         "",
     ]
     if not own:
