@@ -42,7 +42,8 @@ _REST = (
     "figure of each pair has the loss on a fixed part of the training data over what was spent on it, in gradients and "
     "in seconds, tuning included: a line with a grid begins where its grid ended. A measured step counts as two "
     "gradients, one of Step-Tuned SGD as two, one of Auto as it measured. The seconds are those of a machine that had "
-    "other work: compare gradients. ▲ stands for a line that is above its panel throughout, × for a seed that diverged.",
+    "other work: compare gradients. ▲ stands for a line that is above its panel throughout, × for a seed that "
+    "diverged.",
     "",
     "Auto and AdamW, with a grid of its own, stand beside the source's methods; the source has neither.",
     "",
