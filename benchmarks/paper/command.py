@@ -17,7 +17,7 @@ from benchmarks.paper.times import time_rows, times_store
 from benchmarks.repository import DOCS, STORES, shown, write
 from curvestep.bench.errors import SettingError
 from curvestep.bench.names import several
-from curvestep.cli.options import DataDir, Threads
+from curvestep.cli.options import DataDir, Device, Threads
 from curvestep.cli.refusing import error_console
 
 Names = Annotated[
@@ -42,6 +42,7 @@ def paper(
     jobs: options.Jobs = 1,
     address: Address = None,
     time_limit: TimeLimit = None,
+    device: Device = "cpu",
     features: Features = None,
     data_dir: DataDir = None,
     threads: Threads = 1,
@@ -56,21 +57,24 @@ def paper(
     if threads is not None and threads < 1:
         raise SettingError(f"--threads is a whole number ≥ 1, {threads} was given.")
     told = error_console().print
-    figures = plan.figures(chosen)
+    figures = plan.figures(chosen, device)
     if not render:
         from benchmarks.paper.execute import Setting, execute_figures
         from benchmarks.paper.parallel import executor
+        from curvestep.bench.runner import resolve_device
 
         deadline = math.inf if time_limit is None else time.time() + time_limit
         setting = Setting(out, data_dir, features, deadline, threads or 1)
-        workers = executor(parallel, jobs, address)
+        workers = executor(parallel, jobs, address, device)
+        if parallel != "ray":  # whose machines have devices of their own
+            resolve_device(device)
         if features is not None:
             from curvestep.bench.data.features import read_features
 
             read_features(features)  # refused now, not in a worker an hour later
         whole = execute_figures([figures[name] for name in wanted if name in FIGURES], setting, workers, told)
         if whole and "table3" in wanted:
-            whole = time_rows(times_store(out), chosen, told, data_dir=data_dir, deadline=deadline)
+            whole = time_rows(times_store(out), chosen, told, data_dir=data_dir, device=device, deadline=deadline)
         if not whole:
             told("The time limit came first; the same command goes on from here.")
         for path in pack(out):
@@ -80,7 +84,7 @@ def paper(
 
     runs = read_runs(out)
     drawn = write_figures([figures[name] for name in wanted if name in FIGURES], runs, page.parent / "figures")
-    write(page, text(chosen, runs, times_store(out).read()))
+    write(page, text(chosen, runs, times_store(out).read(), device))
     for path in drawn:
         print(shown(path))
 

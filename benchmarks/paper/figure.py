@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ _OWN = {
 }
 # Of a run's beginning this share does not decide the limits: a first step too long would flatten the rest.
 _BEGINNING = 0.1
+# A loss so many times above that of the middle line is not shown, or the others would lie on each other.
+_ABOVE_OTHERS = 1.5
 
 
 def write_figures(figures: Sequence[Figure], runs: Mapping[str, RunRecord], folder: Path) -> list[Path]:
@@ -124,7 +127,16 @@ def _drawn(
     for row, (title, logarithmic, curve) in enumerate(rows):
         for column, panel in enumerate(figure.panels):
             axes: Axes = grid[row][column]
-            _panel(axes, panel, styles, curve, seen, logarithmic=logarithmic, accuracy=title == _TITLES["accuracy"])
+            _panel(
+                axes,
+                panel,
+                styles,
+                curve,
+                seen,
+                logarithmic=logarithmic,
+                accuracy=title == _TITLES["accuracy"],
+                losses="loss" in title,
+            )
             axes.set_title(title, loc="left", fontsize=9, pad=3)
             if separate or row == len(rows) - 1:
                 axes.set_xlabel(below[row])
@@ -192,6 +204,7 @@ def _panel(
     *,
     logarithmic: bool,
     accuracy: bool,
+    losses: bool,
 ) -> None:
     """All lines of a panel."""
     if logarithmic:
@@ -216,10 +229,17 @@ def _panel(
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="#777777")
         axes.set(xticks=[], yscale="linear", yticks=[])
         return
-    _limits(axes, drawn, logarithmic=logarithmic)
+    _limits(axes, drawn, logarithmic=logarithmic, losses=losses)
+    top = axes.get_ylim()[1]
+    for line, found in zip((line for line in panel.lines if curve(line).x), drawn, strict=True):
+        # What lies above the panel for the whole run is said at its upper edge.
+        if losses and min(found.mean) > top:
+            axes.plot(
+                found.x[len(found.x) // 2], top, "^", color=styles[line.label].colour, markersize=7, clip_on=False
+            )
 
 
-def _limits(axes: Axes, curves: Sequence[Curve], *, logarithmic: bool) -> None:
+def _limits(axes: Axes, curves: Sequence[Curve], *, logarithmic: bool, losses: bool) -> None:
     """Vertical limits from what comes after the beginning."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -237,6 +257,9 @@ def _limits(axes: Axes, curves: Sequence[Curve], *, logarithmic: bool) -> None:
     if not lows or not highs:
         return
     low, high = min(lows), max(highs)
+    if losses:
+        tops = [max(curve.mean[part]) for curve, part in zip(curves, late, strict=True)]
+        high = min(high, _ABOVE_OTHERS * statistics.median_low(tops))
     margin = max((high / low) ** 0.06, 1.05)
     axes.set_ylim(low / margin, high * margin)
     decades = math.log10(high / low * margin**2)

@@ -42,26 +42,28 @@ _REST = (
     "figure of each pair has the loss on a fixed part of the training data over what was spent on it, in gradients and "
     "in seconds, tuning included: a line with a grid begins where its grid ended. A measured step counts as two "
     "gradients, one of Step-Tuned SGD as two, one of Auto as it measured. The seconds are those of a machine that had "
-    "other work: compare gradients.",
+    "other work: compare gradients. ▲ stands for a line that is above its panel throughout, × for a seed that "
+    "diverged.",
     "",
     "Auto and AdamW, with a grid of its own, stand beside the source's methods; the source has neither.",
     "",
 )
 
 
-def text(scale: ScaleName, runs: Mapping[str, RunRecord], rows: Sequence[TimeRow]) -> str:
+def text(scale: ScaleName, runs: Mapping[str, RunRecord], rows: Sequence[TimeRow], device: str = "cpu") -> str:
     """The document.
 
     Args:
         scale: of the plan.
         runs: by key.
         rows: of table 3.
+        device: where the runs were made.
 
     Returns:
         Markdown.
     """
     out = [*_HEAD, *(_SMALL if scale == "small" else ()), *_REST]
-    for figure in plan.figures(scale).values():
+    for figure in plan.figures(scale, device).values():
         out += _section(figure, runs)
     return "\n".join([*out, *_times(scale, rows)])
 
@@ -137,8 +139,9 @@ def _times(scale: ScaleName, rows: Sequence[TimeRow]) -> list[str]:
     out = [
         "## Table 3: seconds of an epoch",
         "",
-        "Processor seconds of an epoch over those of SGD, medians of blocks of steps in turn, on the tasks' own scale "
-        f"`{scale}`; in parentheses the source's ratio, from a GPU and a code that it calls not optimized.",
+        "Seconds of an epoch (the processor's own) over those of SGD, medians of blocks of steps in turn, on the "
+        f"tasks' own scale `{scale}`; in parentheses the source's ratio, from a GPU and a code that it calls not "
+        "optimized.",
         "",
     ]
     if not own:

@@ -89,11 +89,13 @@ class Ray(Executor):
     Args:
         jobs: runs at a time, over all machines.
         address: of a cluster, as Ray writes it; None to start one on this machine.
+        gpus: that a run takes for itself.
     """
 
-    def __init__(self, jobs: int, address: str | None) -> None:
+    def __init__(self, jobs: int, address: str | None, gpus: int = 0) -> None:
         self.jobs = jobs
         self.address = address
+        self.gpus = gpus
 
     def results(self, work: Work, jobs: Iterable[Job]) -> Iterator[RunRecord | None]:
         """Do all jobs.
@@ -125,7 +127,7 @@ class Ray(Executor):
                 ) from error
         try:
             # A run that fails by itself is an error; one whose machine is lost is begun again without limit.
-            remote = ray.remote(num_cpus=1, max_retries=-1, retry_exceptions=False)(work)
+            remote = ray.remote(num_cpus=1, num_gpus=self.gpus, max_retries=-1, retry_exceptions=False)(work)
             yield from self._drained(ray, remote, iter(jobs))
         finally:
             if begun:
@@ -156,13 +158,14 @@ class Ray(Executor):
                     ) from error
 
 
-def executor(name: str, jobs: int, address: str | None) -> Executor:
+def executor(name: str, jobs: int, address: str | None, device: str = "cpu") -> Executor:
     """The executor of these options.
 
     Args:
         name: of `PARALLEL`.
         jobs: runs at a time.
         address: of a Ray cluster.
+        device: where torch computes.
 
     Returns:
         The executor.
@@ -179,5 +182,5 @@ def executor(name: str, jobs: int, address: str | None) -> Executor:
     if address is not None and name != "ray":
         raise SettingError("--address is that of a Ray cluster; add --parallel ray, or leave it out.")
     if name == "ray":
-        return Ray(jobs, address)
+        return Ray(jobs, address, gpus=int(device.startswith("cuda")))
     return Joblib(jobs) if name == "joblib" else OneByOne()

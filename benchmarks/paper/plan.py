@@ -129,17 +129,27 @@ FIGURES: tuple[FigureName, ...] = ("fig2", "fig3", "fig4", "fig5", "fig6", "fig7
 NAMES: tuple[str, ...] = (*FIGURES, "table3")
 
 
-def figures(scale: ScaleName) -> dict[str, Figure]:
+def figures(scale: ScaleName, device: str = "cpu") -> dict[str, Figure]:
     """All figures at a scale.
 
     Args:
         scale: which.
+        device: where torch computes; runs on another device are other runs.
 
     Returns:
         Name → figure.
     """
     made = (_fig2(scale), _fig3(scale), _fig4(scale), _fig5(scale), _fig6(scale), _fig7(scale), _fig8(scale))
-    return {figure.name: figure for figure in (*made, _fig9(scale))}
+    return {figure.name: _on(device, figure) for figure in (*made, _fig9(scale))}
+
+
+def _on(device: str, figure: Figure) -> Figure:
+    """The figure with its runs on a device."""
+    panels = tuple(
+        replace(panel, lines=tuple(replace(line, wish=replace(line.wish, device=device)) for line in panel.lines))
+        for panel in figure.panels
+    )
+    return replace(figure, panels=panels)
 
 
 def _wish(task: str, scale: ScaleName, **changes: float) -> Wish:

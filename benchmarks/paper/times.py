@@ -50,9 +50,10 @@ class TimeRow(Row):
         task: name.
         scale: of the task.
         method: name.
-        seconds: of processor time for a step in each round; the rounds of one task belong together.
+        seconds: for a step in each round, of the processor's time or a GPU's; the rounds of one task belong together.
         steps: in an epoch.
         revision: git revision of the library, where it was noted.
+        device: where torch computed.
     """
 
     task: str
@@ -61,6 +62,7 @@ class TimeRow(Row):
     seconds: list[float]
     steps: int
     revision: str | None = None
+    device: str = "cpu"
 
     @property
     def key(self) -> TimeKey:
@@ -91,6 +93,7 @@ def time_rows(
     told: Callable[[str], None],
     *,
     data_dir: Path | None,
+    device: str = "cpu",
     deadline: float = math.inf,
 ) -> bool:
     """Measure the tasks that are missing; all methods of a task in turn, so that a slow moment meets each.
@@ -100,6 +103,7 @@ def time_rows(
         scale: of the tasks.
         told: is told in a line.
         data_dir: folder of local data sets.
+        device: where torch computes.
         deadline: time of the clock at which no further task begins.
 
     Returns:
@@ -116,13 +120,15 @@ def time_rows(
         if time.time() >= deadline:
             return False
         with torch_threads(1):
-            measured, steps = _measure(task, scale, data_dir)
-        store.append(*(TimeRow(task, scale, key.method, measured[key.method], steps, revision()) for key in keys))
+            measured, steps = _measure(task, scale, data_dir, device)
+        store.append(
+            *(TimeRow(task, scale, key.method, measured[key.method], steps, revision(), device) for key in keys)
+        )
         told(f"table3 {task}: {', '.join(f'{method} {min(times):.3g} s' for method, times in measured.items())}")
     return True
 
 
-def _measure(name: str, scale_name: str, data_dir: Path | None) -> tuple[dict[str, list[float]], int]:
+def _measure(name: str, scale_name: str, data_dir: Path | None, device: str) -> tuple[dict[str, list[float]], int]:
     """Seconds of a step, a number a round, and the steps of an epoch."""
     import torch
 
@@ -136,13 +142,15 @@ def _measure(name: str, scale_name: str, data_dir: Path | None) -> tuple[dict[st
     task = get_task(name)
     scale = task.scales[scale_name]
     feed = task.load(
-        LoadRequest(scale.batch_size, scale.train_size, 0, torch.device("cpu"), data_dir, scale.augmented, scale.window)
+        LoadRequest(
+            scale.batch_size, scale.train_size, 0, torch.device(device), data_dir, scale.augmented, scale.window
+        )
     )
     took: dict[str, list[float]] = {method: [] for method in METHODS}
     built: dict[str, tuple[torch.nn.Module, Built]] = {}
     for method in METHODS:
         torch.manual_seed(0)
-        network = scale.network.build()
+        network = scale.network.build().to(device)
         rate = _RATE if get_method(method).needs_lr else None
         request = BuildRequest(list(network.parameters()), rate, 1.0, "exponential", 0, 1e-7, 1_000, scale.epochs)
         built[method] = network, get_method(method).build(request)
@@ -156,7 +164,7 @@ def _measure(name: str, scale_name: str, data_dir: Path | None) -> tuple[dict[st
 
 
 def _steps(task: Task, feed: Feed, network: object, built: Built, count: int) -> float:
-    """Seconds of processor time of so many steps, from making a batch to the new parameters."""
+    """Seconds of so many steps, from making a batch to the new parameters: the processor's, or a GPU's by the clock."""
     from itertools import islice
 
     import torch
@@ -165,7 +173,9 @@ def _steps(task: Task, feed: Feed, network: object, built: Built, count: int) ->
 
     assert isinstance(network, torch.nn.Module)
     loss = LOSSES[task.loss]
-    begun = time.process_time()
+    cuda = next(network.parameters()).is_cuda
+    clock = time.perf_counter if cuda else time.process_time
+    begun = clock()
     for batch in islice((batch for epoch in range(count) for batch in feed.epoch(epoch)), count):
 
         def closure() -> Any:  # torch says float, and means the loss as a tensor
@@ -175,4 +185,6 @@ def _steps(task: Task, feed: Feed, network: object, built: Built, count: int) ->
             return value
 
         built.optimizer.step(closure)
-    return time.process_time() - begun
+    if cuda:
+        torch.cuda.synchronize()
+    return clock() - begun

@@ -125,9 +125,9 @@ def test_paper_runs_what_is_missing_and_writes_page_and_figures(
 ) -> None:
     line = Line("red-sgd", "red-sgd", Wish("digits-mlp", scale="small", epochs=2, subset=128))
     figure = Figure("fig5", "a title", "a claim.", (Panel("digits", (line,)),))
-    monkeypatch.setattr(paper_plan, "figures", lambda _: {"fig5": figure})
+    monkeypatch.setattr(paper_plan, "figures", lambda *_: {"fig5": figure})
     where = ("--out", "kept", "--page", "docs/paper.md")
-    run("paper", "fig5", "--parallel", "joblib", "--jobs", "2", "--time-limit", "300", *where)
+    run("paper", "fig5", "--time-limit", "300", *where)
     said = capsys.readouterr()
     assert "fig5: 3 of 3 runs to make" in said.err and "fig5 digits-mlp red-sgd, seed 2: training loss" in said.err
     assert said.out.split()[0] == "docs/paper.md" and "docs/figures/paper-fig5-cost.svg" in said.out
@@ -164,6 +164,7 @@ def test_the_plan_of_a_comparison_is_what_its_stores_hold(name: str) -> None:
         (("paper", "fig12", "--out", "kept"), "There is no figure 'fig12'; did you mean fig2"),
         (("paper", "--scale", "huge", "--out", "kept"), "--scale is one of small, paper; 'huge' was given."),
         (("paper", "--time-limit", "0", "--out", "kept"), "--time-limit is a number of seconds above 0, 0 was given."),
+        (("paper", "--device", "cuda:99", "--out", "kept"), "There is no device 'cuda:99' here; the devices are cpu"),
         (("paper", "--jobs", "4", "--out", "kept"), "--jobs 4 needs to know where: add --parallel joblib"),
         (("paper", "fig4", "--features", "nowhere", "--out", "kept"), "The folder of features nowhere has no train_"),
     ],

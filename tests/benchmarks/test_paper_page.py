@@ -119,7 +119,7 @@ def test_a_figure_is_the_same_twice_and_needs_a_run(tmp_path: Path) -> None:
 
 
 def test_the_page_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "figures", lambda _: {"fig2": FIGURE})
+    monkeypatch.setattr(plan, "figures", lambda *_: {"fig2": FIGURE})
     runs = synthetic()
     page = text("small", runs, ())
     assert "| digits | red-sgd | nothing to choose | 0.0100 (0.0100–0.0100) |" in page
