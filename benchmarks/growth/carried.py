@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.growth.fit import Model, Quantity, Step
+from benchmarks.growth.fit import Model, Quantity, Step, gradients
 from benchmarks.growth.plan import LARGE, Large, Sharing
 from benchmarks.growth.row import ExchangeRow
 
@@ -31,11 +31,11 @@ def carried(models: Mapping[Quantity, Mapping[Step, Model]], exchanges: Sequence
     out = [
         "## Carried to 10⁹ and 10¹¹ parameters",
         "",
-        "Computed, not measured. Products follow from the formula above, whose terms are those of the network; bytes "
-        "from its activations in float32, without parameters, gradients and optimizer state before the step; exchanges "
-        "from the counts. No seconds are given: a ratio of products is what a ratio of times tends to where products "
-        "are most of a step, as they are at these widths, but kernels, caches and links decide the rest. With "
-        "activations in 16 bits halve the bytes.",
+        "Computed, not measured. Products follow from the formula above, whose terms are those of the network; bytes from "
+        "its activations in float32, without parameters, gradients and optimizer state before the step; exchanges from "
+        "the counts. No seconds are given: a ratio of products is what a ratio of times tends to where products are most "
+        "of a step, as they are at these widths, but kernels, caches and links decide the rest. Sequences of 2,048 "
+        "tokens are eight times as long as the longest that was measured. With activations in 16 bits halve the bytes.",
         "",
         "| model | on one device | devices | products of a plain step | "
         + " | ".join(f"{text}: ratio" for text in _STEPS.values())
@@ -72,7 +72,8 @@ def _name(large: Large) -> str:
 
 def _peak(model: Model, large: Large, share: float) -> str:
     """Gigabytes; what grows with the parameters is divided among devices that hold shards."""
-    sums = [
+    sums = [share * gradients(large.size)]
+    sums += [
         each.own(large.size) - each.coefficients[-1] * large.size.parameters * (1.0 - share)
         for each in (model, model.plain)
         if each is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.growth.fit import STEPS, fit, of_step, plain_of
 from benchmarks.growth.page import VARIANTS
-from benchmarks.growth.plan import AXES, HELD_OUT, PLACES, Axis, Variant
+from benchmarks.growth.plan import AXES, HELD_OUT, LONG, PLACES, Axis, Variant
 from benchmarks.growth.row import GrowthRow
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _ratios(axes: Axes, rows: Sequence[GrowthRow], axis: Axis, what: str) -> Non
 
 def _model(axes: Axes, rows: Sequence[GrowthRow], what: str) -> None:
     """Model over measurement: filled on the held-out sizes, faint on those of the fit."""
-    if not {place.size for place in PLACES} <= {row.size for row in rows}:
+    if not {*(place.size for place in PLACES), *LONG} <= {row.size for row in rows}:
         axes.set_visible(False)
         return
     models = {step: fit(rows, "seconds" if what == "time" else "peak", step) for step in STEPS}

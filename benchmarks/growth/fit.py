@@ -25,6 +25,11 @@ def plain_of(step: Variant) -> Step:
     return "adamw" if step == "auto" else "sgd"
 
 
+def gradients(size: Size) -> float:
+    """Bytes of all gradients in float32."""
+    return float(_ENTRY * size.parameters)
+
+
 def measured_tokens(size: Size, step: Step) -> int:
     """m: the tokens of the sequences that a step measures, at least one of them; 0 for a plain step."""
     if step in ("sgd", "adamw"):
@@ -58,6 +63,7 @@ TERMS: dict[Quantity, tuple[Term, ...]] = {
         Term("t L w", lambda s, t: float(t * s.depth * s.width)),
         Term("t w", lambda s, t: float(t * s.width)),
         Term("t L h T", lambda s, t: float(t * s.depth * s.heads * s.length)),
+        Term("t h T", lambda s, t: float(t * s.heads * s.length)),
         Term("t V", lambda s, t: float(t * s.vocabulary)),
         Term("n L w", lambda s, t: float(s.tokens * s.depth * s.width)),
         Term("N", lambda s, t: float(s.parameters)),
@@ -73,8 +79,10 @@ TERMS: dict[Quantity, tuple[Term, ...]] = {
 }
 #: Below so many of width or of measured tokens the rule of a product takes three instead of two.
 _WIDE = 128
-#: A peak that exceeds the plain step's by less is the plain step's.
+#: A peak that exceeds the plain step's, or that of the gradients, by less is that one.
 _SAME = 1.02
+#: Bytes of a gradient's entry: a plain step ends with all gradients and no activations.
+_ENTRY = 4
 
 
 @final
@@ -82,8 +90,9 @@ _SAME = 1.02
 class Model:
     """One quantity of one step.
 
-    Plain steps: Σ cᵢ · termᵢ at t = n. Measured ones, at t = m: products and time of the plain step and Σ cᵢ · termᵢ
-    beside; of bytes the larger one of the plain step's peak and Σ cᵢ · termᵢ, for the two are not at one time.
+    Plain steps: Σ cᵢ · termᵢ at t = n; of bytes the larger one of that, which are activations, and of all gradients.
+    Measured ones, at t = m: products and time of the plain step and Σ cᵢ · termᵢ beside; of bytes the larger one of the
+    plain step's peak and Σ cᵢ · termᵢ, for the two are not at one time.
 
     Attributes:
         quantity: which.
@@ -101,7 +110,7 @@ class Model:
         """The quantity at a size."""
         own = self.own(size)
         if self.plain is None:
-            return own
+            return max(own, gradients(size)) if self.quantity == "peak" else own
         return max(self.plain(size), own) if self.quantity == "peak" else self.plain(size) + own
 
     def own(self, size: Size) -> float:
@@ -124,8 +133,13 @@ def fit(rows: Sequence[GrowthRow], quantity: Quantity, step: Step) -> Model:
     """
     own = [row for row in of_step(rows, step) if row.size not in HELD_OUT]
     if step in ("sgd", "adamw"):
+        if quantity == "peak":
+            own = [row for row in own if row.plain_peak > _SAME * gradients(row.size)]
         targets = [observed(row, quantity, step) for row in own]
-        return Model(quantity, step, _coefficients(own, quantity, [row.size.tokens for row in own], targets, targets))
+        tokens = [row.size.tokens for row in own]
+        return Model(
+            quantity, step, _coefficients(own, quantity, tokens, targets, targets, activations=quantity == "peak")
+        )
     base = plain_of(_VARIANTS[step])
     plain = fit(rows, quantity, base)
     if quantity == "products":
@@ -145,8 +159,16 @@ def _coefficients(
     tokens: Sequence[int],
     targets: Sequence[float],
     weights: Sequence[float],
+    *,
+    activations: bool = False,
 ) -> tuple[float, ...]:
-    """The coefficients that give the targets, errors counted in units of the weights; none below 0."""
+    """The coefficients that give the targets, errors counted in units of the weights; none below 0.
+
+    With `activations` that of N, the last term, is 0.
+
+    Returns:
+        As many as there are terms.
+    """
     import numpy
     from scipy.optimize import nnls
 
@@ -154,7 +176,11 @@ def _coefficients(
     if not rows:
         return (0.0,) * len(terms)
     matrix = numpy.array([[term.value(row.size, t) for term in terms] for row, t in zip(rows, tokens, strict=True)])
-    scales = matrix.max(axis=0)  # columns of one order, or the solver's tolerance eats the small ones
+    if activations:
+        matrix[:, -1] = 0.0
+    scales = numpy.maximum(
+        matrix.max(axis=0), 1.0
+    )  # columns of one order, or the solver's tolerance eats the small ones
     unit = numpy.array(weights)
     found, _ = nnls(matrix / scales / unit[:, None], numpy.array(targets) / unit)
     return tuple(float(c) for c in found / scales)

@@ -16,7 +16,7 @@ from benchmarks.growth.fit import (
     held_out_errors,
     ratio_errors,
 )
-from benchmarks.growth.plan import AXES, HELD_OUT, PLACES, Axis, Size, Variant
+from benchmarks.growth.plan import AXES, HELD_OUT, LONG, PLACES, Axis, Size, Variant
 from benchmarks.growth.row import ExchangeRow, GrowthRow
 from benchmarks.overhead.row import Machine
 
@@ -102,7 +102,7 @@ def _fitted(rows: Sequence[GrowthRow]) -> dict[Quantity, dict[Step, Model]]:
 
 def _fits(rows: Sequence[GrowthRow]) -> bool:
     """Whether every size of the fit is there."""
-    return {place.size for place in PLACES} <= {row.size for row in rows}
+    return {*(place.size for place in PLACES), *LONG} <= {row.size for row in rows}
 
 
 def _measured(rows: Sequence[GrowthRow], wanted: Sequence[Axis] = AXES) -> list[str]:
@@ -135,9 +135,10 @@ def _models(rows: Sequence[GrowthRow], models: dict[Quantity, dict[Step, Model]]
     fitted = len({row.size for row in rows} - set(HELD_OUT))
     out = [
         "With B sequences of T tokens, n = B T, L blocks of width w with h heads, V kinds of token and N parameters, "
-        "each quantity of a plain step is a sum of terms with t = n. A measured step has products and time of its "
-        "plain step and, beside, a sum of terms with t = m, the tokens of the sequences that it measures; of bytes the "
-        "larger one of the two peaks counts. Coefficients are fitted by least squares of the relative errors to "
+        "each quantity of a plain step is a sum of terms with t = n; of bytes, which are those of its activations, or "
+        "of all gradients, 4 N, where these are more. A measured step has products and time of its plain step and, "
+        "beside, a sum of terms with t = m, the tokens of the sequences that it measures; of bytes the larger one of "
+        "its own and of the plain step's peak. Coefficients are fitted by least squares of the relative errors to "
         f"{fitted} sizes and not below 0; products of measured steps where w and m are at least 128, because below a "
         "layer takes three products instead of two. **Products** and **bytes** have their natural unit. Of the "
         "**time** only ratios carry over to another machine, so its coefficients are in multiply-adds: what a term "

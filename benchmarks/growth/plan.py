@@ -95,6 +95,8 @@ PLACES: tuple[Place, ...] = (
     *(Place(axis, value, replace(BASE, **{axis: value})) for axis, values in _VARIED.items() for value in values),
     *(Place("all", size.parameters, size) for size in GROWING),
 )
+#: Long sequences in a deep and in a shallow network: they tell bytes that all blocks hold from those of one at a time.
+LONG: tuple[Size, ...] = (Size(16, 64, 256, 2), Size(1, 64, 256, 8))
 #: Seen by no fit: three between the others, and three beyond them in width, depth or number of parameters.
 HELD_OUT: tuple[Size, ...] = (
     Size(3, 192, 48, 8),
@@ -135,5 +137,5 @@ LARGE: tuple[Large, ...] = (
 
 def sizes() -> tuple[Size, ...]:
     """All that are measured, each once, the smallest first."""
-    found = dict.fromkeys([*(place.size for place in PLACES), *HELD_OUT])
+    found = dict.fromkeys([*(place.size for place in PLACES), *LONG, *HELD_OUT])
     return tuple(sorted(found, key=lambda size: size.parameters * size.tokens))
