@@ -121,5 +121,5 @@ def _model(axes: Axes, rows: Sequence[GrowthRow], what: str) -> None:
             axes.plot([measured], [model], _MARKERS[variant], color=_COLOURS[variant], markersize=4.5, alpha=alpha)
     low, high = 0.9 * min(ends), 1.1 * max(ends)
     axes.plot([low, high], [low, high], color="#888888", linewidth=0.8)
-    axes.set_title("model over measured (dark: held out)", loc="left", fontsize=9)
+    axes.set_title("model (dark: held out)", loc="left", fontsize=9)
     axes.set_xlabel("measured ratio")

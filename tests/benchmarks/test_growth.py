@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: beside its plain one is more from step to step, and its own bytes are always the more.
 TRUTH: dict[Quantity, dict[Step, tuple[float, ...]]] = {
     "products": {step: (36.0 * (1 + place), 7.0 * (1 + place), 3.0) for place, step in enumerate(STEPS)},
-    "peak": {step: (80.0 * (1 + place), 4.0, 0.5, 1.0, 12.0, 0.0, 0.0) for place, step in enumerate(STEPS)},
+    "peak": {step: (80.0 + 400.0 * place, 4.0, 0.5, 1.0, 12.0, 0.0, 0.0) for place, step in enumerate(STEPS)},
     "seconds": {step: (1e-11 * (1 + place), 1e-11, 1e-9, 2e-9, 1e-4, 1e-3) for place, step in enumerate(STEPS)},
 }
 
