@@ -53,10 +53,10 @@ def page(rows: Sequence[GrowthRow], exchanges: Sequence[ExchangeRow], machines: 
         "A whole step (forward, backward, measurement, update) over the plain step along the same direction: "
         "`RescaledSGD` over SGD, a measuring step of `Auto` over AdamW's (it measures one step of sixteen in long "
         "runs). A GPT is varied around 4 blocks of width 128, 8 sequences of 64 characters; **all** lets width, depth "
-        "and parameters grow together while the batch shrinks. Times are CPU times of one thread, medians of ratios in "
-        "interleaved rounds; products and peaks are counted by torch's profiler. `python -m benchmarks growth` "
-        "measures what is missing and writes this page from the rows in `benchmarks/stores/growth`; "
-        "[overhead](overhead.md) has other networks and whole runs.",
+        "and parameters grow together while the batch shrinks, at last to one sequence, a quarter of which is all of "
+        "it. Times are CPU times of one thread, medians of ratios in interleaved rounds; products and peaks are "
+        "counted by torch's profiler. `python -m benchmarks growth` measures what is missing and writes this page from "
+        "the rows in `benchmarks/stores/growth`; [overhead](overhead.md) has other networks and whole runs.",
         "",
         f"![ratios by size, and the model on sizes that it has not seen]({figure})",
         "",

@@ -160,20 +160,20 @@ def _reading(rows: Sequence[SensitivityRow], task: str) -> str:
     parts: list[str] = []
     columns: tuple[tuple[str, Split, float], ...] = (
         ("training loss within 10 %", "train", NEAR),
-        ("within twice", "train", WIDE),
+        ("training loss within twice", "train", WIDE),
         ("test loss within 10 %", "test", NEAR),
     )
     for name, split, multiple in columns:
         found = [
-            (stretch.decades, subject.name)
+            (stretch.decades, subject.varied)
             for subject in SUBJECTS
             if (stretch := width(curve(rows, task, subject.name, split), multiple)) is not None
         ]
         if found:
             ordered = sorted(found, reverse=True)
             told = ", ".join(f"{method} {decades:.2f}" for decades, method in ordered[:3])
-            parts.append(f"{name}: {told}; narrowest {ordered[-1][1]} {ordered[-1][0]:.2f}")
-    return f"Widest, {'. '.join(parts)}." if parts else ""
+            parts.append(f"Widest in {name}: {told}; narrowest: {ordered[-1][1]} {ordered[-1][0]:.2f}.")
+    return " ".join(parts)
 
 
 def _missing(rows: Sequence[SensitivityRow]) -> list[str]:

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from benchmarks.evidence.claims.ends import Ends, judged, ratio, shown, spread
+from benchmarks.evidence.claims.ends import Ends, bootstrapped, judged, ratio, spread
 from benchmarks.evidence.claims.training import line_of
 from benchmarks.paper.plan import ScaleName, figures
 from benchmarks.verdict import Verdict
@@ -38,7 +38,7 @@ def struggle_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict
             if name == one:
                 held.append(None if found is None else found > BEHIND)
             lines.append(
-                f"| {name} | {ell} | {spread(losses)} | {shown(found)} | {spread(ends.losses(line, 'test_loss'))} |"
+                f"| {name} | {ell} | {spread(losses)} | {bootstrapped(losses, tuned)} | {spread(ends.losses(line, 'test_loss'))} |"
             )
     return Verdict(
         "With momentum RED struggles from ℓ = 1",
