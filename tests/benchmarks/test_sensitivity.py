@@ -162,7 +162,9 @@ def test_page_and_figure_with_nothing_and_with_everything(tmp_path: Path) -> Non
         assert ("runs are not there yet" in text) is not found and "![loss at the end" in text
         drawn = write_figure(found, tmp_path / "sensitivity")
         assert [path.name for path in drawn] == ["sensitivity.png", "sensitivity.svg"]
-    assert page(everything[1:], (), "").count("| ≥ 9.00 |") == 2 * 3 * len(SUBJECTS)
+    # three widths of each method on each task; a value of which a seed is missing is on no curve
+    text = page(everything[1:], (), "")
+    assert (text.count("≥ 9.00"), text.count("≥ 8.50")) == (2 * 3 * len(SUBJECTS) - 3, 3)
 
 
 def test_the_committed_page_is_that_of_its_rows() -> None:

@@ -38,7 +38,8 @@ def struggle_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict
             if name == one:
                 held.append(None if found is None else found > BEHIND)
             lines.append(
-                f"| {name} | {ell} | {spread(losses)} | {bootstrapped(losses, tuned)} | {spread(ends.losses(line, 'test_loss'))} |"
+                cells = [name, ell, spread(losses), bootstrapped(losses, tuned), spread(ends.losses(line, "test_loss"))]
+                lines.append(f"| {' | '.join(cells)} |")
             )
     return Verdict(
         "With momentum RED struggles from ℓ = 1",
