@@ -37,10 +37,8 @@ def struggle_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict
             found = ratio(losses, tuned)
             if name == one:
                 held.append(None if found is None else found > BEHIND)
-            lines.append(
-                cells = [name, ell, spread(losses), bootstrapped(losses, tuned), spread(ends.losses(line, "test_loss"))]
-                lines.append(f"| {' | '.join(cells)} |")
-            )
+            cells = [name, ell, spread(losses), bootstrapped(losses, tuned), spread(ends.losses(line, "test_loss"))]
+            lines.append(f"| {' | '.join(cells)} |")
     return Verdict(
         "With momentum RED struggles from ℓ = 1",
         f"Held if with both directions the mean training loss of RED from ℓ = 1 is more than {BEHIND:g} times that of "
