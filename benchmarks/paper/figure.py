@@ -31,8 +31,9 @@ _TITLES: dict[Quantity, str] = {
 }
 _LOGARITHMIC = ("loss", "step", "test_loss")
 _COSTS: dict[Axis, str] = {"gradients": "gradients of a batch, tuning included", "seconds": "seconds, tuning included"}
-# Sizes and values of β₃ go from dark to light; the names that the palette of methods lacks have these.
-_SCALE = ("#440154", "#3B528B", "#21918C", "#5EC962", "#C9B300", "#F98E09", "#DD513A")
+# Sizes and values of β₃ go from dark red to dark green, none of them near the colours of Auto and AdamW.
+_SCALE = ("#67000D", "#CB181D", "#FB6A4A", "#F0A500", "#A1C935", "#41AB5D", "#006D2C")
+# The names that the palette of methods lacks.
 _OWN = {
     "ran-rmsprop": "#882255",
     "red-sgd-heavy": "#D55E00",
@@ -182,7 +183,8 @@ def _styles(figure: Figure) -> dict[str, LineStyle]:
     styles: dict[str, LineStyle] = {}
     for line in [*scaled, *(line for line in lines if not _scaled(line))]:
         if line.label in places:
-            styles[line.label] = LineStyle(_SCALE[places[line.label] % len(_SCALE)], "solid")
+            spread = (len(_SCALE) - 1) / max(len(scaled) - 1, 1)
+            styles[line.label] = LineStyle(_SCALE[round(places[line.label] * spread)], "solid")
         elif line.method in _OWN:
             styles[line.label] = LineStyle(_OWN[line.method], line_style(line.method, line.tuned).dashes)
         else:
