@@ -42,7 +42,7 @@ def test_training_of_which_a_line_is_missing() -> None:
         return None if (panel.title, line.method) == ("mnist-lenet", "sgd") else Course(0.1)
 
     verdict = training_verdict("small", runs_of("fig2", rule))
-    assert verdict.held is None and verdict.remark.endswith("Not enough runs: sgd on mnist-lenet.")
+    assert verdict.held is None and verdict.remark.endswith("Not enough runs: sgd on mnist-lenet (0 of 3 seeds).")
     worse = runs_of("fig2", lambda p, line: rule(p, line) and Course(1.0 if line.method == "red-sgd" else 0.1))
     assert training_verdict("small", worse).held is False, "what is there refutes it"
 
@@ -54,6 +54,16 @@ def test_a_grid_that_diverged_throughout_is_a_miss() -> None:
     verdict = training_verdict("small", runs)
     assert verdict.held is True
     assert "| mnist-lenet | red-sgd | 0.100 (0.100–0.100) | sgd | 1 of 1 diverged | 0.00 |" in verdict.table
+
+
+def test_seeds_that_are_there_are_shown_while_others_are_missing() -> None:
+    runs = runs_of("fig8", lambda _, line: Course(0.1))
+    line = next(each for each in figures("small")["fig8"].panels[1].lines if each.method == "red-sgd")
+    del runs[line.runs()[0].key]
+    verdict = decay_verdict("small", runs)
+    assert verdict.held is None
+    assert "| red-sgd | 0.100 (0.100–0.100) | 0.100 (0.100–0.100), 2 of 3 seeds | – |" in verdict.table
+    assert verdict.remark == "Not enough runs: red-sgd on cifar10-vgg11, λ = 0.0001 (2 of 3 seeds)."
 
 
 @pytest.mark.parametrize(("late", "held"), [(0.2, True), (0.1, False), (0.05, False)])

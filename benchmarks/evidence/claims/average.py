@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from benchmarks.evidence.claims.ends import Ends, mean, spread
+from benchmarks.evidence.claims.ends import Ends, mean
 from benchmarks.paper.plan import ScaleName, figures
 from benchmarks.verdict import Verdict
 from curvestep.bench.record import FINISHED, RunRecord
@@ -32,14 +32,15 @@ def average_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict:
         line = next(line for line in panel.lines if line.label == label)
         found = ends.line(line)
         if found is None:
-            lines.append(f"| {label.removeprefix('β₃ = ')} | – | – | – | – |")
+            cells = f"{ends.cell(line)} | {ends.cell(line, 'test_loss')}"
+            lines.append(f"| {label.removeprefix('β₃ = ')} | {cells} | – | – |")
             continue
         own = ends.losses(line) or (math.inf,)
         losses[label] = mean(own)
         rises[label] = sum(map(risen, found))
         away[label] = sum(run.status != FINISHED for run in found)
         lines.append(
-            f"| {label.removeprefix('β₃ = ')} | {spread(own)} | {spread(ends.losses(line, 'test_loss'))} | "
+            f"| {label.removeprefix('β₃ = ')} | {ends.cell(line)} | {ends.cell(line, 'test_loss')} | "
             f"{rises[label]} of {sum(max(len(run.epochs) - 1, 0) for run in found)} | {away[label]} of {len(found)} |"
         )
     held: bool | None = None

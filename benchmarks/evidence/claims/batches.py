@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.evidence.claims.ends import Ends, judged, mean, spread
+from benchmarks.evidence.claims.ends import Ends, judged, mean
 from benchmarks.paper.plan import Line, ScaleName, figures
 from benchmarks.verdict import Verdict
 from curvestep.bench.record import RunRecord
@@ -27,7 +27,7 @@ def collapse_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict
             if line.wish.batch_size is not None and line.wish.batch_size < classes:
                 verdict = None if losses is None or level is None else mean(losses) > mean(level)
                 held.append(verdict)
-            lines.append(_row(task, classes, line, losses, ends, verdict))
+            lines.append(_row(task, classes, line, ends, verdict))
     return Verdict(
         "RED collapses where a batch has fewer samples than there are classes",
         "Held if on both tasks, with each batch below the number of classes, the mean training loss after equally many "
@@ -54,7 +54,7 @@ def repair_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict:
                 held.append(verdict)
                 if losses is not None and level is not None and mean(losses) <= mean(level):
                     whole.append(f"{task} at {line.wish.batch_size}")
-            lines.append(_row(f"{task}, memory", classes, line, losses, ends, verdict))
+            lines.append(_row(f"{task}, memory", classes, line, ends, verdict))
     mend = f"Down to the loss of the smallest batch that is not below the classes: {'; '.join(whole) or 'nowhere'}."
     return Verdict(
         "A memory of 256 features before the last layer repairs it in part",
@@ -81,10 +81,8 @@ def _header(word: str) -> list[str]:
     return [f"| task | classes | batch | training loss | test loss | {word} |", "|---|--:|--:|--:|--:|---|"]
 
 
-def _row(
-    task: str, classes: int, line: Line, losses: tuple[float, ...] | None, ends: Ends, verdict: bool | None
-) -> str:
+def _row(task: str, classes: int, line: Line, ends: Ends, verdict: bool | None) -> str:
     """One batch."""
     word = "" if verdict is None else "yes" if verdict else "no"
-    test = spread(ends.losses(line, "test_loss"))
-    return f"| {task} | {classes} | {line.wish.batch_size} | {spread(losses)} | {test} | {word} |"
+    test = ends.cell(line, "test_loss")
+    return f"| {task} | {classes} | {line.wish.batch_size} | {ends.cell(line)} | {test} | {word} |"

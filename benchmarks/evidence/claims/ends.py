@@ -11,6 +11,7 @@ from typing import Literal, final
 
 from benchmarks.paper.plan import SEEDS, Line
 from benchmarks.paper.store import chosen, line_runs
+from curvestep.bench.config import DEFAULT_WEIGHT_DECAY
 from curvestep.bench.record import FINISHED, RunRecord
 from curvestep.report.table import number
 
@@ -45,7 +46,8 @@ class Ends:
         if line.tuned and all(config.key in self.runs for config in line.tuning()):
             if chosen(line, self.runs) is None:
                 return ()
-        name = f"{line.label} on {line.wish.task}"
+        decay = "" if line.wish.weight_decay == DEFAULT_WEIGHT_DECAY else f", λ = {line.wish.weight_decay:g}"
+        name = f"{line.label} on {line.wish.task}{decay} ({len(found)} of {SEEDS} seeds)"
         if name not in self.missing:
             self.missing.append(name)
         return None
@@ -54,6 +56,14 @@ class Ends:
         """A number at the end of each run, infinite where it diverged; None while runs are missing."""
         found = self.line(line)
         return None if found is None else tuple(map(lambda run: end(run, column), found)) or (math.inf,)
+
+    def cell(self, line: Line, column: Column = "train_eval_loss") -> str:
+        """The same for a table, also of the seeds that there are while others are missing."""
+        values = self.losses(line, column)
+        some = line_runs(line, self.runs)
+        if values is None and some:
+            return f"{spread([end(run, column) for run in some])}, {len(some)} of {SEEDS} seeds"
+        return spread(values)
 
     @property
     def remark(self) -> str:

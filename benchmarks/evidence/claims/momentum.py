@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from benchmarks.evidence.claims.ends import Ends, bootstrapped, judged, ratio, spread
+from benchmarks.evidence.claims.ends import Ends, bootstrapped, judged, ratio
 from benchmarks.evidence.claims.training import line_of
 from benchmarks.paper.plan import ScaleName, figures
 from benchmarks.verdict import Verdict
@@ -37,7 +37,7 @@ def struggle_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict
             found = ratio(losses, tuned)
             if name == one:
                 held.append(None if found is None else found > BEHIND)
-            cells = [name, ell, spread(losses), bootstrapped(losses, tuned), spread(ends.losses(line, "test_loss"))]
+            cells = [name, ell, ends.cell(line), bootstrapped(losses, tuned), ends.cell(line, "test_loss")]
             lines.append(f"| {' | '.join(cells)} |")
     return Verdict(
         "With momentum RED struggles from ℓ = 1",

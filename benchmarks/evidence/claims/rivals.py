@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.evidence.claims.ends import Ends, bootstrapped, judged, ratio, spread
+from benchmarks.evidence.claims.ends import Ends, bootstrapped, judged, ratio
 from benchmarks.evidence.claims.training import line_of
 from benchmarks.paper.plan import ScaleName, figures
 from benchmarks.verdict import Verdict
@@ -25,8 +25,8 @@ def decay_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict:
         losses, others = (ends.losses(line) for line in pair)
         found = ratio(losses, others)
         held.append(None if found is None else found <= 1.0)
-        tests = " | ".join(spread(ends.losses(line, "test_loss")) for line in pair)
-        lines.append(f"| {method} | {spread(losses)} | {spread(others)} | {bootstrapped(losses, others)} | {tests} |")
+        tests = " | ".join(ends.cell(line, "test_loss") for line in pair)
+        lines.append(f"| {method} | {' | '.join(map(ends.cell, pair))} | {bootstrapped(losses, others)} | {tests} |")
     return Verdict(
         "RED converges well with λ = 1e-7: a larger L2 term is not needed",
         "Held if with both directions the mean training loss with λ = 1e-7 is at most that with λ = 1e-4. Both losses "
@@ -53,7 +53,8 @@ def step_tuned_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdi
         test = [ends.losses(line, "test_loss") for line in pair]
         ahead, behind = ratio(*train), ratio(*test)
         held.append(None if ahead is None or behind is None else ahead < 1.0 and behind >= 1.0)
-        cells = [panel.title, *map(spread, train), bootstrapped(*train), *map(spread, test), bootstrapped(*test)]
+        cells = [panel.title, *map(ends.cell, pair), bootstrapped(*train)]
+        cells += [*(ends.cell(line, "test_loss") for line in pair), bootstrapped(*test)]
         lines.append(f"| {' | '.join(cells)} |")
     return Verdict(
         "Step-Tuned SGD, its rate tuned for it, is ahead of RED-SGD in training loss alone",

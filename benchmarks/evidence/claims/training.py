@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from benchmarks.evidence.claims.ends import Ends, bootstrapped, judged, ratio, spread
+from benchmarks.evidence.claims.ends import Ends, bootstrapped, judged, ratio
 from benchmarks.paper.plan import Line, Panel, ScaleName, figures
 from benchmarks.verdict import Verdict
 from curvestep.bench.record import RunRecord
@@ -39,8 +39,8 @@ def training_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict
             held.append(None if found is None else found <= MATCH)
             tuned = ends.line(second)
             label = tuned[0].config.label if tuned else rival
-            cells = [panel.title, own, spread(losses), label, spread(others), bootstrapped(losses, others)]
-            cells += [spread(ends.losses(line, "test_loss")) for line in (first, second)]
+            cells = [panel.title, own, ends.cell(first), label, ends.cell(second), bootstrapped(losses, others)]
+            cells += [ends.cell(line, "test_loss") for line in (first, second)]
             lines.append(f"| {' | '.join(cells)} |")
     return Verdict(
         "RED, with nothing to tune, matches tuned SGD and RMSprop in training loss",
