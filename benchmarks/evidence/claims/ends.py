@@ -100,6 +100,8 @@ def spread(values: Sequence[float] | None) -> str:
     away = sum(not math.isfinite(value) for value in values)
     if away:
         return f"{away} of {len(values)} diverged"
+    if len(values) == 1:
+        return number(values[0])
     return f"{number(mean(values))} ({number(min(values))}–{number(max(values))})"
 
 
