@@ -198,6 +198,6 @@ def _made(rows: Sequence[SensitivityRow], machines: Sequence[Machine]) -> str:
     places = "; ".join(f"{each.machine}, torch {each.environment['torch']}" for each in known)
     diverged = sum(row.status == "diverged" for row in rows)
     return (
-        f"{len(rows)} runs ({diverged} diverged), {seconds / 60:.0f} minutes of steps, on {places}; "
+        f"{len(rows)} runs ({diverged} diverged), {seconds / 60:.0f} minutes of steps by the clock, on {places}; "
         f"revision{'s' if len(revisions) > 1 else ''} {', '.join(revisions)}."
     )
