@@ -31,12 +31,12 @@ def carried(models: Mapping[Quantity, Mapping[Step, Model]], exchanges: Sequence
     out = [
         "## Carried to 10⁹ and 10¹¹ parameters",
         "",
-        "Computed, not measured. Products follow from the formula above, whose terms are those of the network; bytes "
-        "from its activations in float32, without parameters, gradients and optimizer state before the step; exchanges "
-        "from the counts. No seconds are given: a ratio of products is what a ratio of times tends to where products "
-        "are most of a step, as they are at these widths, but kernels, caches and links decide the rest. Sequences of "
-        "2,048 tokens are eight times as long as the longest that was measured. With activations in 16 bits "
-        "halve the bytes.",
+        "Computed, not measured. Products follow from the formula above, whose terms are those of the network. Bytes "
+        "are those that a step allocates: activations and gradients in float32, and what the measurement needs; "
+        "parameters and the state of the optimizer come on top. Exchanges follow from the counts. No seconds are "
+        "given: a ratio of products is what a ratio of times tends to where products are most of a step, as they are "
+        "at these widths, but kernels, caches and links decide the rest. Sequences of 2,048 tokens are eight times as "
+        "long as the longest that was measured. With activations in 16 bits halve their bytes.",
         "",
         "| model | on one device | devices | products of a plain step | "
         + " | ".join(f"{text}: ratio" for text in _STEPS.values())

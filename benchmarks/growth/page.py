@@ -89,7 +89,12 @@ def summary(rows: Sequence[GrowthRow], exchanges: Sequence[ExchangeRow]) -> list
         return ["Not enough sizes are measured yet to fit a model."]
     models = _fitted(rows)
     return [
+        "A whole step over the plain one, of GPTs that grow in width and depth while the batch shrinks, at last to one "
+        "sequence, a quarter of which is all of it:",
+        "",
         *_measured(rows, ("all",)),
+        "Products, bytes and times are fitted by sums of terms in the sizes of the network.",
+        "",
         *_errors(rows, models),
         *(f"#{line}" if line.startswith("#") else line for line in carried(models, exchanges)),
     ][:-1]
