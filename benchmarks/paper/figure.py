@@ -112,6 +112,7 @@ def _drawn(
     """A grid of axes: a column a panel, a row a curve."""
     from matplotlib.figure import Figure as Drawing
     from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.ticker import MaxNLocator
 
     styles = _styles(figure)
     columns = len(figure.panels)
@@ -139,6 +140,8 @@ def _drawn(
                 losses="loss" in title,
             )
             axes.set_title(title, loc="left", fontsize=9, pad=3)
+            if axes.lines:
+                axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
             if separate or row == len(rows) - 1:
                 axes.set_xlabel(below[row])
             if row == 0:

@@ -227,7 +227,7 @@ def _fig4(scale: ScaleName) -> Figure:
     """The linear probe."""
     variants = (
         ("plain", "linear-probe", "half-sgd"),
-        ("repeated augmentation, smoothed labels", "linear-probe-tricks", "half-sgd"),
+        ("augmented, smoothed labels", "linear-probe-tricks", "half-sgd"),
         ("the same, and ℓ along a cosine", "linear-probe-tricks", "half-sgd-cosine"),
     )
     panels: list[Panel] = []

@@ -54,6 +54,15 @@ def test_a_stopped_run_ends_where_it_would_have_ended(method: str, tmp_path: Pat
     assert timeless(resumed) == timeless(run(settings))
 
 
+def test_a_memory_of_features_is_kept_too(tmp_path: Path, data_folder: Path) -> None:
+    wish = Wish("cifar10-vgg11-memory", scale="tiny", epochs=3, batch_size=8, subset=24)
+    settings = run_config(wish, "red-sgd", None, 0)
+    path = checkpoint_path(tmp_path, settings.key)
+    with pytest.raises(Stopped):
+        run(settings, data_folder, on_step=stop_at(5), checkpoint=path)
+    assert timeless(run(settings, data_folder, checkpoint=path)) == timeless(run(settings, data_folder))
+
+
 def test_what_is_not_of_this_run_is_left_aside(tmp_path: Path) -> None:
     settings = config("sgd")
     path = checkpoint_path(tmp_path, settings.key)

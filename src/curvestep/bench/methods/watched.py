@@ -19,7 +19,6 @@ class _Watching:
 
     param_groups: list[dict[str, Any]]
     last_step: StepRecord | None = None
-    _taken = 0
 
     def _watch(self, step: Callable[[], object], closure: Callable[[], Any] | None) -> Any:
         """One step, with the closure called before it."""
@@ -38,7 +37,8 @@ class _Watching:
                 gradient = parameter.grad + group["weight_decay"] * old
                 slope = slope + (gradient * (old - parameter)).sum(dtype=torch.float64).cpu()
         rate = float(group["lr"])
-        self._taken += 1
+        # In the group, so that the state has it.
+        group["taken"] = group.get("taken", 0) + 1
         value = float(loss.detach()) if isinstance(loss, Tensor) else None
         self.last_step = StepRecord(
             loss=value,
@@ -51,7 +51,7 @@ class _Watching:
             step_size=rate,
             direction_norm=None,
             outcome=Outcome.TAKEN,
-            step=self._taken,
+            step=group["taken"],
         )
         return loss
 
