@@ -86,6 +86,30 @@ COMMANDS: dict[str, Command] = {
             "overshoot, ReLU, small batches, momentum; a quarter of an hour",
         ),
         Command(
+            "sensitivity",
+            "benchmarks.sensitivity.command:sensitivity",
+            "docs/sensitivity.md",
+            "the one number of every method over nine decades; a quarter of an hour",
+        ),
+        Command(
+            "paper",
+            "benchmarks.paper.command:paper",
+            "docs/paper.md",
+            "the figures of the source of curvature rescaling, run and drawn at a small scale; an hour",
+        ),
+        Command(
+            "growth",
+            "benchmarks.growth.command:growth",
+            "docs/growth.md",
+            "the cost of a measured step on growing models, and a model of it; ten minutes",
+        ),
+        Command(
+            "report",
+            "benchmarks.evidence.command:report",
+            "docs/evidence.md",
+            "verdicts, figures and tables of all stores, also as one file in HTML; measures nothing",
+        ),
+        Command(
             "first",
             "benchmarks.comparisons.command:first",
             "README.md",

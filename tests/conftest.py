@@ -26,6 +26,7 @@ SEED = 20240229
 DATA_SETS = {
     "mnist": "mnist/train-*.parquet",
     "cifar10": "cifar10/train-*.parquet",
+    "cifar100": "cifar100/train-*.parquet",
     "tinyshakespeare": "tinyshakespeare/input.txt",
 }
 

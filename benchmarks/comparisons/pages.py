@@ -12,6 +12,8 @@ from pathlib import Path
 from benchmarks.comparisons.alike import alike_table
 from benchmarks.comparisons.rates import write_rates
 from benchmarks.comparisons.versus import versus_table
+from benchmarks.evidence.gather import gather
+from benchmarks.evidence.glance import glance
 from benchmarks.repository import FIGURES, ROOT, write
 from curvestep.bench.record import run_store
 from curvestep.report.figure import write_figures
@@ -28,6 +30,7 @@ _ALIKE = re.compile(
     r"<!-- alike (?P<methods>\S+) (?P<reference>\S+) (?P<stores>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL
 )
 _LEAGUE = re.compile(r"<!-- league (?P<half>\S+) -->\n.*?<!-- end -->", re.DOTALL)
+_EVIDENCE = re.compile(r"<!-- evidence (?P<groups>\S+) (?P<page>\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def filled(text: str) -> str:
@@ -56,8 +59,12 @@ def filled(text: str) -> str:
 
         return "\n".join([slot[0].split("\n", 1)[0], glance(slot["half"]), "<!-- end -->"])
 
+    def evidence(slot: re.Match[str]) -> str:
+        lines = glance(gather(), groups=slot["groups"].split(","), page=slot["page"])
+        return "\n".join([slot[0].split("\n", 1)[0], *lines, "<!-- end -->"])
+
     text = _LEAGUE.sub(league, text)
-    return _ALIKE.sub(alike, _VERSUS.sub(versus, _SLOT.sub(table, text)))
+    return _EVIDENCE.sub(evidence, _ALIKE.sub(alike, _VERSUS.sub(versus, _SLOT.sub(table, text))))
 
 
 def stores(text: str) -> list[str]:

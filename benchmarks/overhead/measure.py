@@ -153,7 +153,7 @@ def _measured(spec: CaseSpec, variant: Variant, clock: Clock, known: Known) -> d
     """The numbers of a row."""
     case = spec.build(clock.device)
     first = plain(variant.baseline, case)
-    again = _keeper(case)
+    again = keeper(case)
     prepared = variant.prepare(case)
     with _nothing_compiled_yet() if prepared.is_compiled else nullcontext():
         kinds = [prepared.step] if prepared.measured is None else [prepared.measured, prepared.step]
@@ -253,7 +253,7 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _keeper(case: Case) -> Callable[[], None]:
+def keeper(case: Case) -> Callable[[], None]:
     """Put parameters and buffers back to what they are now, so that every repetition does the same work."""
     tensors: list[Tensor] = [p.detach() for p in case.parameters]
     tensors += list(case.network.buffers())

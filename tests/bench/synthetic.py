@@ -71,7 +71,9 @@ def record(
     )
 
 
-def write_images(folder: Path, name: str, column: str, mode: str, size: int, counts: dict[str, int]) -> None:
+def write_images(
+    folder: Path, name: str, column: str, mode: str, size: int, counts: dict[str, int], label: str = "label"
+) -> None:
     """Random images with ten classes as the parquet files that the hub's copies consist of."""
     import datasets
     from PIL import Image
@@ -81,9 +83,9 @@ def write_images(folder: Path, name: str, column: str, mode: str, size: int, cou
     for split, count in counts.items():
         shape = (size, size) if mode == "L" else (size, size, 3)
         images = [Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8), mode) for _ in range(count)]
-        features = datasets.Features({column: datasets.Image(), "label": datasets.Value("int64")})
+        features = datasets.Features({column: datasets.Image(), label: datasets.Value("int64")})
         table = datasets.Dataset.from_dict(
-            {column: images, "label": [index % 10 for index in range(count)]}, features=features
+            {column: images, label: [index % 10 for index in range(count)]}, features=features
         )
         table.to_parquet(str(folder / name / f"{split}-00000-of-00001.parquet"))
 
@@ -99,8 +101,9 @@ def write_text(folder: Path, characters: int = 65, length: int = 6000) -> str:
 
 
 def write_data(folder: Path) -> Path:
-    """A data folder with all three data sets, a few dozen examples each."""
+    """A data folder with all data sets, a few dozen examples each."""
     write_images(folder, "mnist", "image", "L", 28, {"train": 48, "test": 20})
     write_images(folder, "cifar10", "img", "RGB", 32, {"train": 48, "test": 20})
+    write_images(folder, "cifar100", "img", "RGB", 32, {"train": 48, "test": 20}, label="fine_label")
     write_text(folder)
     return folder

@@ -11,7 +11,7 @@ import torch
 from curvestep.bench.data.digits import digits
 from curvestep.bench.data.text import TextCorpus
 from curvestep.bench.errors import SettingError
-from curvestep.bench.feeds.augment import crop_and_flip, rotated
+from curvestep.bench.feeds.augment import crop_and_flip, rotated, rotated_at_random
 from curvestep.bench.feeds.examples import ExampleFeed, standardised, unit_range
 from curvestep.bench.feeds.windows import WindowFeed
 from curvestep.bench.task import LoadRequest
@@ -158,7 +158,8 @@ def test_feeds_say_which_data_they_are(data_folder: Path) -> None:
     request = dataclasses.replace(REQUEST, batch_size=4, data_dir=data_folder, window=16)
     prints = {name: task.load(request).fingerprint for name, task in TASKS.items()}
     assert prints["mnist-lenet"] == prints["mnist-autoencoder"]
-    assert len(set(prints.values())) == 4
+    assert prints["cifar100-vgg19"] != prints["linear-probe"] == prints["linear-probe-tricks"]
+    assert len(set(prints.values())) == 6
 
 
 def test_a_quarter_turn_is_that_of_rot90() -> None:
@@ -169,3 +170,42 @@ def test_a_quarter_turn_is_that_of_rot90() -> None:
             rotated(images, 90.0 * quarters), images.rot90(quarters, (2, 3)).float(), atol=1e-3, rtol=0
         )
     assert torch.equal(rotated(images, 720.0), images.float())
+
+
+def test_a_random_rotation_turns_each_image_by_an_angle_of_its_own() -> None:
+    images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    angles = 30.0 * torch.rand(4, generator=torch.Generator().manual_seed(5)) - 15.0
+    turned = rotated_at_random(images, 15.0, torch.Generator().manual_seed(5))
+    for index, angle in enumerate(angles.tolist()):
+        # the angle in float32, times 255 and the slope of the image between two pixels
+        torch.testing.assert_close(
+            turned[index : index + 1], rotated(images[index : index + 1], angle), atol=1e-2, rtol=0
+        )
+    assert len(set(angles.tolist())) == 4 and float(angles.abs().max()) <= 15.0
+
+
+def test_cifar100_is_turned_in_training_alone(data_folder: Path) -> None:
+    from curvestep.bench.tasks import get_task
+
+    task = get_task("cifar100-vgg19")
+    plain = dataclasses.replace(REQUEST, batch_size=16, data_dir=data_folder)
+    assert getattr(task.load(plain), "rotation") == 0.0  # noqa: B009 - a feed of another kind has none
+    augmented = task.load(dataclasses.replace(plain, augmented=True))
+    first, again = (next(augmented.epoch(0)).inputs for _ in range(2))
+    assert torch.equal(first, again)
+    still = dataclasses.replace(augmented, rotation=0.0)  # pyright: ignore[reportArgumentType]
+    assert not torch.equal(first, next(still.epoch(0)).inputs)
+    assert torch.equal(next(augmented.evaluation("train")).inputs, next(task.load(plain).evaluation("train")).inputs)
+
+
+def test_the_last_feed_is_given_again_with_another_seed(data_folder: Path) -> None:
+    from curvestep.bench.feeds.last import LastFeed
+    from curvestep.bench.tasks import TASKS
+
+    kept = LastFeed()
+    for name in ("digits-mlp", "mnist-lenet", "shakespeare-gpt"):
+        for seed in (3, 4):
+            request = dataclasses.replace(REQUEST, batch_size=4, data_dir=data_folder, window=16, seed=seed)
+            own, fresh = kept.load(TASKS[name], request), TASKS[name].load(request)
+            assert own.fingerprint == fresh.fingerprint
+            assert torch.equal(next(own.epoch(1)).inputs, next(fresh.epoch(1)).inputs)

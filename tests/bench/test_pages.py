@@ -9,6 +9,7 @@ import pytest
 
 from curvestep.bench.methods import METHODS
 from curvestep.bench.methods.measured import MEASURED
+from curvestep.bench.methods.paper import PAPER
 from curvestep.bench.tasks import TASKS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -25,6 +26,6 @@ def test_the_methods_page_shows_how_to_call_each() -> None:
     page = (DOCS / "methods.md").read_text(encoding="utf-8")
     quoted = [code or methods for code, methods in re.findall(r"`([^`]*)`|--methods? (.*)", page)]
     called = set(re.findall(r"[a-z]+(?:-[a-z]+)*", " ".join(quoted)))
-    # What needs no page of ours: torch's own; Auto, its parts and its measurement have pages of their own.
-    others = {"sgd", "rmsprop", "adamw", "auto", "auto-uncurved", *(method.name for method in MEASURED)}
+    # What needs no page of ours: torch's own; Auto, its parts, its measurement and the source's figures have their own.
+    others = {"sgd", "rmsprop", "adamw", "auto", "auto-uncurved", *(method.name for method in (*MEASURED, *PAPER))}
     assert [name for name in METHODS if name not in called | others] == []

@@ -69,6 +69,10 @@ def test_every_task_trains(name: str, method: str, data_folder: Path) -> None:
         # VGG11's 9,220,480 convolution weights and biases, as published for 3 channels, and 513·10 of the last layer.
         ("cifar10-vgg11", "paper", 9_220_480 + 5_130),
         ("cifar10-vgg11-relu", "paper", 9_220_480 + 5_130),
+        ("cifar10-vgg11-memory", "paper", 9_220_480 + 5_130),
+        # VGG19's 20,024,384 convolution weights and biases, as published, and 513·100 of the last layer.
+        ("cifar100-vgg19", "paper", 20_024_384 + 51_300),
+        ("linear-probe", "paper", 65 * 100),
         # ResNet-20 as published with 1×1 shortcuts: 269,722 with identity ones, 16·32 + 32·64 weights of two
         # convolutions and their 2·(32 + 64) scales and shifts.
         ("cifar10-resnet", "paper", 269_722 + 512 + 2_048 + 192),

@@ -14,11 +14,14 @@ from benchmarks.claims.look import Look, look_store
 from benchmarks.commands import COMMANDS, main
 from benchmarks.comparisons.plan import COMPARISONS
 from benchmarks.overhead import cases
+from benchmarks.paper import plan as paper_plan
+from benchmarks.paper.plan import Figure, Line, Panel
 from benchmarks.regimes.plan import CASES, OvershootCase
 from benchmarks.regimes.row import RegimeRow
 from benchmarks.repository import DOCS, ROOT, STORES, rows
 from curvestep.bench.networks.specs import DenseSpec
 from curvestep.bench.record import run_store
+from curvestep.bench.settings import Wish
 from tests.benchmarks.commands import refuse, run
 
 
@@ -117,6 +120,25 @@ def test_regimes_runs_what_is_missing_and_writes_the_page(
     assert Path("docs/figures/regimes.svg").exists()
 
 
+def test_paper_runs_what_is_missing_and_writes_page_and_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = Line("red-sgd", "red-sgd", Wish("digits-mlp", scale="small", epochs=2, subset=128))
+    figure = Figure("fig5", "a title", "a claim.", (Panel("digits", (line,)),))
+    monkeypatch.setattr(paper_plan, "figures", lambda *_: {"fig5": figure})
+    where = ("--out", "kept", "--page", "docs/paper.md")
+    run("paper", "fig5", "--time-limit", "300", *where)
+    said = capsys.readouterr()
+    assert "fig5: 3 of 3 runs to make" in said.err and "fig5 digits-mlp red-sgd, seed 2: training loss" in said.err
+    assert said.out.split()[0] == "docs/paper.md" and "docs/figures/paper-fig5-cost.svg" in said.out
+    page = Path("docs/paper.md").read_text(encoding="utf-8")
+    run("paper", "fig5", *where)
+    assert "fig5: 0 of 3 runs to make" in capsys.readouterr().err
+    Path("docs/paper.md").unlink()
+    run("paper", "fig5", "--render", *where)
+    assert Path("docs/paper.md").read_text(encoding="utf-8") == page
+
+
 @pytest.mark.parametrize("name", list(COMPARISONS))
 def test_the_plan_of_a_comparison_is_what_its_stores_hold(name: str) -> None:
     """The command of a page makes the rows of its tables, all of them and no others."""
@@ -139,6 +161,12 @@ def test_the_plan_of_a_comparison_is_what_its_stores_hold(name: str) -> None:
         (("regimes", "--only", "sleep"), "There is no experiment 'sleep'; the experiments are overshoot"),
         (("regimes", "--threads", "0", "--out", "kept"), "--threads is a whole number"),
         (("auto", "--only", "mnist"), "There is no store 'mnist'; did you mean"),
+        (("paper", "fig12", "--out", "kept"), "There is no figure 'fig12'; did you mean fig2"),
+        (("paper", "--scale", "huge", "--out", "kept"), "--scale is one of small, paper; 'huge' was given."),
+        (("paper", "--time-limit", "0", "--out", "kept"), "--time-limit is a number of seconds above 0, 0 was given."),
+        (("paper", "--device", "cuda:99", "--out", "kept"), "There is no device 'cuda:99' here; the devices are cpu"),
+        (("paper", "--jobs", "4", "--out", "kept"), "--jobs 4 needs to know where: add --parallel joblib"),
+        (("paper", "fig4", "--features", "nowhere", "--out", "kept"), "The folder of features nowhere has no train_"),
     ],
 )
 def test_refusals_are_one_sentence(

@@ -280,7 +280,7 @@ GRAPHS = [
 
 def task_network(name: str) -> nn.Module:
     """The small network of a task; wide ones are cut, so that double backward sample by sample takes a second."""
-    from curvestep.bench.networks.specs import DenseSpec, GPTSpec, LSTMSpec, ResNetSpec, VGG11Spec, ViTSpec
+    from curvestep.bench.networks.specs import DenseSpec, GPTSpec, LSTMSpec, ResNetSpec, VGG11Spec, VGG19Spec, ViTSpec
     from curvestep.bench.tasks import TASKS
 
     spec = TASKS[name].scales["small"].network
@@ -290,7 +290,9 @@ def task_network(name: str) -> nn.Module:
         first = spec.widths[0] if spec.widths[0] < 100 else 784 // 16
         spec = DenseSpec((first, *inner, last), spec.activation, spec.linear_at)
     elif isinstance(spec, VGG11Spec):
-        spec = VGG11Spec(2, spec.classes, spec.beta)
+        spec = VGG11Spec(2, spec.classes, spec.beta)  # a memory shows its first batch as it is
+    elif isinstance(spec, VGG19Spec):
+        spec = VGG19Spec(2, 10, spec.beta, halved=True)
     elif isinstance(spec, ResNetSpec):
         spec = ResNetSpec(2, spec.blocks, spec.classes, spec.stem_stride, spec.normalised)
     elif isinstance(spec, ViTSpec):
@@ -315,6 +317,11 @@ TASK_GRAPHS = [
           squares, squares_each, smooth=False),
     task("cifar10-vgg11", normal(2, 3, 32, 32), smooth=False),
     task("cifar10-vgg11-relu", normal(2, 3, 32, 32), smooth=False),
+    task("cifar10-vgg11-memory", normal(2, 3, 32, 32), smooth=False),
+    task("cifar100-vgg19", normal(2, 3, 32, 32), smooth=False),
+    task("cifar100-vgg19-memory", normal(2, 3, 32, 32), smooth=False),
+    task("linear-probe", normal(3, 64)),
+    task("linear-probe-tricks", normal(3, 64)),
     task("cifar10-resnet", normal(3, 3, 16, 16), smooth=False, whole="samples mix behind"),
     task("cifar10-resnet-plain", normal(3, 3, 16, 16), smooth=False),
     task("mnist-vit", normal(3, 1, 14, 14), scale=SMALL),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,16 @@ def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
     return F.cross_entropy(logits, classes)
 
 
-LOSSES: dict[LossName, LossFunction] = {"cross_entropy": cross_entropy, "mse": F.mse_loss}
+def smoothed_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return the mean cross-entropy of logits (B, K) where a tenth of each target is spread over all classes."""
+    return F.cross_entropy(logits, classes, label_smoothing=0.1)
+
+
+LOSSES: dict[LossName, LossFunction] = {
+    "cross_entropy": cross_entropy,
+    "smoothed_cross_entropy": smoothed_cross_entropy,
+    "mse": F.mse_loss,
+}
 
 
 def l2_term(parameters: Iterable[Tensor], weight_decay: float) -> float:
@@ -108,6 +118,18 @@ class Thinner:
         self._last = measurement
         if (measurement.step - 1) % stride == 0:
             self._kept.append(measurement)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """What was kept, as plain numbers."""
+        rows = [*self._kept, *([] if self._last is None else [self._last])]
+        return [dataclasses.asdict(row) for row in rows]
+
+    def load_state_dict(self, rows: list[dict[str, Any]]) -> None:
+        """Go on from what `state_dict` returned."""
+        measurements = [StepMeasurement(**row) for row in rows]
+        self._kept, self._last = measurements[:-1], measurements[-1] if measurements else None
+        if self._kept and self._kept[-1] == self._last:
+            self._last = self._kept[-1]
 
     def samples(self) -> StepSamples:
         """The kept measurements as columns."""

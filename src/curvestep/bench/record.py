@@ -38,6 +38,9 @@ class EpochMetrics:
     # steps into this epoch after which the loss was back at the task's level of recovery; None where it never was, and
     # in tasks whose data does not shift
     recovery_steps: int | None = None
+    # share of this epoch's steps whose direction descends on its batch, ⟨g, d⟩ ≥ 0; None where no slope is known
+    descent_share: float | None = None
+    measured_share: float | None = None  # share of this epoch's steps that measured a curvature; None where none did
 
 
 @dataclass(frozen=True)

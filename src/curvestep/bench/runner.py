@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 import time
@@ -17,16 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from curvestep.bench.allocator import keep_freed_memory
+from curvestep.bench.checkpoint import read_checkpoint, write_checkpoint
 from curvestep.bench.config import RunConfig
 from curvestep.bench.environment import environment, revision
 from curvestep.bench.errors import SettingError
+from curvestep.bench.feeds.last import LastFeed
 from curvestep.bench.measure import LOSSES, Evaluation, MovingAverage, StepMeasurement, Thinner, evaluate, l2_term
 from curvestep.bench.methods import get_method
-from curvestep.bench.methods.method import BuildRequest, Built
+from curvestep.bench.methods.method import BuildRequest, Built, Method
 from curvestep.bench.record import DIVERGED, FINISHED, EpochMetrics, RunRecord
 from curvestep.bench.task import Batch, Feed, LoadRequest, Task
 from curvestep.bench.tasks import get_task
-from curvestep.nn import keep_batch_norm, refresh_batch_norm
+from curvestep.nn import FeatureMemory, keep_batch_norm, refresh_batch_norm
 
 # Statistics of batch normalisation for averaged weights come from this many batches of the measured training data.
 _BATCHES_FOR_STATISTICS = 4
@@ -62,11 +65,20 @@ def run(
     data_dir: Path | None = None,
     on_step: Callable[[Progress], None] | None = None,
     weights: Path | None = None,
+    *,
+    checkpoint: Path | None = None,
+    give_up: float = math.inf,
+    feeds: LastFeed | None = None,
+    method: Method | None = None,
 ) -> RunRecord:
     """Return the record of one training run.
 
+    ``method`` is one that no table has; None for that of the settings' name.
+
     The same seed gives every method the same initial weights and the same batches in the same order. A batch loss that
-    is not finite ends the run; that is a result and is recorded as one.
+    is not finite ends the run; that is a result and is recorded as one. So does a moving average of the batch losses
+    above ``give_up`` times the first batch loss. With ``checkpoint``, the state after each epoch is kept in that file
+    until the run is over, and a run whose file is there goes on from it. ``feeds`` spares a row of runs the reading.
 
     Raises:
         SettingError: if a setting is unknown or does not fit the data or the machine.
@@ -87,14 +99,15 @@ def run(
         window=scale.window,
         evaluation_size=scale.evaluation_size,
     )
-    feed = task.load(request)
+    feed = task.load(request) if feeds is None else feeds.load(task, request)
     steps = config.steps or config.epochs * feed.steps_per_epoch
     if config.warmup >= steps:
         raise SettingError(f"--warmup {config.warmup} leaves nothing of a run of {steps} steps; give a smaller one.")
     torch.manual_seed(config.seed)
-    network = scale.network.build().to(device)
+    spec = scale.network if task.fitted is None else task.fitted(feed)
+    network = spec.build().to(device)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    built = get_method(config.method).build(
+    built = (method or get_method(config.method)).build(
         BuildRequest(
             parameters=parameters,
             lr=config.lr,
@@ -107,6 +120,8 @@ def run(
         )
     )
     loop = _Loop(config, task, feed, network, parameters, built, steps)
+    loop.give_up = give_up
+    loop.resume(checkpoint)
     try:
         diverged_at, epochs = loop.train(on_step)
     except KeyboardInterrupt:
@@ -147,6 +162,7 @@ class _Loop:
         self.feed = feed
         self.network = network
         self.parameters = parameters
+        self.memories = [module for module in network.modules() if isinstance(module, FeatureMemory)]
         self.built = built
         self.loss = LOSSES[task.loss]
         self.steps = steps
@@ -157,13 +173,20 @@ class _Loop:
         self._step_size_average = MovingAverage(task.smoothing)
         self._seconds = 0.0
         self._step = 0
+        self._first_loss: float | None = None
+        self._epochs: list[EpochMetrics] = []
+        self._checkpoint: Path | None = None
+        self._revision: str | None = None  # that the state was made with
+        self.give_up = math.inf  # as a multiple of the first loss
 
     def train(self, on_step: Callable[[Progress], None] | None) -> tuple[int | None, list[EpochMetrics]]:
         """All epochs; the step of the divergence if there was one, and the metrics of each full epoch."""
-        epochs: list[EpochMetrics] = []
-        for index in range(math.ceil(self.steps / self.feed.steps_per_epoch)):
+        epochs = self._epochs
+        for index in range(len(epochs), math.ceil(self.steps / self.feed.steps_per_epoch)):
             losses: list[float] = []
             step_sizes: list[float] = []
+            slopes: list[float] = []
+            measured = 0
             self.network.train()
             batches = self.feed.epoch(index)
             while self._step < self.steps:
@@ -181,12 +204,71 @@ class _Loop:
                 self.thinner.add(measurement)
                 if on_step is not None:
                     on_step(Progress(self.steps, measurement, epochs[-1] if epochs else None))
-                if not math.isfinite(measurement.loss):
+                measured += measurement.curvature is not None
+                if measurement.slope is not None:
+                    slopes.append(measurement.slope)
+                if not math.isfinite(measurement.loss) or self._hopeless(measurement):
                     return self._step, epochs
             if self.built.epoch_scheduler is not None:
                 self.built.epoch_scheduler.step()
-            epochs.append(self._metrics(index, losses, step_sizes))
+            epochs.append(self._metrics(index, losses, step_sizes, slopes, measured))
+            self._keep()
         return None, epochs
+
+    def _hopeless(self, measurement: StepMeasurement) -> bool:
+        """Whether the loss is so far above the first one that the run is given up."""
+        if self._first_loss is None:
+            self._first_loss = measurement.loss
+        return measurement.loss_ema > self.give_up * self._first_loss
+
+    def resume(self, path: Path | None) -> None:
+        """Keep the state after each epoch in a file from here on, and go on from what is in it."""
+        self._checkpoint = path
+        if path is None:
+            return
+        self._revision = revision()
+        state = read_checkpoint(path, self.config.key, self._revision)
+        if state is None:
+            return
+        self.network.load_state_dict(state["network"])
+        self.built.optimizer.load_state_dict(state["optimizer"])
+        for scheduler, saved in zip(self._schedulers(), state["schedulers"], strict=True):
+            scheduler.load_state_dict(saved)
+        torch.set_rng_state(state["random"])
+        self._epochs = [EpochMetrics(**epoch) for epoch in state["epochs"]]
+        self._step, self._seconds, self._first_loss = state["step"], state["seconds"], state["first_loss"]
+        self.step_seconds, self.outcomes = list(state["step_seconds"]), Counter(state["outcomes"])
+        self._loss_average, self._step_size_average = (
+            MovingAverage(self.task.smoothing, *numbers) for numbers in state["averages"]
+        )
+        self.thinner.load_state_dict(state["samples"])
+
+    def _keep(self) -> None:
+        """Write the state to the file, if there is one."""
+        if self._checkpoint is None or self._step >= self.steps:
+            return
+        averages = (self._loss_average, self._step_size_average)
+        state = {
+            "key": self.config.key,
+            "revision": self._revision,
+            "network": self.network.state_dict(),
+            "optimizer": self.built.optimizer.state_dict(),
+            "schedulers": [scheduler.state_dict() for scheduler in self._schedulers()],
+            "random": torch.get_rng_state(),
+            "epochs": [dataclasses.asdict(epoch) for epoch in self._epochs],
+            "step": self._step,
+            "seconds": self._seconds,
+            "first_loss": self._first_loss,
+            "step_seconds": self.step_seconds,
+            "outcomes": dict(self.outcomes),
+            "averages": [(average._sum, average._weight) for average in averages],
+            "samples": self.thinner.state_dict(),
+        }
+        write_checkpoint(self._checkpoint, state)
+
+    def _schedulers(self) -> list[Any]:
+        """Those of the method that there are."""
+        return [each for each in (self.built.step_scheduler, self.built.epoch_scheduler) if each is not None]
 
     def _train_step(self, batch: Batch, l2: float, started: float) -> StepMeasurement:
         """One step of the optimizer, timed from the making of the batch to the new parameters."""
@@ -196,7 +278,11 @@ class _Loop:
         def closure() -> Any:  # torch says float, and means the loss as a tensor
             # The optimizer records what it needs of this.
             optimizer.zero_grad()
-            loss = self.loss(self.network(batch.inputs), batch.targets)
+            output = self.network(batch.inputs)
+            targets = batch.targets
+            for memory in self.memories:  # the classifier saw remembered features too
+                targets = memory.targets(targets)
+            loss = self.loss(output, targets)
             loss.backward()
             losses.append(loss.detach())
             return loss
@@ -231,7 +317,9 @@ class _Loop:
             outcome=outcome,
         )
 
-    def _metrics(self, index: int, losses: list[float], step_sizes: list[float]) -> EpochMetrics:
+    def _metrics(
+        self, index: int, losses: list[float], step_sizes: list[float], slopes: list[float], measured: int
+    ) -> EpochMetrics:
         """Measurements after the epoch with this number, outside the clock."""
         train, test = self._evaluations(index)
         last_train = last_test = None
@@ -251,6 +339,8 @@ class _Loop:
             last_train_eval_loss=last_train,
             last_test_loss=last_test,
             recovery_steps=None if self.task.recovery is None else self.task.recovery.steps(losses),
+            descent_share=sum(slope >= 0.0 for slope in slopes) / len(slopes) if slopes else None,
+            measured_share=measured / len(losses) if measured else None,
         )
 
     def save(self, weights: Path | None) -> None:

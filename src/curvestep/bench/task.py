@@ -1,4 +1,4 @@
-"""The record that describes a task: data, network, loss, and every number of its two scales."""
+"""The record that describes a task: data, network, loss, and every number of its scales."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from curvestep.bench.networks.specs import NetworkSpec
 
 Split = Literal["train", "test"]
-LossName = Literal["cross_entropy", "mse"]
+LossName = Literal["cross_entropy", "smoothed_cross_entropy", "mse"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class LoadRequest:
     seed: int  # decides the order of the batches
     device: torch.device  # where the tensors live
     data_dir: Path | None  # folder with local copies of the data sets, None for the hub's
-    augmented: bool  # whether training images are cropped and flipped at random
+    augmented: bool  # whether training images are cropped and flipped at random; of features, every view is shown
     window: int | None  # length of a window of text, None where examples are not windows
     # at most this many examples of a split are measured after an epoch, None for the feed's own
     evaluation_size: int | None = None
@@ -100,7 +100,8 @@ class Task:
     loss: LossName  # loss per example, averaged over the batch
     has_accuracy: bool  # whether the share of right predictions is defined
     smoothing: float  # factor of the moving average over steps in tables and figures
-    scales: Mapping[str, Scale]  # the sizes by name
+    scales: Mapping[str, Scale]  # the sizes by name; ``tiny`` is what the laboratory draws the paper's figures at
     load: Callable[[LoadRequest], Feed]  # makes the feed
     default_scale: str = "small"  # the command line's
     recovery: Recovery | None = None  # what counts as recovered, for tasks whose data shifts at the start of each epoch
+    fitted: Callable[[Feed], NetworkSpec] | None = None  # the network where data that was given decides its size

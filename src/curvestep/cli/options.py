@@ -27,8 +27,8 @@ Device = Annotated[str, typer.Option(help="Where torch computes: cpu, cuda, cuda
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Folder with mnist/, cifar10/ or tinyshakespeare/input.txt. [default: the variable CURVESTEP_DATA, "
-        "else the hub]"
+        help="Folder with mnist/, cifar10/, cifar100/ or tinyshakespeare/input.txt. [default: the variable "
+        "CURVESTEP_DATA, else the hub]"
     ),
 ]
 Threads = Annotated[int | None, typer.Option(help="Threads of torch. [default: torch's choice]")]

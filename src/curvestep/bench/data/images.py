@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10 as uint8 tensors."""
+"""MNIST, CIFAR-10 and CIFAR-100 as uint8 tensors."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _PARQUET = {"train": "train-*.parquet", "test": "test-*.parquet"}
 _SPLITS = {"train": ("train",), "test": ("test",)}
 _MNIST = Source("mnist", "parquet", _PARQUET, "ylecun/mnist", None, _SPLITS, image="image")
 _CIFAR10 = Source("cifar10", "parquet", _PARQUET, "uoft-cs/cifar10", None, _SPLITS, image="img")
+_CIFAR100 = Source("cifar100", "parquet", _PARQUET, "uoft-cs/cifar100", None, _SPLITS, image="img")
 _NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -49,25 +50,34 @@ def cifar10(data_dir: Path | None) -> ImageSet:
     return _image_set(open_source(_CIFAR10, data_dir), "img", mode="RGB", size=32)
 
 
-def _image_set(opened: Opened, column: str, mode: str, size: int) -> ImageSet:
+def cifar100(data_dir: Path | None) -> ImageSet:
+    """Return CIFAR-100 with its hundred fine classes, from a folder that holds ``cifar100/`` or from the hub.
+
+    Raises:
+        DataError: if it is missing or broken.
+    """
+    return _image_set(open_source(_CIFAR100, data_dir), "img", mode="RGB", size=32, label="fine_label")
+
+
+def _image_set(opened: Opened, column: str, mode: str, size: int, label: str = "label") -> ImageSet:
     """The images of a source, decoded once."""
 
     def build() -> Tensors:
-        train_images, train_labels = _decode(opened, "train", column, mode, size)
-        test_images, test_labels = _decode(opened, "test", column, mode, size)
+        train_images, train_labels = _decode(opened, "train", column, mode, size, label)
+        test_images, test_labels = _decode(opened, "test", column, mode, size, label)
         return dict(zip(_NAMES, (train_images, train_labels, test_images, test_labels), strict=True))
 
     return ImageSet(opened.fingerprint, **cached(opened.source.name, opened.fingerprint, _NAMES, build))
 
 
-def _decode(opened: Opened, split: str, column: str, mode: str, size: int) -> tuple[Tensor, Tensor]:
+def _decode(opened: Opened, split: str, column: str, mode: str, size: int, label: str) -> tuple[Tensor, Tensor]:
     """All images of a split in the given colour mode, and their labels."""
     images: list[np.ndarray] = []
     labels: list[int] = []
     for row in opened.rows(split):
-        if column not in row or "label" not in row:
+        if column not in row or label not in row:
             raise DataError(
-                f"{opened.source.name} was expected to have the columns {column!r} and 'label', "
+                f"{opened.source.name} was expected to have the columns {column!r} and {label!r}, "
                 f"its {split} part has {sorted(row)}; copy the hub's {opened.source.hub}."
             )
         image = np.asarray(row[column].convert(mode), dtype=np.uint8)
@@ -77,7 +87,7 @@ def _decode(opened: Opened, split: str, column: str, mode: str, size: int) -> tu
                 f"one has {image.shape[1]}×{image.shape[0]}; copy the hub's {opened.source.hub}."
             )
         images.append(image)
-        labels.append(int(row["label"]))
+        labels.append(int(row[label]))
     if not images:
         raise DataError(f"The {split} part of {opened.source.name} is empty; copy the hub's {opened.source.hub}.")
     # (N, H, W[, C]) -> (N, C, H, W)

@@ -1,4 +1,4 @@
-"""Random crop and flip of a batch of images, and rotation, in tensor lines."""
+"""Random crop, flip and rotation of a batch of images, and one rotation of all, in tensor lines."""
 
 from __future__ import annotations
 
@@ -36,9 +36,26 @@ def rotated(images: Tensor, degrees: float) -> Tensor:
     images = images.to(torch.float32)
     if degrees % 360.0 == 0.0:
         return images
-    angle = math.radians(degrees)
-    cosine, sine = math.cos(angle), math.sin(angle)
+    return _turned(images, torch.full((len(images),), math.radians(degrees)))
+
+
+def rotated_at_random(images: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
+    """Return square images turned by an angle of its own each, uniform in [-degrees, degrees].
+
+    Example:
+        >>> image = torch.tensor([[[[1, 2], [3, 4]]]])
+        >>> rotated_at_random(image, 0.0, torch.Generator()).tolist()
+        [[[[1.0, 2.0], [3.0, 4.0]]]]
+    """
+    angles = (2.0 * torch.rand(len(images), generator=generator) - 1.0) * math.radians(degrees)
+    return _turned(images.to(torch.float32), angles)
+
+
+def _turned(images: Tensor, angles: Tensor) -> Tensor:
+    """Images turned counter-clockwise by these angles in radians, (B,) on the CPU."""
+    cosine, sine, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
     # Where each pixel of the result is read: with rows counted downwards this turns the picture counter-clockwise.
-    theta = torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0]], device=images.device).expand(len(images), 2, 3)
+    theta = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)
+    theta = theta.to(images.device)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curvestep.bench.data.images import ImageSet
 from curvestep.bench.errors import SettingError
-from curvestep.bench.feeds.augment import crop_and_flip, rotated
+from curvestep.bench.feeds.augment import crop_and_flip, rotated, rotated_at_random
 from curvestep.bench.feeds.order import epoch_generator
 from curvestep.bench.task import Batch, LoadRequest, Split
 
@@ -71,6 +71,7 @@ class ExampleFeed:
     augmented: bool  # whether training images are cropped and flipped at random
     fingerprint: str  # which data this is
     evaluation_size: int = EVALUATION_SIZE  # at most this many examples of a split are measured
+    rotation: float = 0.0  # augmented images are turned at random by at most so many degrees to either side
     turn: float = 0.0  # degrees by which all images are turned further at the start of each epoch but the first
 
     @classmethod
@@ -99,6 +100,8 @@ class ExampleFeed:
             images = self.train_images[chosen]
             if self.augmented:
                 images = crop_and_flip(images, generator)
+                if self.rotation:
+                    images = rotated_at_random(images, self.rotation, generator)
             yield self._batch(images, None if self.train_labels is None else self.train_labels[chosen], index)
 
     def evaluation(self, split: Split, epoch: int = 0) -> Iterator[Batch]:

@@ -8,6 +8,7 @@ from curvestep.bench.methods.baselines import ADAMW, RMSPROP, SGD
 from curvestep.bench.methods.exponentiated import EG_ADAM, EG_SGD, EGDD
 from curvestep.bench.methods.measured import MEASURED
 from curvestep.bench.methods.method import Method
+from curvestep.bench.methods.paper import PAPER
 from curvestep.bench.methods.parabola import GEN, LQA
 from curvestep.bench.methods.rescaled import (
     HALF_ADAM,
@@ -35,6 +36,7 @@ GROUPS: dict[str, tuple[Method, ...]] = {
         *(AUTO_CEILING, AUTO_UNCURVED, *MEASURED, RED_SGD_GGN, RED_ADAM_GGN, RED_ADAM_GEOMETRIC, RED_ADAM_GUARD),
         *(RED_ADAM_SMOOTHED, HALF_ADAM_GUARD, HALF_ADAM_AVERAGED),
     ),
+    "figures of the source": PAPER,
 }
 METHODS: dict[str, Method] = {method.name: method for group in GROUPS.values() for method in group}
 

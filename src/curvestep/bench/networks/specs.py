@@ -52,18 +52,50 @@ class VGG11Spec:
     base_width: int
     classes: int  # number of classes
     beta: float | None  # sharpness β of softplus(x) = log(1 + exp(βx))/β, None for ReLU
+    memory: int | None = None  # rows that a memory of features before the last layer shows it, None for no memory
+    scaled: bool = False  # whether weights start at the scale of He et al. instead of torch's
+    halved: bool = False  # whether it sees the images at 16×16
 
     @property
     def text(self) -> str:
         """The network in a few words."""
-        activation = "ReLU" if self.beta is None else f"softplus β={self.beta:g}"
-        return f"VGG11 from {self.base_width} channels, {activation}"
+        return _vgg_text("VGG11", self)
 
     def build(self) -> nn.Module:
         """The network with random initial weights from torch's global generator."""
-        from curvestep.bench.networks.vgg import vgg11
+        from curvestep.bench.networks.vgg import vgg
 
-        return vgg11(self.base_width, self.classes, self.beta)
+        return vgg(11, self.base_width, self.classes, self.beta, self.memory, scaled=self.scaled, halved=self.halved)
+
+
+@dataclass(frozen=True)
+class VGG19Spec:
+    """The sixteen convolutions of VGG19 on 32×32 images, at the scale of He et al.; fields as in `VGG11Spec`."""
+
+    base_width: int
+    classes: int
+    beta: float | None
+    memory: int | None = None
+    halved: bool = False
+
+    @property
+    def text(self) -> str:
+        """The network in a few words."""
+        return _vgg_text("VGG19", self)
+
+    def build(self) -> nn.Module:
+        """The network with random initial weights from torch's global generator."""
+        from curvestep.bench.networks.vgg import vgg
+
+        return vgg(19, self.base_width, self.classes, self.beta, self.memory, scaled=True, halved=self.halved)
+
+
+def _vgg_text(name: str, spec: VGG11Spec | VGG19Spec) -> str:
+    """The network in a few words."""
+    activation = "ReLU" if spec.beta is None else f"softplus β={spec.beta:g}"
+    memory = "" if spec.memory is None else f", memory of {spec.memory}"
+    size = ", images of 16×16" if spec.halved else ""
+    return f"{name} from {spec.base_width} channels, {activation}{memory}{size}"
 
 
 @dataclass(frozen=True)

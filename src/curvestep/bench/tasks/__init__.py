@@ -5,8 +5,10 @@ from __future__ import annotations
 from curvestep.bench.names import named
 from curvestep.bench.task import Task
 from curvestep.bench.tasks.cifar10_resnet import CIFAR10_RESNET, CIFAR10_RESNET_PLAIN
-from curvestep.bench.tasks.cifar10_vgg11 import CIFAR10_VGG11, CIFAR10_VGG11_RELU
+from curvestep.bench.tasks.cifar10_vgg11 import CIFAR10_VGG11, CIFAR10_VGG11_MEMORY, CIFAR10_VGG11_RELU
+from curvestep.bench.tasks.cifar100_vgg19 import CIFAR100_VGG19, CIFAR100_VGG19_MEMORY
 from curvestep.bench.tasks.digits_mlp import DIGITS_MLP
+from curvestep.bench.tasks.linear_probe import LINEAR_PROBE, LINEAR_PROBE_TRICKS
 from curvestep.bench.tasks.mnist_autoencoder import MNIST_AUTOENCODER
 from curvestep.bench.tasks.mnist_lenet import MNIST_LENET
 from curvestep.bench.tasks.mnist_stream import MNIST_STREAM
@@ -22,6 +24,11 @@ TASKS: dict[str, Task] = {
         MNIST_AUTOENCODER,
         CIFAR10_VGG11,
         CIFAR10_VGG11_RELU,
+        CIFAR10_VGG11_MEMORY,
+        CIFAR100_VGG19,
+        CIFAR100_VGG19_MEMORY,
+        LINEAR_PROBE,
+        LINEAR_PROBE_TRICKS,
         CIFAR10_RESNET,
         CIFAR10_RESNET_PLAIN,
         MNIST_VIT,

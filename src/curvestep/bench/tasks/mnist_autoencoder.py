@@ -33,6 +33,13 @@ MNIST_AUTOENCODER = Task(
             epochs=20,
             train_size=10_000,
         ),
+        "tiny": Scale(
+            network=DenseSpec((784, 128, 64, 32, 12, 32, 64, 128, 784), "elu", linear_at=(4,)),
+            batch_size=64,
+            epochs=25,
+            train_size=1_280,
+            evaluation_size=1_280,
+        ),
     },
     load=_load,
 )

@@ -23,6 +23,13 @@ MNIST_LENET = Task(
     scales={
         "paper": Scale(network=DenseSpec((784, 300, 100, 10), "tanh"), batch_size=256, epochs=200),
         "small": Scale(network=DenseSpec((784, 100, 50, 10), "tanh"), batch_size=128, epochs=20, train_size=10_000),
+        "tiny": Scale(
+            network=DenseSpec((784, 50, 30, 10), "tanh"),
+            batch_size=64,
+            epochs=25,
+            train_size=1_280,
+            evaluation_size=1_280,
+        ),
     },
     load=_load,
 )
