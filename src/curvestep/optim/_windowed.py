@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim.optimizer import ParamsT
 
-from curvestep._errors import RecordingError
+from curvestep._errors import CurvestepError, RecordingError
 from curvestep._probe import Need
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import is_sharded
-from curvestep._window import WindowNeed, WindowReading
+from curvestep._window import WindowReading
 from curvestep.engine import Memory, Tape, open_recorder
-from curvestep.optim._average import AVERAGE, WINDOW_START, exchanged
+from curvestep.optim._average import AVERAGE, WINDOW_GROWTH, WINDOW_START, exchanged
 from curvestep.optim._buffers import kept_buffers
 from curvestep.optim._commit import RULE_STATE
 from curvestep.optim._composed import AbstractComposedOptimizer
@@ -40,8 +40,20 @@ _NO_BACKWARD = (
     "'with optimizer.record():'."
 )
 _SHARED = (
-    "A window of steps has ended, and this batch is measured at the averaged parameters: a recording that no other "
-    "optimizer shares was needed, but another one is open or was joined. Give each optimizer a recording of its own."
+    "{name} measures a batch at its averaged parameters at the end of each window of steps, and they are then in the "
+    "model: a recording that no other optimizer shares was needed, but another one is open or was joined. Give each "
+    "optimizer a recording of its own, or use RescaledAdam, which shares one."
+)
+_FORMER = (
+    "{name} needs a state of its own kind, but a group of the one given has no {missing!r}: it was saved by another "
+    "optimizer, or by a version of {name} whose step was measured otherwise, and says nothing about windows of steps. "
+    "Load the model's parameters, and begin with a new optimizer."
+)
+_REPLAYED = (
+    "A window of steps has ended, and {name} computes the loss of this batch at other parameters too, from its "
+    "recording: a forward that leaves what it reads as it was is needed, but this one is refused there. {error} "
+    "A model whose forward writes what it reads (spectral normalisation in training mode, say) can be trained by "
+    "RescaledAdam."
 )
 
 
@@ -116,16 +128,20 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             The tape, as ``curvestep.record()`` gives it.
 
         Raises:
-            RecordingError: A window has ended, and no backward ran in the block or another optimizer shares it.
+            RecordingError: Another optimizer shares the recording; or a window has ended and no backward ran in the
+                block, or the loss cannot be computed again at other parameters.
         """
         options: dict[str, Any] = {"samples": samples, "memory": memory, "scaler": scaler}
+        if open_recorder() is not None:  # at once, not at the first window's end
+            raise RecordingError(self._shared)
         if not self._ends_window():
             with super().record(batch_size, **options) as tape:
                 yield tape
+            if tape.recording.holders > 1:
+                self._drop_recordings()
+                raise RecordingError(self._shared)
             return
         self._refuse_averaged()
-        if open_recorder() is not None:
-            raise RecordingError(_SHARED)
         way = Way.of(self._parameters(), self.state)
         with exchanged(self._parameters(), self.state), kept_buffers():
             with super().record(batch_size, **options) as tape:
@@ -135,11 +151,11 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             self._pending.tapes.clear()
             try:
                 if tape.recording.holders > 1:
-                    raise RecordingError(_SHARED)
+                    raise RecordingError(self._shared)
                 if tape.backwards > 0:
                     tape.require_backward()
                     with torch.no_grad():
-                        self._readings.append(measure(tape, way, self._window_rule().window_needs))
+                        self._readings.append(self._measured(tape, way))
                 elif not self._in_closure:
                     raise RecordingError(_NO_BACKWARD)
             finally:
@@ -187,6 +203,18 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             self._watch(taken)
             return loss if returned is None else returned
 
+    def _measured(self, tape: Tape, way: Way) -> Measured:
+        """Measure on one recording; refuse a loss that cannot be computed again elsewhere."""
+        try:
+            return measure(tape, way, self._window_rule().window_needs)
+        except RecordingError as error:
+            raise RecordingError(_REPLAYED.format(name=type(self).__name__, error=error)) from error
+
+    @property
+    def _shared(self) -> str:
+        """The sentence that refuses a recording which another optimizer shares."""
+        return _SHARED.format(name=type(self).__name__)
+
     def _close_window(self, measured: list[Measured], scale: Tensor | None) -> tuple[StepRecord, Tensor]:
         """Tell the rule what the window brought, and begin the next one."""
         rule, state, group = self._window_rule(), self._rule_state(), self.process_group
@@ -229,8 +257,22 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         super()._drop_recordings()
         self._readings = []
 
+    def _require_own_kind(self, state_dict: dict[str, Any]) -> None:
+        """Refuse the state of an optimizer whose rule knows no windows."""
+        super()._require_own_kind(state_dict)
+        self._require_windows(state_dict["param_groups"])
+
+    def _require_windows(self, groups: Sequence[dict[str, Any]]) -> None:
+        """Refuse groups whose rule has a state without the numbers of this one."""
+        for group in groups:
+            missing = [name for name in (WINDOW_GROWTH, WINDOW_OFFSET) if name not in group]
+            missing = missing or sorted(self._initial_rule_state().keys() - group.get(RULE_STATE, {}).keys())
+            if missing:
+                raise CurvestepError(_FORMER.format(name=type(self).__name__, missing=missing[0]))
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or loaded optimizer, with nothing recorded."""
         super().__setstate__(state)
+        self._require_windows(self.param_groups)
         vars(self).setdefault("_readings", [])
         vars(self).setdefault("last_window", None)
