@@ -60,7 +60,7 @@ def overhead(
         bool,
         typer.Option(
             "--processor-time",
-            help="Take the time that one processor spends on the step, which other work on the machine does not change. "
+            help="Take the time that one processor spends on a step, which other work on the machine does not change. "
             "Needs --threads 1; the rows are those of a machine of their own.",
         ),
     ] = False,

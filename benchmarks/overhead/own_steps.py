@@ -104,10 +104,8 @@ def by_windows(
     *,
     is_compiled: bool = False,
 ) -> Prepared:
-    """The two kinds of call of an optimizer with windows of steps, each when it is asked for: one ends a window.
-
-    The rule is told each time what it knew after the first step, so that no scale grows from one repetition to another.
-    """
+    """The two kinds of call of an optimizer with windows of steps, each when it is asked for: one ends a window."""
+    # What the rule knew after the first step, and is told each time: no scale grows from one repetition to another.
     kept: dict[str, Any] = {}
 
     def after(steps: int) -> Callable[[], None]:

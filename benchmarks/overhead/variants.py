@@ -5,7 +5,7 @@ Imports no torch: what a variant does is looked up when it is prepared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -138,7 +138,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(DEFAULT, _AT_ENDS, "AdamW", _own("auto"), _default, "exact", 0.0, _WINDOW_EVERY, sets=_GROWN, first=True),
     Variant(DEFAULT_COMPILED, _AT_ENDS, "AdamW", _compiled("auto"), None, "exact", 0.0, _WINDOW_EVERY, sets=_GRAPHS),
     Variant("CeilingAdam, every 16th step", _NOW_AND_THEN, "AdamW", _own("ceiling"), _lazy, "exact", 0.25, _LAZY_EVERY,
-        sets=_GROWN),
+        sets=()),
     Variant("CeilingAdam, compiled", _NOW_AND_THEN, "AdamW", _compiled("ceiling"), None, "exact", 0.25, _LAZY_EVERY,
         sets=_GRAPHS),
     Variant("RescaledSGD", _PER_SAMPLE, "SGD", _own("rescaled"), _measured("auto"), "exact", 1.0, sets=_GROWN,
@@ -172,7 +172,8 @@ def chosen_variants(names: str = "", size: Set = "full") -> tuple[Variant, ...]:
     """The variants of a selection.
 
     Args:
-        names: parts of names as in `parts_of`, which are looked for in all variants; empty for the selection.
+        names: names, or parts of names, as in `parts_of`, which are looked for in all variants; empty for the
+            selection.
         size: which selection; "full" has all variants.
 
     Returns:
@@ -182,6 +183,7 @@ def chosen_variants(names: str = "", size: Set = "full") -> tuple[Variant, ...]:
         SettingError: if a part is in no name.
     """
     parts = parts_of(names)
+    whole = {variant.name.casefold() for variant in VARIANTS}
     if not parts:
         return tuple(variant for variant in VARIANTS if size == "full" or size in variant.sets)
     for part in parts:
@@ -189,4 +191,10 @@ def chosen_variants(names: str = "", size: Set = "full") -> tuple[Variant, ...]:
             raise SettingError(
                 f"No variant has {part!r} in its name; they are {'; '.join(variant.name for variant in VARIANTS)}."
             )
-    return tuple(variant for variant in VARIANTS if any(part in variant.name.casefold() for part in parts))
+    return tuple(variant for variant in VARIANTS if any(_is_named(part, variant, whole) for part in parts))
+
+
+def _is_named(part: str, variant: Variant, whole: Collection[str]) -> bool:
+    """Whether a part of names means a variant: the one of that name, or else all whose names have it."""
+    name = variant.name.casefold()
+    return part == name if part in whole else part in name

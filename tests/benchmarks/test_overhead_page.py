@@ -63,7 +63,7 @@ def test_targets_are_judged() -> None:
         row("RescaledSGD", VGG, 1.75, memory=2.1),
         row("RescaledSGD, compiled", VGG, 1.2),
         row("plain SGD, compiled", VGG, 0.6),
-        row("Auto (default)", VGG, 1.11, memory=1.3),
+        row("Auto", VGG, 1.11, memory=1.3),
         replace(row("RescaledSGD, memory split", VGG, 2.3, memory=1.1), error_per_sample=2e-4),
         replace(row("RescaledSGD", MLP, 1.5), error_per_sample=1e-6),
     ]
@@ -91,7 +91,7 @@ def test_times_of_disturbed_rows_are_not_judged() -> None:
 
 
 def test_an_accelerator_has_targets_of_its_own() -> None:
-    rows = [row("RescaledSGD", "VGG11, softplus, B256", 1.61), row("Auto (default)", "GPT 12×768, T1024, B8", 1.04)]
+    rows = [row("RescaledSGD", "VGG11, softplus, B256", 1.61), row("Auto", "GPT 12×768, T1024, B8", 1.04)]
     text = page(rows, {"cpu": {"accelerator": "a GPU"}})
     assert "VGG11, softplus, B256 | 1.60 | 1.61 | **not held** |" in text
     assert "GPT 12×768, T1024, B8 | 1.05 | 1.04 | held |" in text
@@ -99,8 +99,10 @@ def test_an_accelerator_has_targets_of_its_own() -> None:
 
 def test_prices() -> None:
     """Over measured steps and numbers: a quarter of 64 samples every 16 steps is 16 numbers a measured step."""
-    found = price.price(row("Auto (default)", VGG, 1.1))
+    found = price.price(row("CeilingAdam, every 16th step", VGG, 1.1))
     assert found is not None and found.step == pytest.approx(1.6) and found.number == pytest.approx(0.1)
+    apart = price.price(replace(row("Auto", VGG, 1.1), usual=1.05, rare=3.5))
+    assert apart is not None and apart.step == apart.number == pytest.approx(2.5)
     exact = price.price(row("RescaledSGD", VGG, 1.64))
     assert exact is not None and exact.step == pytest.approx(0.64) and exact.number == pytest.approx(0.01)
     batch = price.price(row("double backward", VGG, 3.0))

@@ -69,6 +69,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, the average's and the windows' among them."""
+        # One list, always: a wrapper such as Lightning's copies the attributes, and records through the copy.
         self._readings: list[Measured] = []
         #: What the last window brought; it does not affect the next step, and is not saved.
         self.last_window: WindowReading | None = None
@@ -191,7 +192,8 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
                     self._in_closure = False
             self._refuse_averaged()
             former = self.param_groups[0][OUTCOMES]
-            measured, self._readings = self._readings, []
+            measured = list(self._readings)
+            self._readings.clear()
             self._pending.take()
             if not measured:
                 if returned is not None or self._has_gradient():
@@ -255,7 +257,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
     def _drop_recordings(self) -> None:
         """Free the recordings, and forget the measurements, that were not used."""
         super()._drop_recordings()
-        self._readings = []
+        self._readings.clear()
 
     def _require_own_kind(self, state_dict: dict[str, Any]) -> None:
         """Refuse the state of an optimizer whose rule knows no windows."""
