@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.overhead import price, targets
+from benchmarks.overhead import price, targets, windows
 from benchmarks.overhead.page import page, write_figures
 from benchmarks.overhead.row import Machine, OverheadRow
 from benchmarks.repository import DOCS, STORES, rows
@@ -95,6 +95,18 @@ def test_an_accelerator_has_targets_of_its_own() -> None:
     text = page(rows, {"cpu": {"accelerator": "a GPU"}})
     assert "VGG11, softplus, B256 | 1.60 | 1.61 | **not held** |" in text
     assert "GPT 12×768, T1024, B8 | 1.05 | 1.04 | held |" in text
+
+
+def test_the_default_s_runs_follow_from_its_two_kinds_of_call() -> None:
+    """A window's end at five plain steps and other calls at 1.1: 12 of 300 and 17 of 1,000 calls are windows' ends."""
+    own = replace(row("Auto", VGG, 1.16), usual=1.1, rare=5.0)
+    assert windows.cost(own, 300) == pytest.approx(1.1 + 12 * 3.9 / 300)
+    assert windows.cost(own, 1000) == pytest.approx(1.1 + 17 * 3.9 / 1000)
+    assert windows.cost(row("Auto", VGG, 1.16), 300) is None
+    text = page([own], {})
+    assert "`Auto` measures at the ends of its windows of steps: 12 of the first 300 calls" in text
+    assert f"| Auto | {VGG} | 5.00 | 1.10 | 1.26 | 1.17 | 1.07 |" in text
+    assert windows.section([row("RescaledSGD", VGG, 1.6)]) == ""
 
 
 def test_prices() -> None:
