@@ -40,14 +40,15 @@ _INTRODUCTION: tuple[str, ...] = (
     "those whose source has changed since. Where a machine has other work all the time, `--processor-time` takes the "
     "time that the processor spent on one thread in place of that on the wall, which comes to the same without other "
     "work; such rows stand under a heading of their own. A row that is missing was not measured there.\n",
-    "`CeilingAdam` is what `Auto` was before it measured at windows' ends: Adam's direction under a fixed ceiling, with "
-    "a quarter of the samples measured on every sixteenth step (`curvestep.bench.methods.ceiling_adam`).\n",
+    "`CeilingAdam` is what `Auto` was before it measured at windows' ends: Adam's direction under a fixed ceiling, "
+    "with a quarter of the samples measured on every sixteenth step (`curvestep.bench.methods.ceiling_adam`).\n",
     "Generated from the rows in `benchmarks/stores/overhead` by\n",
     "```console\n"
     "$ python -m benchmarks overhead --stale --threads 2                              # standard\n"
     "$ python -m benchmarks overhead --stale --threads 2 --set compiled\n"
     "$ python -m benchmarks overhead --stale --threads 2 --set growth\n"
-    "$ python -m benchmarks overhead --threads 1 --processor-time --variants auto --networks 'mlp;4×128;vit;lstm;stride 2;b64'\n"
+    "$ python -m benchmarks overhead --threads 1 --processor-time --variants auto "
+    "--networks 'mlp;4×128;vit;lstm;stride 2;b64'\n"
     "$ python -m benchmarks overhead --stale --set cuda --device cuda --within 6\n"
     "$ python -m benchmarks overhead --render                                         # measures nothing\n"
     "```\n",
