@@ -44,8 +44,8 @@ def section(rows: Sequence[OverheadRow]) -> str:
         "medians of their times over that of a plain step of AdamW; a run has u + n (w − u) / calls with n windows' "
         "ends, and **ends alone** is 1 + n (w − 1) / calls, as if the other calls were plain steps. The tables below have a "
         f"run of {many:,} calls.\n",
-        f"| | network | window's end | other calls | first {few:,} calls | first {many:,} calls | ends alone, {many:,} "
-        "|",
+        f"| | network | window's end | other calls | first {few:,} calls | first {many:,} calls "
+        f"| ends alone, {many:,} |",
         "|---|---|--:|--:|--:|--:|--:|",
     ]
     for row in own:
