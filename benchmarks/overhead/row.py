@@ -31,8 +31,6 @@ class OverheadRow(Row):
         baseline: the plain step that it is compared with.
         pairs: number of interleaved pairs; 0 where the variant does not apply.
         low, median, high: quartiles of the ratio of times in a pair; of a step in the mean of a period.
-        usual, rare: medians of that ratio for a step that does not measure and for one that does, where they were timed
-            apart; else None.
         memory: peak of allocated bytes over that of the plain step.
         products: multiply-adds of matrix products and convolutions that ran, over those of the plain step; None where
             some ran in a kernel that hides them.
@@ -48,6 +46,8 @@ class OverheadRow(Row):
         axis, value: what of the network was varied to see how the cost grows, and its value; "" and 0 elsewhere.
         revision: git revision of the library.
         source: digest of the source that the variant runs.
+        usual, rare: medians of the ratio of times for a step that does not measure and for one that does, where they
+            were timed apart; else None.
     """
 
     machine: str
@@ -59,8 +59,6 @@ class OverheadRow(Row):
     low: float | None = None
     median: float | None = None
     high: float | None = None
-    usual: float | None = None
-    rare: float | None = None
     memory: float | None = None
     products: float | None = None
     predicted: float | None = None
@@ -75,6 +73,8 @@ class OverheadRow(Row):
     value: int = 0
     revision: str | None = None
     source: str = ""
+    usual: float | None = None
+    rare: float | None = None
 
     DIGITS: ClassVar[int] = 4  # more than a ratio of times has
 
