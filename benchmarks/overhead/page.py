@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.overhead import price, targets, windows
 from benchmarks.overhead.figure import figure_name, growth_name, write_figures
 from benchmarks.overhead.order import in_order, named
-from benchmarks.overhead.row import OverheadRow, machines
+from benchmarks.overhead.row import PROCESSOR_TIME, OverheadRow, machines
 from benchmarks.overhead.waiting import MOST
 
 __all__ = ["page", "write_figures"]
@@ -99,6 +99,8 @@ def _disturbed(rows: Sequence[OverheadRow]) -> str:
     """A sentence on other work that was in the way."""
     timed = [row for row in rows if row.waited is not None]
     disturbed = [row for row in timed if row.disturbed]
+    if rows and rows[0].machine.endswith(PROCESSOR_TIME):
+        return "Times are those of the processor: work beside them counts only in what it takes of caches and memory."
     if not timed:
         return "Whether other work was in the way was not noted."
     if not disturbed:

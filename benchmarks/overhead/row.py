@@ -9,6 +9,9 @@ from typing import Any, ClassVar, NamedTuple, final
 from benchmarks.overhead.waiting import MOST
 from curvestep.bench.store import Row
 
+#: What the name of a machine ends with whose rows have processor time.
+PROCESSOR_TIME = ", processor time"
+
 
 class OverheadKey(NamedTuple):
     """Which measurement."""

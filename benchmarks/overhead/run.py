@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 
 from benchmarks.overhead.measure import Clock, Known, measure
-from benchmarks.overhead.row import Machine, OverheadKey, OverheadRow
+from benchmarks.overhead.row import PROCESSOR_TIME, Machine, OverheadKey, OverheadRow
 from benchmarks.overhead.source_digest import digest
 from curvestep.bench.allocator import keep_freed_memory
 from curvestep.bench.environment import environment
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 #: Which rows of the store are measured again: none; those whose source has changed or that were disturbed; all.
 Again = Literal["none", "stale", "all"]
-
-#: What the name of a machine ends with whose rows have processor time.
-PROCESSOR_TIME = ", processor time"
 
 
 class Listener(Protocol):

@@ -56,6 +56,8 @@ def test_page() -> None:
 def test_an_undisturbed_page_says_so() -> None:
     assert "In none of the 1 rows was other work in the way." in page([replace(ROWS[0], waited=0.0)], {})
     assert "was not noted" in page([replace(ROWS[0], waited=None)], {})
+    text = page([replace(ROWS[0], waited=0.0, machine="cpu, 1 thread, processor time")], {})
+    assert "Times are those of the processor" in text and "In none" not in text
 
 
 def test_targets_are_judged() -> None:
