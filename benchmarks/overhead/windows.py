@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.overhead.cases import CASES
 from benchmarks.overhead.row import OverheadRow
 from benchmarks.overhead.variants import DEFAULT, DEFAULT_COMPILED, WINDOW_ENDS
 
@@ -52,6 +53,9 @@ def section(rows: Sequence[OverheadRow]) -> str:
         alone = None if row.rare is None else 1.0 + ends_of_many * (row.rare - 1.0) / many
         cells = " | ".join(_two(value) for value in (row.rare, row.usual, cost(row, few), cost(row, many), alone))
         lines.append(f"| {row.method} | {row.subject}{'°' if row.disturbed else ''} | {cells} |")
+    missing = [spec.name for spec in CASES if "standard" in spec.sets and spec.name not in {row.subject for row in own}]
+    if missing:
+        lines.append(f"\nNot measured here: {'; '.join(missing)}.")
     return "\n".join(lines) + "\n"
 
 

@@ -108,6 +108,7 @@ def test_the_default_s_runs_follow_from_its_two_kinds_of_call() -> None:
     text = page([own], {})
     assert "`Auto` measures at the ends of its windows of steps: 12 of the first 300 calls" in text
     assert f"| Auto | {VGG} | 5.00 | 1.10 | 1.26 | 1.17 | 1.07 |" in text
+    assert f"\nNot measured here: {MLP}; VGG11, softplus, B256; ResNet-18" in text
     assert windows.section([row("RescaledSGD", VGG, 1.6)]) == ""
 
 
