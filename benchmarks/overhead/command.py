@@ -56,6 +56,14 @@ def overhead(
     stale: Annotated[
         bool, typer.Option("--stale", help="Measure rows again whose source has changed, or that were disturbed.")
     ] = False,
+    processor_time: Annotated[
+        bool,
+        typer.Option(
+            "--processor-time",
+            help="Take the time that one processor spends on a step, which other work on the machine does not change. "
+            "Needs --threads 1; the rows are those of a machine of their own.",
+        ),
+    ] = False,
     afresh: options.Afresh = False,
     render: options.Render = False,
     device: Device = "cpu",
@@ -70,6 +78,11 @@ def overhead(
         raise SettingError(f"--seconds is a number above 0, {seconds:g} was given.")
     if within is not None and not within > 0.0:
         raise SettingError(f"--within is a number of minutes above 0, {within:g} was given.")
+    if processor_time and (threads != 1 or device != "cpu"):
+        raise SettingError(
+            "--processor-time is that of one thread on a processor, and several would be added up; add --threads 1 and "
+            "leave --device out."
+        )
     store, machines = rows(out, OverheadRow), Store(out / "machines.jsonl", Machine)
     if not render:
         from benchmarks.overhead.run import measure_all
@@ -90,6 +103,7 @@ def overhead(
             threads=threads,
             again="all" if afresh else "stale" if stale else "none",
             within=None if within is None else 60.0 * within,
+            by_processor=processor_time,
         )
     held = store.read()
     if not held:

@@ -10,9 +10,10 @@ from torch.optim import Optimizer
 
 import curvestep
 from benchmarks.overhead.cases import Case
-from benchmarks.overhead.own_steps import now_and_then, torch_optimizer
+from benchmarks.overhead.own_steps import by_windows, now_and_then, torch_optimizer
 from benchmarks.overhead.prepared import Measured, Prepared
 from curvestep.bench.measure import cross_entropy
+from curvestep.bench.methods.ceiling_adam import CeilingAdam
 from curvestep.optim import AbstractComposedOptimizer
 
 
@@ -70,8 +71,14 @@ def plain(case: Case, baseline: str) -> Prepared:
 
 
 def auto(case: Case) -> Prepared:
-    """The library's default as two graphs: a measured step and one that is not."""
+    """The library's default: its steps as graphs, the ends of its windows uncompiled."""
     optimizer = curvestep.Auto(case.parameters)
+    return by_windows(optimizer, compiled_step(optimizer, case), is_compiled=True)
+
+
+def ceiling(case: Case) -> Prepared:
+    """Adam under a ceiling as two graphs: a measured step and one that is not."""
+    optimizer = CeilingAdam(case.parameters)
     return now_and_then(optimizer, compiled_step(optimizer, case), is_compiled=True)
 
 

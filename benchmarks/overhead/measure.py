@@ -6,7 +6,7 @@ import gc
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
@@ -33,25 +33,47 @@ _FEWEST, _MOST = 3, 101
 
 @final
 @dataclass(frozen=True)
+class Taken:
+    """Seconds of a variant's steps.
+
+    Args:
+        mean: of a step in the mean of a period.
+        usual: of one that does not measure, where it was timed apart.
+        rare: of one that measures, likewise.
+    """
+
+    mean: float
+    usual: float | None = None
+    rare: float | None = None
+
+
+@final
+@dataclass(frozen=True)
 class Clock:
     """Times runs on a device.
 
     Args:
         device: waited for before each reading.
         seconds: how long the pairs of one row may take; at least three are timed.
+        by_processor: whether seconds are those that a processor spent on this process: of one thread they are what it
+            takes where no other work is in the way, and other work does not change them.
     """
 
     device: torch.device
     seconds: float
+    by_processor: bool = False
+
+    def _now(self) -> float:
+        return time.process_time() if self.by_processor else time.perf_counter()
 
     def time(self, run: Callable[[], None], times: int = 1) -> float:
         """Seconds of one of so many runs in a row."""
         self._wait()
-        start = time.perf_counter()
+        start = self._now()
         for _ in range(times):
             run()
         self._wait()
-        return (time.perf_counter() - start) / times
+        return (self._now() - start) / times
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -59,7 +81,7 @@ class Clock:
 
     def pairs(
         self, first: Callable[[], None], second: Prepared, again: Callable[[], None]
-    ) -> tuple[list[float], list[float]]:
+    ) -> tuple[list[float], list[Taken]]:
         """Times of the plain step and of the variant, in turn, the one that comes first alternating.
 
         Args:
@@ -72,11 +94,11 @@ class Clock:
             Seconds of each, pair by pair.
         """
         plain_times: list[float] = []
-        times: list[float] = []
+        times: list[Taken] = []
         together = second.period if second.measured is None else 1
         repeated = together if self.device.type == "cuda" else 1
-        end = time.perf_counter() + self.seconds
-        while len(times) < _FEWEST or (len(times) < _MOST and time.perf_counter() < end):
+        end = self._now() + self.seconds
+        while len(times) < _FEWEST or (len(times) < _MOST and self._now() < end):
             for turn in (0, 1) if len(times) % 2 == 0 else (1, 0):
                 again()
                 if turn == 0:
@@ -85,13 +107,14 @@ class Clock:
                     times.append(self._of_a_period(second, together, again))
         return plain_times, times
 
-    def _of_a_period(self, variant: Prepared, together: int, again: Callable[[], None]) -> float:
-        """Seconds of a step in the mean of a period."""
+    def _of_a_period(self, variant: Prepared, together: int, again: Callable[[], None]) -> Taken:
+        """Seconds of the steps of a period."""
         usual = self.time(variant.step, together)
         if variant.measured is None:
-            return usual
+            return Taken(usual)
         again()
-        return usual + (self.time(variant.measured) - usual) / variant.period
+        rare = self.time(variant.measured)
+        return Taken(usual + (rare - usual) / variant.period, usual, rare)
 
 
 @final
@@ -163,10 +186,10 @@ def _measured(spec: CaseSpec, variant: Variant, clock: Clock, known: Known) -> d
     gc.collect()
     waiting = Waiting()
     plain_times, times = clock.pairs(first, prepared, again)
-    waited = waiting.share()
-    ratios = [b / a for a, b in zip(plain_times, times, strict=True)]
+    waited = 0.0 if clock.by_processor else waiting.share()
+    ratios = [b.mean / a for a, b in zip(plain_times, times, strict=True)]
     low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    compiling = max(0.0, warm - prepared.warmup * len(kinds) * statistics.median(times))
+    compiling = max(0.0, warm - prepared.warmup * len(kinds) * statistics.median(each.mean for each in times))
 
     # Put back before each: gradients that are still held would be freed inside, and hide as much of the peak.
     done = _done(prepared, clock.device, again)
@@ -182,6 +205,8 @@ def _measured(spec: CaseSpec, variant: Variant, clock: Clock, known: Known) -> d
         "low": low,
         "median": median,
         "high": high,
+        "usual": _median([b.usual / a for a, b in zip(plain_times, times, strict=True) if b.usual is not None]),
+        "rare": _median([b.rare / a for a, b in zip(plain_times, times, strict=True) if b.rare is not None]),
         "memory": done.peak / plainly.peak,
         "products": products,
         "predicted": _predicted(spec, variant, clock, known),
@@ -190,6 +215,11 @@ def _measured(spec: CaseSpec, variant: Variant, clock: Clock, known: Known) -> d
         "waited": waited,
         **_errors(spec, variant, prepared, clock, known),
     }
+
+
+def _median(ratios: Sequence[float]) -> float | None:
+    """None without any."""
+    return statistics.median(ratios) if ratios else None
 
 
 @final

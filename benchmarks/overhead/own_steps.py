@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 import curvestep
 from benchmarks.overhead.cases import Case
 from benchmarks.overhead.prepared import Measured, Prepared
+from benchmarks.overhead.variants import WINDOW_ENDS
+from curvestep.bench.methods.ceiling_adam import CeilingAdam
 from curvestep.engine.data.recording import Products
 from curvestep.optim._commit import RULE_STATE
 from curvestep.optim._options import EVERY, MEASUREMENTS
@@ -23,6 +25,9 @@ _PRODUCTS = {"auto": Products.AUTO, "naive": Products.NAIVE, "polarised": Produc
 
 # Small enough for a plain step to change nothing that a step costs.
 RATE = 1e-4
+
+# Names in the state of the default's rule: the steps so far, how many there are at the end of the window, the scale.
+COUNT, END, SCALE = "balance_count", "balance_end", "balance_scale"
 
 # A step of a long run: measurements are as rare as they get.
 _LATE = 1 << 20
@@ -67,6 +72,7 @@ def curvature_of(
     form: Literal["auto", "taylor"] = "auto",
     kind: Literal["exact", "ggn"] = "exact",
     samples: float | None = None,
+    per_sample: bool = True,
 ) -> Callable[[Sequence[Tensor]], Measured]:
     """The pass of the engine in the setting of a row."""
 
@@ -75,7 +81,9 @@ def curvature_of(
             p.grad = None
         with curvestep.record(products=products, memory=memory) as tape:
             case.loss().backward()
-        found = tape.curvature(case.parameters, list(direction), form=form, kind=kind, samples=samples)
+        found = tape.curvature(
+            case.parameters, list(direction), form=form, kind=kind, samples=samples, per_sample=per_sample
+        )
         tape.release()
         split = found.per_sample if found.per_sample_exact else None
         return Measured(found.total.item(), None if split is None else split.double().cpu(), found.indices)
@@ -84,8 +92,39 @@ def curvature_of(
 
 
 def auto(case: Case) -> Prepared:
-    """The library's default, late in a run."""
+    """The library's default."""
     optimizer = curvestep.Auto(case.parameters)
+    return by_windows(optimizer, by_closure(optimizer, case), curvature_of(case, memory="split", per_sample=False))
+
+
+def by_windows(
+    optimizer: Optimizer,
+    step: Callable[[], None],
+    curvature: Callable[[Sequence[Tensor]], Measured] | None = None,
+    *,
+    is_compiled: bool = False,
+) -> Prepared:
+    """The two kinds of call of an optimizer with windows of steps, each when it is asked for: one ends a window."""
+    # What the rule knew after the first step, and is told each time: no scale grows from one repetition to another.
+    kept: dict[str, Any] = {}
+
+    def after(steps: int) -> Callable[[], None]:
+        def run() -> None:
+            groups = optimizer.param_groups
+            if not kept and groups[0][RULE_STATE][SCALE] > 0.0:
+                kept.update(groups[0][RULE_STATE])
+            for group in groups if kept else ():
+                group[RULE_STATE] = {**kept, END: kept[COUNT] + steps}
+            step()
+
+        return run
+
+    return Prepared(after(1), round(1000 / WINDOW_ENDS[1000]), after(0), curvature=curvature, is_compiled=is_compiled)
+
+
+def ceiling(case: Case) -> Prepared:
+    """Adam under a ceiling, a quarter of the samples measured on every sixteenth step, late in a run."""
+    optimizer = CeilingAdam(case.parameters)
     return now_and_then(optimizer, by_closure(optimizer, case), curvature_of(case, samples=0.25, memory="split"))
 
 

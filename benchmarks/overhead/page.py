@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.overhead import price, targets
+from benchmarks.overhead import price, targets, windows
 from benchmarks.overhead.figure import figure_name, growth_name, write_figures
 from benchmarks.overhead.order import in_order, named
-from benchmarks.overhead.row import OverheadRow, machines
+from benchmarks.overhead.row import PROCESSOR_TIME, OverheadRow, machines
 from benchmarks.overhead.waiting import MOST
 
 __all__ = ["page", "write_figures"]
@@ -18,8 +18,8 @@ _INTRODUCTION: tuple[str, ...] = (
     "# What a measured step costs\n",
     "A whole step (forward, backward, measurement, update) over a plain step of torch's optimizer along the same "
     "direction: gradient over `SGD`, Adam's over `AdamW`. **time** is the median of the ratios in interleaved pairs, "
-    "with their quartiles; where the cost repeats only after several steps, it is that of a step in their mean (`Auto` "
-    "measures often at first: its rows are those of a long run). **memory** is the ratio of the peaks of allocated "
+    "with their quartiles; where the cost repeats only after several steps, it is that of a step in their mean (of "
+    "`Auto` in a run of 1,000 calls). **memory** is the ratio of the peaks of allocated "
     "bytes during a step, one that measures. **products** is the ratio of the multiply-adds of matrix "
     "products, convolutions and fused attention that torch's profiler saw, **predicted** what `curvestep.doctor` "
     "counts beforehand. **error** is the relative error of the batch's curvature along the gradient against float64, "
@@ -37,12 +37,20 @@ _INTRODUCTION: tuple[str, ...] = (
     "ends when its last thread does, and a thread that has no processor ends when some other program lets it. So each "
     "row holds how long its threads waited for a processor, where the system counts that (Linux), and rows in which "
     f"they did for more than {100 * MOST:.0f} % of the time are named; `--stale` measures them again, and with them "
-    "those whose source has changed since.\n",
+    "those whose source has changed since. Where a machine has other work all the time, `--processor-time` takes the "
+    "time that the processor spent on one thread in place of that on the wall, which comes to the same without other "
+    "work; such rows stand under a heading of their own. A row that is missing was not measured there.\n",
+    "`CeilingAdam` is what `Auto` was before it measured at windows' ends: Adam's direction under a fixed ceiling, "
+    "with a quarter of the samples measured on every sixteenth step (`curvestep.bench.methods.ceiling_adam`).\n",
     "Generated from the rows in `benchmarks/stores/overhead` by\n",
     "```console\n"
     "$ python -m benchmarks overhead --stale --threads 2                              # standard\n"
     "$ python -m benchmarks overhead --stale --threads 2 --set compiled\n"
     "$ python -m benchmarks overhead --stale --threads 2 --set growth\n"
+    "$ python -m benchmarks overhead --threads 1 --processor-time --variants auto "
+    "--networks 'mlp;4×128;vit;lstm;stride 2;b64'\n"
+    "$ python -m benchmarks overhead --threads 1 --processor-time --variants 'auto, compiled;plain adamw, compiled' "
+    "--networks 'mlp;4×128'\n"
     "$ python -m benchmarks overhead --stale --set cuda --device cuda --within 6\n"
     "$ python -m benchmarks overhead --render                                         # measures nothing\n"
     "```\n",
@@ -80,7 +88,7 @@ def page(rows: Sequence[OverheadRow], environments: Mapping[str, Mapping[str, An
         if figures and any(row.median is not None for row in usual):
             out.append(f"![ratios of times]({figures}/{figure_name(index)}.png)\n")
         if usual:
-            out += [part for part in (_summary(usual), price.section(usual)) if part]
+            out += [part for part in (_summary(usual), windows.section(usual), price.section(usual)) if part]
         for case in dict.fromkeys(row.subject for row in usual):
             out.append(_table(case, [row for row in usual if row.subject == case]))
         if grown:
@@ -93,6 +101,8 @@ def _disturbed(rows: Sequence[OverheadRow]) -> str:
     """A sentence on other work that was in the way."""
     timed = [row for row in rows if row.waited is not None]
     disturbed = [row for row in timed if row.disturbed]
+    if rows and rows[0].machine.endswith(PROCESSOR_TIME):
+        return "Times are those of the processor: work beside them counts only in what it takes of caches and memory."
     if not timed:
         return "Whether other work was in the way was not noted."
     if not disturbed:

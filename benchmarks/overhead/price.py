@@ -21,7 +21,8 @@ class Price:
     """What one variant costs on one network, in plain steps.
 
     Args:
-        step: (time − 1) for each measured step: times the number of steps from one measurement to the next.
+        step: (time − 1) for each measured step: times the number of steps from one measurement to the next, or of the
+            step that measures where that was timed apart.
         number: the same for each curvature number that a measured step delivers.
     """
 
@@ -41,7 +42,7 @@ def price(row: OverheadRow) -> Price | None:
     variant = _VARIANTS.get(row.method)
     if variant is None or not variant.order or row.median is None or row.disturbed or not row.batch:
         return None
-    step = (row.median - 1.0) * variant.every
+    step = (row.median - 1.0) * variant.every if row.rare is None else row.rare - 1.0
     return Price(step, step / variant.delivers(row.batch))
 
 
@@ -61,7 +62,8 @@ def section(rows: Sequence[OverheadRow]) -> str:
     methods = [name for name in named(rows) if any((name, case) in prices for case in cases)]
     out = [
         "### Per unit of what it delivers\n",
-        "**per measured step**: time − 1, in plain steps, times the number of steps from one measurement to the next. "
+        "**per measured step**: time − 1, in plain steps, times the number of steps from one measurement to the next; "
+        "where a step that measures was timed by itself, its time − 1. "
         "**per number**: that over the curvatures that a measured step delivers: one for each sample whose curvature "
         "it tells apart, or a single one for the batch. Other variants are held against `RescaledSGD`, those to the "
         "Gauss-Newton form against its Gauss-Newton row.\n",

@@ -9,6 +9,9 @@ from typing import Any, ClassVar, NamedTuple, final
 from benchmarks.overhead.waiting import MOST
 from curvestep.bench.store import Row
 
+#: What the name of a machine ends with whose rows have processor time.
+PROCESSOR_TIME = ", processor time"
+
 
 class OverheadKey(NamedTuple):
     """Which measurement."""
@@ -30,7 +33,7 @@ class OverheadRow(Row):
         gives: what is known after the step beside the gradient.
         baseline: the plain step that it is compared with.
         pairs: number of interleaved pairs; 0 where the variant does not apply.
-        low, median, high: quartiles of the ratio of times in a pair.
+        low, median, high: quartiles of the ratio of times in a pair; of a step in the mean of a period.
         memory: peak of allocated bytes over that of the plain step.
         products: multiply-adds of matrix products and convolutions that ran, over those of the plain step; None where
             some ran in a kernel that hides them.
@@ -41,11 +44,13 @@ class OverheadRow(Row):
         error_per_sample: largest error of a sample's curvature over the largest absolute value of one.
         compile_seconds: what the first steps took beyond the time of later ones, where they compile.
         waited: how long threads were ready to run and had no processor, over the time of the pairs; None where the
-            system does not count that.
+            system does not count that, 0 where processor time was taken, which knows no waiting.
         skipped: why the variant does not apply, empty where it does.
         axis, value: what of the network was varied to see how the cost grows, and its value; "" and 0 elsewhere.
         revision: git revision of the library.
         source: digest of the source that the variant runs.
+        usual, rare: medians of the ratio of times for a step that does not measure and for one that does, where they
+            were timed apart; else None.
     """
 
     machine: str
@@ -71,6 +76,8 @@ class OverheadRow(Row):
     value: int = 0
     revision: str | None = None
     source: str = ""
+    usual: float | None = None
+    rare: float | None = None
 
     DIGITS: ClassVar[int] = 4  # more than a ratio of times has
 

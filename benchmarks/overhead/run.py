@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 
 from benchmarks.overhead.measure import Clock, Known, measure
-from benchmarks.overhead.row import Machine, OverheadKey, OverheadRow
+from benchmarks.overhead.row import PROCESSOR_TIME, Machine, OverheadKey, OverheadRow
 from benchmarks.overhead.source_digest import digest
 from curvestep.bench.allocator import keep_freed_memory
 from curvestep.bench.environment import environment
@@ -62,6 +62,7 @@ def measure_all(
     threads: int | None = None,
     again: Again = "none",
     within: float | None = None,
+    by_processor: bool = False,
 ) -> str:
     """Measure what is not in the store yet, row by row.
 
@@ -75,6 +76,7 @@ def measure_all(
         threads: of torch; None for its own choice.
         again: which rows that are in the store are measured once more.
         within: seconds after which no further row is begun; None for no limit.
+        by_processor: whether processor time is taken, of one thread; such rows are those of a machine of their own.
 
     Returns:
         The name of this machine in the rows.
@@ -83,7 +85,7 @@ def measure_all(
     keep_freed_memory()
     with torch_threads(threads), _whole_float32():
         here = environment(str(device))
-        machine = machine_name(here)
+        machine = machine_name(here) + (PROCESSOR_TIME if by_processor else "")
         if pairs and Machine(machine, here) not in machines.read():
             machines.append(Machine(machine, here))
         present = {row.key: row for row in store.read()}
@@ -102,7 +104,9 @@ def measure_all(
                 left += 1
                 continue
             elif not stored:
-                row = measure(spec, variant, machine, Clock(device, seconds), known.setdefault(spec.name, Known()))
+                row = measure(
+                    spec, variant, machine, Clock(device, seconds, by_processor), known.setdefault(spec.name, Known())
+                )
                 store.append(row)
             assert row is not None
             listener.found(row, stored=stored)

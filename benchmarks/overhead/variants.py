@@ -5,7 +5,7 @@ Imports no torch: what a variant does is looked up when it is prepared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from benchmarks.overhead.prepared import Prepared
 
 # Late in a run; before, more often.
-_AUTO_EVERY = 16
+_LAZY_EVERY = 16
+
+#: Of so many calls of the default's `step` from the first on, how many end a window of steps.
+WINDOW_ENDS = {300: 12, 1000: 17}
+_WINDOW_EVERY = round(1000 / WINDOW_ENDS[1000])
 
 Baseline = Literal["SGD", "AdamW"]
 Order = Literal["", "exact", "ggn", "losses"]
@@ -96,9 +100,17 @@ def _measured(kind: Pass) -> Callable[[Predicted], float | None]:
 
 
 def _default(counted: Predicted) -> float | None:
+    """A pass that computes values again, and one more forward, at the end of each window."""
+    measured = counted.measured("again")
+    if measured is None or counted.forward is None:
+        return None
+    return 1.0 + (measured + counted.forward - 1.0) / _WINDOW_EVERY
+
+
+def _lazy(counted: Predicted) -> float | None:
     """A pass over a quarter of the samples that computes values again, on every sixteenth step."""
     measured = counted.measured("quarter again")
-    return None if measured is None else 1.0 + (measured - 1.0) / _AUTO_EVERY
+    return None if measured is None else 1.0 + (measured - 1.0) / _LAZY_EVERY
 
 
 def _parabola(forwards: float) -> Callable[[Predicted], float | None]:
@@ -106,10 +118,14 @@ def _parabola(forwards: float) -> Callable[[Predicted], float | None]:
     return lambda counted: None if counted.forward is None else 1.0 + forwards * counted.forward
 
 
+#: The library's default, and its steps compiled.
+DEFAULT, DEFAULT_COMPILED = "Auto", "Auto, compiled"
+
 _PER_SAMPLE = "exact, per sample"
 _BATCH = "exact, batch"
 _QUARTER = "exact, per sample, ¼ of them"
 _NOW_AND_THEN = "exact, ¼ of the samples, every 16 steps"
+_AT_ENDS = "exact, batch, at windows' ends"
 _NOTHING = "nothing"
 _GROWN: tuple[Set, ...] = ("quick", "standard", "growth", "cuda")
 _GRAPHS: tuple[Set, ...] = ("compiled", "cuda")
@@ -119,9 +135,11 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("plain SGD", _NOTHING, "SGD", _own("plain_again", "SGD"), _plain, depends="peers"),
     Variant("plain SGD, compiled", _NOTHING, "SGD", _compiled("plain", "SGD"), depends="peers", sets=_GRAPHS),
     Variant("plain AdamW, compiled", _NOTHING, "AdamW", _compiled("plain", "AdamW"), depends="peers", sets=_GRAPHS),
-    Variant("Auto (default)", _NOW_AND_THEN, "AdamW", _own("auto"), _default, "exact", 0.25, _AUTO_EVERY,
-        sets=_GROWN, first=True),
-    Variant("Auto, compiled", _NOW_AND_THEN, "AdamW", _compiled("auto"), None, "exact", 0.25, _AUTO_EVERY,
+    Variant(DEFAULT, _AT_ENDS, "AdamW", _own("auto"), _default, "exact", 0.0, _WINDOW_EVERY, sets=_GROWN, first=True),
+    Variant(DEFAULT_COMPILED, _AT_ENDS, "AdamW", _compiled("auto"), None, "exact", 0.0, _WINDOW_EVERY, sets=_GRAPHS),
+    Variant("CeilingAdam, every 16th step", _NOW_AND_THEN, "AdamW", _own("ceiling"), _lazy, "exact", 0.25, _LAZY_EVERY,
+        sets=()),
+    Variant("CeilingAdam, compiled", _NOW_AND_THEN, "AdamW", _compiled("ceiling"), None, "exact", 0.25, _LAZY_EVERY,
         sets=_GRAPHS),
     Variant("RescaledSGD", _PER_SAMPLE, "SGD", _own("rescaled"), _measured("auto"), "exact", 1.0, sets=_GROWN,
         first=True),
@@ -154,7 +172,8 @@ def chosen_variants(names: str = "", size: Set = "full") -> tuple[Variant, ...]:
     """The variants of a selection.
 
     Args:
-        names: parts of names as in `parts_of`, which are looked for in all variants; empty for the selection.
+        names: names, or parts of names, as in `parts_of`, which are looked for in all variants; empty for the
+            selection.
         size: which selection; "full" has all variants.
 
     Returns:
@@ -164,6 +183,7 @@ def chosen_variants(names: str = "", size: Set = "full") -> tuple[Variant, ...]:
         SettingError: if a part is in no name.
     """
     parts = parts_of(names)
+    whole = {variant.name.casefold() for variant in VARIANTS}
     if not parts:
         return tuple(variant for variant in VARIANTS if size == "full" or size in variant.sets)
     for part in parts:
@@ -171,4 +191,10 @@ def chosen_variants(names: str = "", size: Set = "full") -> tuple[Variant, ...]:
             raise SettingError(
                 f"No variant has {part!r} in its name; they are {'; '.join(variant.name for variant in VARIANTS)}."
             )
-    return tuple(variant for variant in VARIANTS if any(part in variant.name.casefold() for part in parts))
+    return tuple(variant for variant in VARIANTS if any(_is_named(part, variant, whole) for part in parts))
+
+
+def _is_named(part: str, variant: Variant, whole: Collection[str]) -> bool:
+    """Whether a part of names means a variant: the one of that name, or else all whose names have it."""
+    name = variant.name.casefold()
+    return part == name if part in whole else part in name

@@ -18,10 +18,11 @@ from torch import nn
 from torch.nn import functional as F
 
 import curvestep
+from benchmarks.overhead import measure as measuring
 from benchmarks.overhead import run, source_digest, waiting
 from benchmarks.overhead.accuracy import Reference, errors
 from benchmarks.overhead.cases import CASES, CaseSpec, chosen, growth
-from benchmarks.overhead.measure import Clock, Known, measure
+from benchmarks.overhead.measure import Clock, Known, Taken, measure
 from benchmarks.overhead.own_steps import by_closure
 from benchmarks.overhead.predicted import count
 from benchmarks.overhead.prepared import Measured, NotApplicable, Prepared
@@ -30,11 +31,13 @@ from benchmarks.overhead.row import Machine, OverheadRow
 from benchmarks.overhead.run import is_stale, measure_all
 from benchmarks.overhead.selection import rows_of
 from benchmarks.overhead.source_digest import digest
-from benchmarks.overhead.variants import VARIANTS, Variant, chosen_variants
+from benchmarks.overhead.variants import VARIANTS, WINDOW_ENDS, Variant, chosen_variants
 from benchmarks.repository import rows
 from curvestep.bench.errors import SettingError
+from curvestep.bench.methods.ceiling_adam import CeilingAdam
 from curvestep.bench.networks.specs import DenseSpec, GPTSpec, ResNetSpec
 from curvestep.bench.store import Store
+from curvestep.steprules import Windows
 
 CPU = torch.device("cpu")
 SMALL = CaseSpec("small", DenseSpec((6, 5, 4, 10), "tanh"), 8, (6,), ())
@@ -276,14 +279,58 @@ def test_a_period_holds_all_that_repeats() -> None:
     assert counts[: prepared.period] == counts[prepared.period :] and len(set(counts)) == 2
 
 
-def test_the_default_measures_as_often_late_in_a_run_as_its_row_says() -> None:
+def test_of_so_many_calls_of_the_default_so_many_are_windows_ends() -> None:
+    options = curvestep.Auto([torch.zeros(1, requires_grad=True)]).param_groups[0]
+    windows = Windows(options["window_growth"], options["window_offset"])
+    assert {calls: windows.ends_within(calls) for calls in WINDOW_ENDS} == WINDOW_ENDS
+
+
+def test_the_default_s_two_kinds_of_call_come_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the scale of the first step each time, although every window's end would change it."""
+    told: list[tuple[str, float]] = []
+    step = curvestep.Auto.step
+
+    def seen(self: Any, closure: Any) -> Any:
+        scale = self.param_groups[0]["rule_state"]["balance_scale"]
+        returned = step(self, closure)
+        told.append((self.last_step.outcome.name, scale))
+        return returned
+
+    monkeypatch.setattr(curvestep.Auto, "step", seen)
+    prepared = variant("Auto").prepare(SMALL.build(CPU))
+    assert prepared.measured is not None
+    prepared.measured()  # the first step of all has no state that it could be told
+    for kind in (prepared.measured, prepared.measured, prepared.step, prepared.step, prepared.measured):
+        kind()
+    assert [name for name, _ in told] == ["WINDOW_SCALE"] + [
+        "WINDOW_ENDED", "WINDOW_ENDED", "WINDOW_SCALE", "WINDOW_SCALE", "WINDOW_ENDED"
+    ]  # fmt: skip
+    assert told[0][1] == 0.0 and len({scale for _, scale in told[1:]}) == 1
+
+
+def test_a_step_that_measures_is_timed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second on a plain step and on a usual one, three on the one in ten that measures."""
+    now = [0.0]
+
+    def taking(seconds: float) -> Any:
+        return lambda: now.__setitem__(0, now[0] + seconds)
+
+    clock = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: 2.0 * now[0])
+    monkeypatch.setattr(measuring, "time", clock)
+    prepared = Prepared(taking(1.0), 10, taking(3.0))
+    plain, taken = Clock(CPU, 0.0).pairs(taking(1.0), prepared, lambda: None)
+    assert plain == [1.0] * 3 and taken == [Taken(1.2, 1.0, 3.0)] * 3
+    assert Clock(CPU, 0.0, by_processor=True).time(prepared.step) == 2.0
+
+
+def test_ceilings_measure_as_often_late_in_a_run_as_their_row_says() -> None:
     """The two kinds of step that are timed are those that a run takes, one measured step in a period."""
     case = SMALL.build(CPU)
-    optimizer = curvestep.Auto(case.parameters)
+    optimizer = CeilingAdam(case.parameters)
     step = by_closure(optimizer, case)
     for _ in range(200):  # by then measurements are as rare as they get
         step()
-    prepared = variant("Auto (default)").prepare(SMALL.build(CPU))
+    prepared = variant("CeilingAdam, every 16th step").prepare(SMALL.build(CPU))
     assert prepared.measured is not None
     for kind in (prepared.measured, prepared.step):
         kind()  # the first step of all has no state that it could be told
@@ -330,6 +377,7 @@ def test_selections() -> None:
     assert chosen("growth") == growth()
     assert [found.name for found in chosen_variants("lqa,gen")] == ["LQA", "GeN"]
     assert [found.name for found in chosen_variants("auto, comp; LQA")] == ["Auto, compiled", "LQA"]
+    assert [found.name for found in chosen_variants("auto")] == ["Auto"], "A whole name is that one alone."
     assert [found.name for found in chosen_variants("rescaledsgd, compiled;")] == ["RescaledSGD, compiled"]
     assert chosen_variants() == VARIANTS and len({each.name for each in VARIANTS}) == len(VARIANTS)
     with pytest.raises(SettingError, match="No network of the overhead has 'alexnet' in its name; they are MLP"):
@@ -344,7 +392,7 @@ def test_large_networks_have_fewer_rows_on_a_processor() -> None:
     assert ("VGG11, softplus, B256", "curvlinops") not in standard
     assert ("VGG11, softplus, B64", "curvlinops") in standard
     assert not any("compiled" in name for _, name in standard)
-    grown = ["Auto (default)", "RescaledSGD", "RescaledSGD, ¼ of the samples", "GeN", "double backward"]
+    grown = ["Auto", "RescaledSGD", "RescaledSGD, ¼ of the samples", "GeN", "double backward"]
     assert [each.name for _, each in rows_of("growth")] == grown * len(growth())
     assert [each.name for _, each in rows_of("standard", "vgg11", "curvlinops")] == ["curvlinops"] * 2
 
@@ -361,7 +409,7 @@ def test_an_accelerator_measures_the_targets_first_and_compiles_last() -> None:
     begin = {(spec.name, each.name) for spec, each in pairs[:4]}
     assert begin == {
         ("VGG11, softplus, B256", name) for name in
-        ("Auto (default)", "RescaledSGD", "RescaledSGD, memory split", "RescaledSGD, ¼ of the samples")
+        ("Auto", "RescaledSGD", "RescaledSGD, memory split", "RescaledSGD, ¼ of the samples")
     }  # fmt: skip
     # every variant that a processor measures is measured there too
     assert {each.name for _, each in rows_of("standard")} <= {each.name for _, each in pairs}

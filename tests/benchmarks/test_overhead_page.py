@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.overhead import price, targets
+from benchmarks.overhead import price, targets, windows
 from benchmarks.overhead.page import page, write_figures
 from benchmarks.overhead.row import Machine, OverheadRow
 from benchmarks.repository import DOCS, STORES, rows
@@ -56,6 +56,8 @@ def test_page() -> None:
 def test_an_undisturbed_page_says_so() -> None:
     assert "In none of the 1 rows was other work in the way." in page([replace(ROWS[0], waited=0.0)], {})
     assert "was not noted" in page([replace(ROWS[0], waited=None)], {})
+    text = page([replace(ROWS[0], waited=0.0, machine="cpu, 1 thread, processor time")], {})
+    assert "Times are those of the processor" in text and "In none" not in text
 
 
 def test_targets_are_judged() -> None:
@@ -63,7 +65,7 @@ def test_targets_are_judged() -> None:
         row("RescaledSGD", VGG, 1.75, memory=2.1),
         row("RescaledSGD, compiled", VGG, 1.2),
         row("plain SGD, compiled", VGG, 0.6),
-        row("Auto (default)", VGG, 1.11, memory=1.3),
+        row("Auto", VGG, 1.11, memory=1.3),
         replace(row("RescaledSGD, memory split", VGG, 2.3, memory=1.1), error_per_sample=2e-4),
         replace(row("RescaledSGD", MLP, 1.5), error_per_sample=1e-6),
     ]
@@ -91,16 +93,31 @@ def test_times_of_disturbed_rows_are_not_judged() -> None:
 
 
 def test_an_accelerator_has_targets_of_its_own() -> None:
-    rows = [row("RescaledSGD", "VGG11, softplus, B256", 1.61), row("Auto (default)", "GPT 12×768, T1024, B8", 1.04)]
+    rows = [row("RescaledSGD", "VGG11, softplus, B256", 1.61), row("Auto", "GPT 12×768, T1024, B8", 1.04)]
     text = page(rows, {"cpu": {"accelerator": "a GPU"}})
     assert "VGG11, softplus, B256 | 1.60 | 1.61 | **not held** |" in text
     assert "GPT 12×768, T1024, B8 | 1.05 | 1.04 | held |" in text
 
 
+def test_the_default_s_runs_follow_from_its_two_kinds_of_call() -> None:
+    """A window's end at five plain steps and other calls at 1.1: 12 of 300 and 17 of 1,000 calls are windows' ends."""
+    own = replace(row("Auto", VGG, 1.16), usual=1.1, rare=5.0)
+    assert windows.cost(own, 300) == pytest.approx(1.1 + 12 * 3.9 / 300)
+    assert windows.cost(own, 1000) == pytest.approx(1.1 + 17 * 3.9 / 1000)
+    assert windows.cost(row("Auto", VGG, 1.16), 300) is None
+    text = page([own], {})
+    assert "`Auto` measures at the ends of its windows of steps: 12 of the first 300 calls" in text
+    assert f"| Auto | {VGG} | 5.00 | 1.10 | 1.26 | 1.17 | 1.07 |" in text
+    assert f"\nNot measured here: {MLP}; VGG11, softplus, B256; ResNet-18" in text
+    assert windows.section([row("RescaledSGD", VGG, 1.6)]) == ""
+
+
 def test_prices() -> None:
     """Over measured steps and numbers: a quarter of 64 samples every 16 steps is 16 numbers a measured step."""
-    found = price.price(row("Auto (default)", VGG, 1.1))
+    found = price.price(row("CeilingAdam, every 16th step", VGG, 1.1))
     assert found is not None and found.step == pytest.approx(1.6) and found.number == pytest.approx(0.1)
+    apart = price.price(replace(row("Auto", VGG, 1.1), usual=1.05, rare=3.5))
+    assert apart is not None and apart.step == apart.number == pytest.approx(2.5)
     exact = price.price(row("RescaledSGD", VGG, 1.64))
     assert exact is not None and exact.step == pytest.approx(0.64) and exact.number == pytest.approx(0.01)
     batch = price.price(row("double backward", VGG, 3.0))

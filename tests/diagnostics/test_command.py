@@ -23,8 +23,10 @@ def run(*arguments: str, columns: int = 80) -> Result:
 def test_a_covered_model(columns: int) -> None:
     result = run(f"{HOME}:perceptron", columns=columns)
     assert result.exit_code == 0
+    said = " ".join(result.stdout.split())
     for words in ("Covered", "aten.addmm", "8 samples", "plain step", "Peak memory", "RescaledAdam", "Auto: "):
-        assert words in result.stdout
+        assert words in said
+    assert "Auto begins with a tenth of RescaledAdam's step" in said and "ends a window, and takes" in said
     assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= columns
 
 

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import curvestep
 from curvestep._records import Outcome
+from curvestep.steprules import Windows
 from tests.diagnostics.factories import Opaque, Point, cross_entropy, perceptron, uncovered
 
 
@@ -193,8 +194,45 @@ def test_measured_time_and_memory() -> None:
     assert measured.plain_bytes is not None and measured.measured_bytes is not None
     assert measured.measured_bytes > measured.plain_bytes  # cotangents and tangents are held besides
     assert measured.auto_bytes is not None and measured.auto_bytes > measured.plain_bytes  # states and an average
+    assert measured.auto_refusal is None and measured.auto_seconds is not None
     share = (measured.auto_seconds - measured.plain_seconds) / measured.auto_every
-    assert measured.auto_every == 16 and measured.auto_ratio == pytest.approx(1 + share / measured.plain_seconds)
+    options = curvestep.Auto([torch.zeros(1, requires_grad=True)]).param_groups[0]
+    ends = Windows(options["window_growth"], options["window_offset"]).ends_within(1000)
+    assert measured.auto_every == round(1000 / ends)
+    assert measured.auto_ratio == pytest.approx(1 + share / measured.plain_seconds)
+
+
+def test_what_is_timed_of_auto_is_a_window_s_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its first window: one repetition, five that are timed, and one for the memory."""
+    outcomes: list[Outcome] = []
+
+    step = curvestep.Auto.step
+
+    def seen(self: Any, closure: Any = None) -> Any:
+        returned = step(self, closure)
+        outcomes.append(self.last_step.outcome)
+        return returned
+
+    monkeypatch.setattr(curvestep.Auto, "step", seen)
+    curvestep.doctor(*perceptron())
+    pair = [Outcome.WINDOW_SCALE, Outcome.WINDOW_ENDED]
+    first = outcomes.index(Outcome.WINDOW_ENDED) + 1
+    assert set(outcomes[: first - 1]) == {Outcome.WINDOW_SCALE} and outcomes[first:] == pair * 7
+
+
+def test_a_loss_that_auto_refuses_later_is_told_before() -> None:
+    """Spectral normalisation writes what it reads, so that its loss cannot be computed again at other parameters."""
+    model, batch, loss_fn = perceptron()
+    layer = next(module for module in model.modules() if isinstance(module, nn.Linear))
+    nn.utils.parametrizations.spectral_norm(layer)
+    found = curvestep.doctor(model, batch, loss_fn)
+    measured = found.measurement
+    assert found.covered and measured is not None and measured.auto_seconds is measured.auto_ratio is None
+    assert measured.auto_refusal is not None and "can be trained by RescaledAdam" in measured.auto_refusal
+    text = " ".join(str(found).split())
+    assert "Auto cannot train this: A window of steps has ended" in text and "Auto begins" not in text
+    assert "Peak memory: RescaledSGD" in text
+    assert json.loads(json.dumps(found.to_json()))["measurement"]["auto_ratio"] is None
 
 
 def test_progress_is_told_before_each_part() -> None:

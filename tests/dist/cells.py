@@ -25,9 +25,7 @@ BATCH = 96
 
 OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "Auto": curvestep.Auto,
-    "WindowedAdam": lambda params: WindowedAdam(
-        params, weight_decay=1e-3, window_growth=1.0, window_offset=3
-    ),
+    "WindowedAdam": lambda params: WindowedAdam(params, weight_decay=1e-3, window_growth=1.0, window_offset=3),
     "RescaledSGD": lambda params: curvestep.RescaledSGD(params, lr=0.5, weight_decay=1e-3),
     "RescaledAdam": lambda params: curvestep.RescaledAdam(params, lr=0.3, curvature_samples=0.25, averaging=8.0),
     "LQA": lambda params: curvestep.LQA(params, lr=0.3, weight_decay=1e-3, initial_step=0.1),

@@ -23,9 +23,7 @@ _LENGTH = 3
 def run(sharing: str, pieces: int, calls: int) -> tuple[nn.Module, Any, int]:
     """Train with windows of three steps; the all-reduces of the last call, which is to be a window's end."""
     net = shared(make_net("float64"), sharing)
-    optimizer = WindowedAdam(
-        net.parameters(), weight_decay=1e-3, window_growth=1.0, window_offset=_LENGTH
-    )
+    optimizer = WindowedAdam(net.parameters(), weight_decay=1e-3, window_growth=1.0, window_offset=_LENGTH)
     if sharing == "one":
         optimizer.process_group = None
     batches, reduced = make_batches("float64"), 0

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 import curvestep
+from curvestep._records import Outcome
 from tests.integrations.loops import METHODS, Make
 from tests.optim.problem import assert_bitwise_equal, assert_close, make_problem
 
@@ -154,7 +155,7 @@ def test_activation_checkpointing(make: Make, reenters: bool) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # dynamo's
 def test_a_compiled_model() -> None:
-    """Recorded steps run its operations one by one; the steps between two measurements run what was compiled."""
+    """Recorded batches run its operations one by one; the steps between two measurements run what was compiled."""
     runs: list[bool] = []
 
     def backend(graph: Any, inputs: Any) -> Any:
@@ -165,4 +166,5 @@ def test_a_compiled_model() -> None:
     optimizer = train(net, make, called=torch.compile(net, backend=backend), steps=steps)
     assert_close(parameters(net), bare(make, steps), 1e-12)
     measured = int(optimizer.param_groups[0]["measurements"])
-    assert 0 < measured < steps and len(runs) == steps - measured
+    ends = optimizer.outcomes[Outcome.WINDOW_ENDED]
+    assert 0 < measured < steps and ends > 1 and len(runs) == steps - measured - ends

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
+from curvestep._records import Outcome
 from tests.integrations.loops import LOOPS, METHODS, Setting, make_net, plain
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "loops.md"
@@ -95,6 +96,8 @@ def test_a_cell(loop: str, precision: str, extra: str, method: str) -> None:
     before, expected = truth(method, precision, setting.clips)
     optimizer = LOOPS[loop](net, METHODS[method], setting)
     assert sum(optimizer.outcomes.values()) == 20
+    ends = optimizer.outcomes.get(Outcome.WINDOW_ENDED, 0)
+    assert (ends > 1) == (method == "Auto"), "Its windows end, and steps of the next one's scale follow."
     error = distance([p.detach() for p in net.parameters()], expected) / distance(before, expected)
     assert error <= ALLOWED[precision]
 

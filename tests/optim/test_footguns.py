@@ -61,17 +61,22 @@ def test_a_bad_rate_of_a_group_of_auto_is_refused() -> None:
         curvestep.Auto([{"params": [torch.zeros(1, requires_grad=True)], "lr": -1.0}])
 
 
-def test_a_schedule_scales_the_steps_of_auto_under_its_ceiling() -> None:
-    """The ceiling decides here, and a tenth of ℓ is a tenth of the step."""
-    sizes = []
+def test_a_schedule_scales_the_steps_of_auto() -> None:
+    """A tenth of the level is a tenth of the step, while the scale that is kept is the same."""
+    sizes, scales = [], []
     for level in (0.5, 0.05):
         problem = make_problem()
         optimizer = curvestep.Auto(problem.net.parameters())
         optimizer.param_groups[0]["lr"] = level
         problem.train(optimizer, range(1))
-        assert optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.UNDER_CEILING
+        assert optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.WINDOW_SCALE
         sizes.append(optimizer.last_step.step_size)
+        scales.append(optimizer.param_groups[0]["rule_state"]["balance_scale"])
+        optimizer.param_groups[0]["lr"] = 0.3 * level
+        problem.train(optimizer, range(1, 2))
+        assert optimizer.last_step.step_size == pytest.approx(0.3 * sizes[-1], rel=1e-12), "Within a window."
     assert sizes[1] == pytest.approx(0.1 * sizes[0], rel=1e-12)
+    assert scales[1] == pytest.approx(scales[0], rel=1e-12) and sizes[0] == pytest.approx(scales[0], rel=1e-12)
 
 
 def test_a_run_that_ran_away_is_announced_once() -> None:

@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 import curvestep
 from curvestep import Auto, RecordingError, RescaledAdam, RescaledSGD
+from curvestep.engine import open_recorder
 from tests.fuzz.case import derivatives
 
 PAIRS: dict[str, tuple[Any, Any]] = {
     "SGD and Adam": (RescaledSGD, RescaledAdam),
-    "Auto and LQA": (Auto, curvestep.LQA),
+    "a lazy Adam and LQA": (lambda p: RescaledAdam(p, lr=0.5, curvature_every=2, averaging=8.0), curvestep.LQA),
     "GeN and ALIG": (curvestep.GeN, curvestep.ALIG),
     "torch's SGD and ours": (lambda p: torch.optim.SGD(p, lr=0.1), RescaledSGD),
     "fused Adam and ours": (lambda p: torch.optim.Adam(p, fused=True), RescaledAdam),
@@ -61,6 +62,24 @@ def trained(pair: tuple[Any, Any], order: tuple[int, int]) -> list[Tensor]:
 def test_it_does_not_matter_which_steps_first(pair: tuple[Any, Any]) -> None:
     # the same numbers in the same order, whichever was moved meanwhile
     torch.testing.assert_close(trained(pair, (0, 1)), trained(pair, (1, 0)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_auto_does_not_share_and_says_so_at_its_first_step(order: tuple[int, int]) -> None:
+    """Its windows end later, with its averaged parameters in the model: the others would measure another loss."""
+    net = Halves()
+    optimizers = [Auto(net.params[0]), RescaledAdam(net.params[1])]
+    first, second = (optimizers[index] for index in order)
+    with pytest.raises(RecordingError, match=r"Auto measures.*a recording that no other optimizer shares was needed"):
+        with first.record(), second.record():
+            net.loss().backward()
+    assert open_recorder() is None
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    with optimizers[0].record():
+        net.loss().backward()
+    optimizers[0].step()
+    assert optimizers[0].last_step is not None and optimizers[0].last_step.outcome.moved
 
 
 @pytest.mark.parametrize("memory", ["keep", "split", 0.5])

@@ -15,9 +15,10 @@ from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
 
 import curvestep
-from curvestep import RecordingError
+from curvestep import CurvestepError, RecordingError
 from curvestep._records import Outcome
 from curvestep._window import WindowReading
+from curvestep.bench.methods.ceiling_adam import CeilingAdam
 from curvestep.engine import Tape
 from tests.optim.problem import assert_bitwise_equal, assert_close, make_problem
 from tests.optim.windowed import WindowedAdam
@@ -393,6 +394,26 @@ def test_a_loss_that_cannot_be_run_again_elsewhere_is_that_of_its_parabola(make:
     found = read(optimizer)
     # The loss is a parabola where the factor stays.
     assert (found.loss, found.loss_before) == pytest.approx((float(loss(mean)), float(loss(start, factor))), rel=1e-12)
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_checkpoint_that_knows_no_windows_is_refused(pickled: bool) -> None:
+    """That of the optimizer that `Auto` was before has the options and three of the tensors."""
+    problem = make_problem()
+    former = CeilingAdam(problem.net.parameters())
+    problem.train(former, range(3))
+    optimizer = curvestep.Auto(make_problem().net.parameters())
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(CurvestepError, match=r"Auto needs .* has no 'window_growth': .* begin with a new optimizer"):
+        if pickled:
+            curvestep.Auto.__setstate__(object.__new__(curvestep.Auto), former.__getstate__())
+        else:
+            optimizer.load_state_dict(former.state_dict())
+    saved = copy.deepcopy(before)
+    saved["param_groups"][0]["rule_state"] = {"lazy_count": 3}
+    with pytest.raises(CurvestepError, match=r"Auto needs .* has no '\w+': .* begin with a new optimizer"):
+        optimizer.load_state_dict(saved)
+    assert optimizer.state_dict() == before
 
 
 def test_closures_without_a_backward() -> None:

@@ -166,7 +166,8 @@ def show(found: Diagnosis, console: Console) -> None:
     if found.suggestions:
         _part(console, f"Step size right now, at loss {found.loss:.4g}", [])
         console.print(Padding(_suggestions(found), (0, 0, 0, 1)))
-        console.print(Padding(Text(page.auto_sentence()), (0, 0, 0, 2)))
+        for sentence in page.auto_sentences(found):
+            console.print(Padding(Text(sentence), (0, 0, 0, 2)))
     _part(console, "Notes", list(found.notes))
 
 

@@ -131,22 +131,34 @@ def measurement_sentences(measured: Measurement) -> list[str]:
     """Time and memory in words."""
     text = [
         f"Time, medians of {measured.repetitions} steps; a plain one takes {seconds(measured.plain_seconds)}.",
-        f"Auto: {measured.auto_ratio:.2f} × a plain step in a long run, since one step in {measured.auto_every} "
-        f"measures, and takes {seconds(measured.auto_seconds)}.",
+        _auto_cost(measured),
         f"RescaledSGD, which measures every step: {measured.time_ratio:.2f} ×, {seconds(measured.measured_seconds)}.",
     ]
-    peaks = {"Auto": measured.auto_bytes, "RescaledSGD": measured.measured_bytes, "a plain step": measured.plain_bytes}
+    peaks = {"RescaledSGD": measured.measured_bytes, "a plain step": measured.plain_bytes}
+    if measured.auto_refusal is None:
+        peaks = {"Auto": measured.auto_bytes, **peaks}
     if all(peaks.values()):
         text.append("Peak memory: " + ", ".join(f"{name} {size(peak)}" for name, peak in peaks.items() if peak) + ".")
     return text
 
 
-def auto_sentence() -> str:
-    """What Auto makes of the suggested steps."""
+def _auto_cost(measured: Measurement) -> str:
+    if measured.auto_seconds is None:
+        return f"Auto cannot train this: {measured.auto_refusal}"
     return (
-        "Auto takes the shorter of RescaledAdam's step at ℓ = ½ and a ceiling, which rises to 0.006 over its first 100 "
-        "steps and then falls slowly."
+        f"Auto: {measured.auto_ratio:.2f} × a plain step in a run of 1,000, since one call in {measured.auto_every} "
+        f"ends a window, and takes {seconds(measured.auto_seconds)}; in a longer run fewer do."
     )
+
+
+def auto_sentences(found: Diagnosis) -> list[str]:
+    """What Auto makes of the suggested steps; nothing where it is known to refuse this loss."""
+    if found.measurement is not None and found.measurement.auto_refusal is not None:
+        return []
+    return [
+        "Auto begins with a tenth of RescaledAdam's step at ℓ = ½, which it measures on a quarter of the samples, and "
+        "measures the scale of its steps anew at the end of each window of steps."
+    ]
 
 
 def advice_sentences(found: Diagnosis) -> list[str]:
@@ -200,7 +212,7 @@ def page(found: Diagnosis) -> str:
         lines += ["", "Cost of a measured step", *(line for text in cost for line in _wrapped(text, "  "))]
     if found.suggestions:
         lines += ["", f"Step size right now, at loss {found.loss:.4g}"]
-        lines += [*_suggestions(found), *_wrapped(auto_sentence(), "  ")]
+        lines += [*_suggestions(found), *(line for text in auto_sentences(found) for line in _wrapped(text, "  "))]
     if found.notes:
         lines += ["", "Notes", *(line for text in found.notes for line in _wrapped(text, "  "))]
     return "\n".join(lines)

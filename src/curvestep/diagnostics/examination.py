@@ -62,7 +62,7 @@ def doctor(
             not depend on a parameter, or a gradient sparse. The message says what to do.
 
     Cost:
-        Seven steps on the batch, twenty-one more with `measure`; a copy of parameters and buffers.
+        Seven steps on the batch, thirty-four more with `measure`; a copy of parameters and buffers.
 
     Example:
         For J = ½ mean ‖θ − x_s‖² one gradient step of size 1 goes to the minimum, so ℓ = ½ suggests 1:

@@ -114,22 +114,25 @@ class Measurement:
         repetitions: steps of each kind, in turn, of which the median time is given.
         plain_seconds: of a plain step.
         measured_seconds: of a step of `RescaledSGD`, which measures the whole batch.
-        auto_seconds: of a step of `Auto` that measures.
-        auto_every: how many steps of `Auto` there are to one that measures, in a long run.
+        auto_seconds: of a window's end of `Auto`: a batch that is measured at the averaged weights, without a step;
+            None where it refuses this loss there.
+        auto_every: how many calls of `Auto.step` there are to one window's end, in a run of 1,000 calls.
         plain_bytes: the most memory at once during a plain step, parameters and buffers included; None where it
             could not be observed.
         measured_bytes: the same of a step of `RescaledSGD`.
-        auto_bytes: the same of a step of `Auto` that measures; its two averages and its state are in it.
+        auto_bytes: the same of a window's end of `Auto`; its state is in it.
+        auto_refusal: the sentence with which `Auto` refuses this loss at a window's end; None where it does not.
     """
 
     repetitions: int
     plain_seconds: float
     measured_seconds: float
-    auto_seconds: float
+    auto_seconds: float | None
     auto_every: int
     plain_bytes: int | None
     measured_bytes: int | None
     auto_bytes: int | None
+    auto_refusal: str | None = None
 
     @property
     def time_ratio(self) -> float:
@@ -137,8 +140,10 @@ class Measurement:
         return self.measured_seconds / self.plain_seconds
 
     @property
-    def auto_ratio(self) -> float:
-        """Time of a step of `Auto`, in the mean over a long run, over that of a plain one."""
+    def auto_ratio(self) -> float | None:
+        """Time of a call of `Auto.step`, in the mean over 1,000 of them, over that of a plain step; None with it."""
+        if self.auto_seconds is None:
+            return None
         return 1.0 + (self.auto_seconds / self.plain_seconds - 1.0) / self.auto_every
 
     @property

@@ -13,10 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curvestep._errors import CurvestepError
+from curvestep._records import Outcome
 from curvestep.diagnostics.findings import Measurement
 from curvestep.optim import Auto, RescaledSGD
+from curvestep.optim._average import WINDOW_GROWTH
+from curvestep.optim._windowed import WINDOW_OFFSET
+from curvestep.steprules import Windows
 
 REPETITIONS = 5
+
+# The length of the run of which it is said how often a window ends.
+_CALLS = 1000
 
 
 def measure_steps(
@@ -26,10 +34,18 @@ def measure_steps(
     resident: int,
     progress: Callable[[str], None],
 ) -> Measurement:
-    """Return median times and peaks of memory of three kinds of step, ``resident`` bytes of parameters included."""
+    """Return median times and peaks of memory of three kinds of step, ``resident`` bytes of parameters included.
+
+    Of `Auto` they are those of a window's end: after its first window it has windows of one step, so that every second
+    call ends one.
+    """
     device = parameters[0].device
 
     sgd, rescaled, auto = torch.optim.SGD(parameters, lr=0.0), RescaledSGD(parameters), Auto(parameters)
+    windows = Windows(auto.param_groups[0][WINDOW_GROWTH], auto.param_groups[0][WINDOW_OFFSET])
+    every, first = round(_CALLS / windows.ends_within(_CALLS)), windows.end(0)
+    for group in auto.param_groups:
+        group[WINDOW_GROWTH], group[WINDOW_OFFSET] = 1.0, 1
 
     def plain() -> None:
         sgd.zero_grad()
@@ -44,13 +60,33 @@ def measure_steps(
             warnings.simplefilter("ignore", UserWarning)  # an unknown batch size is among the notes
             optimizer.step()
 
-    # Auto measures its first ten steps, and these are fewer.
-    kinds = (plain, lambda: measured(rescaled), lambda: measured(auto))
-    seconds: tuple[list[float], ...] = ([], [], [])
+    def window_end() -> None:
+        measured(auto)
+
+    def before(step: Callable[[], None]) -> None:
+        start()
+        if step is window_end:
+            measured(auto)  # the one step of the window
+            start()
+
+    kinds = [plain, lambda: measured(rescaled)]
+    refusal: str | None = None
+    try:
+        for _ in range(first + 1):
+            start()
+            measured(auto)
+        assert auto.last_step is not None, "It was asked to step."
+        if auto.last_step.outcome is Outcome.WINDOW_ENDED:
+            kinds.append(window_end)
+        else:
+            refusal = f"no window of steps has ended. {auto.last_step.outcome.value}"
+    except CurvestepError as error:
+        refusal = str(error)
+    seconds: list[list[float]] = [[] for _ in kinds]
     for repetition in range(REPETITIONS + 1):
         progress(f"time of a step, {repetition + 1} of {REPETITIONS + 1}")
         for step, taken in zip(kinds, seconds, strict=True):
-            start()
+            before(step)
             _wait(device)
             begun = time.perf_counter()
             step()
@@ -60,7 +96,7 @@ def measure_steps(
     peaks: list[int | None] = []
     for step in kinds:
         progress("memory of a step")
-        start()
+        before(step)
         peaks.append(_peak(step, device))
     most = [None if peak is None else peak + resident for peak in peaks]
     times = [statistics.median(taken) for taken in seconds]
@@ -68,11 +104,12 @@ def measure_steps(
         repetitions=REPETITIONS,
         plain_seconds=times[0],
         measured_seconds=times[1],
-        auto_seconds=times[2],
-        auto_every=auto.param_groups[0]["curvature_every"],
+        auto_seconds=None if refusal else times[2],
+        auto_every=every,
         plain_bytes=most[0],
         measured_bytes=most[1],
-        auto_bytes=most[2],
+        auto_bytes=None if refusal else most[2],
+        auto_refusal=refusal,
     )
 
 

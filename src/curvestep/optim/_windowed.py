@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim.optimizer import ParamsT
 
-from curvestep._errors import RecordingError
+from curvestep._errors import CurvestepError, RecordingError
 from curvestep._probe import Need
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import is_sharded
 from curvestep._window import WindowReading
 from curvestep.engine import Memory, Tape, open_recorder
-from curvestep.optim._average import AVERAGE, WINDOW_START, exchanged
+from curvestep.optim._average import AVERAGE, WINDOW_GROWTH, WINDOW_START, exchanged
 from curvestep.optim._buffers import kept_buffers
 from curvestep.optim._commit import RULE_STATE
 from curvestep.optim._composed import AbstractComposedOptimizer
@@ -40,8 +40,14 @@ _NO_BACKWARD = (
     "'with optimizer.record():'."
 )
 _SHARED = (
-    "A window of steps has ended, and this batch is measured at the averaged parameters: a recording that no other "
-    "optimizer shares was needed, but another one is open or was joined. Give each optimizer a recording of its own."
+    "{name} measures a batch at its averaged parameters at the end of each window of steps, and they are then in the "
+    "model: a recording that no other optimizer shares was needed, but another one is open or was joined. Give each "
+    "optimizer a recording of its own, or use RescaledAdam, which shares one."
+)
+_FORMER = (
+    "{name} needs a state of its own kind, but a group of the one given has no {missing!r}: it was saved by another "
+    "optimizer, or by a version of {name} whose step was measured otherwise, and says nothing about windows of steps. "
+    "Load the model's parameters, and begin with a new optimizer."
 )
 
 
@@ -57,6 +63,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Take the parameters and the options of a group, the average's and the windows' among them."""
+        # One list, always: a wrapper such as Lightning's copies the attributes, and records through the copy.
         self._readings: list[Measured] = []
         #: What the last window brought; it does not affect the next step, and is not saved.
         self.last_window: WindowReading | None = None
@@ -116,16 +123,20 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             The tape, as ``curvestep.record()`` gives it.
 
         Raises:
-            RecordingError: A window has ended, and no backward ran in the block or another optimizer shares it.
+            RecordingError: Another optimizer shares the recording; or a window has ended and no backward ran in the
+                block, or the parameters are sharded and the loss cannot be computed again at others.
         """
         options: dict[str, Any] = {"samples": samples, "memory": memory, "scaler": scaler}
+        if open_recorder() is not None:  # at once, not at the first window's end
+            raise RecordingError(self._shared)
         if not self._ends_window():
             with super().record(batch_size, **options) as tape:
                 yield tape
+            if tape.recording.holders > 1:
+                self._drop_recordings()
+                raise RecordingError(self._shared)
             return
         self._refuse_averaged()
-        if open_recorder() is not None:
-            raise RecordingError(_SHARED)
         way = Way.of(self._parameters(), self.state)
         with exchanged(self._parameters(), self.state), kept_buffers():
             with super().record(batch_size, **options) as tape:
@@ -135,7 +146,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             self._pending.tapes.clear()
             try:
                 if tape.recording.holders > 1:
-                    raise RecordingError(_SHARED)
+                    raise RecordingError(self._shared)
                 if tape.backwards > 0:
                     tape.require_backward()
                     with torch.no_grad():
@@ -175,7 +186,8 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
                     self._in_closure = False
             self._refuse_averaged()
             former = self.param_groups[0][OUTCOMES]
-            measured, self._readings = self._readings, []
+            measured = list(self._readings)
+            self._readings.clear()
             self._pending.take()
             if not measured:
                 if returned is not None or self._has_gradient():
@@ -186,6 +198,11 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             self._report(taken, former)
             self._watch(taken)
             return loss if returned is None else returned
+
+    @property
+    def _shared(self) -> str:
+        """The sentence that refuses a recording which another optimizer shares."""
+        return _SHARED.format(name=type(self).__name__)
 
     def _close_window(self, measured: list[Measured], scale: Tensor | None) -> tuple[StepRecord, Tensor]:
         """Tell the rule what the window brought, and begin the next one."""
@@ -227,10 +244,24 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
     def _drop_recordings(self) -> None:
         """Free the recordings, and forget the measurements, that were not used."""
         super()._drop_recordings()
-        self._readings = []
+        self._readings.clear()
+
+    def _require_own_kind(self, state_dict: dict[str, Any]) -> None:
+        """Refuse the state of an optimizer whose rule knows no windows."""
+        super()._require_own_kind(state_dict)
+        self._require_windows(state_dict["param_groups"])
+
+    def _require_windows(self, groups: Sequence[dict[str, Any]]) -> None:
+        """Refuse groups whose rule has a state without the numbers of this one."""
+        for group in groups:
+            missing = [name for name in (WINDOW_GROWTH, WINDOW_OFFSET) if name not in group]
+            missing = missing or sorted(self._initial_rule_state().keys() - group.get(RULE_STATE, {}).keys())
+            if missing:
+                raise CurvestepError(_FORMER.format(name=type(self).__name__, missing=missing[0]))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or loaded optimizer, with nothing recorded."""
         super().__setstate__(state)
+        self._require_windows(self.param_groups)
         vars(self).setdefault("_readings", [])
         vars(self).setdefault("last_window", None)

@@ -55,6 +55,21 @@ class Windows:
         """
         return int(self.growth * start) + self.offset
 
+    def ends_within(self, calls: int) -> int:
+        """Return how many windows end within so many calls of ``step``, of which each takes a step or ends a window.
+
+        Args:
+            calls: At least 0.
+
+        Example:
+            >>> [Windows().ends_within(calls) for calls in (5, 6, 100, 1000)]
+            [0, 1, 8, 17]
+        """
+        ends, last = 0, self.end(0)
+        while last + ends + 1 <= calls:
+            ends, last = ends + 1, self.end(last)
+        return ends
+
 
 class WindowRule(StepRule, Protocol):
     """A step rule whose state moves at the ends of windows of steps, from a reading at the averaged parameters."""
