@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import final
 
 from curvestep.bench.record import RunRecord
+from curvestep.steprules import Windows
 
 #: Products of a gradient and of a measurement, a forward being one: the tangent pass does two or three, the more is
 #: counted.
 _GRADIENT, _TANGENT = 3, 3
-#: Share of a batch that Auto measures.
-_AUTO_SHARE = 0.25
+#: What Auto does at a window's end beside a gradient: a tangent pass and a first-order one, for each of which the forward
+#: is computed again, and one more forward.
+_WINDOW = (3 + 1) + (2 + 1) + 1
 
 
 @final
@@ -37,22 +39,36 @@ def gradients(run: RunRecord) -> tuple[float, ...]:
         run: which.
 
     Returns:
-        A number an epoch: a gradient is three products of a forward, a measurement three more of the part of the batch
-        that is measured, as often as it was; a step of Step-Tuned SGD is two gradients.
+        A number an epoch: a gradient is three products of a forward, a measurement three more, as often as it was
+        made; a step of Step-Tuned SGD is two gradients, a batch on which Auto ends a window 1 + 8/3.
     """
-    part = _AUTO_SHARE if run.config.method == "auto" else 1.0
     found: list[float] = []
     spent, before = 0.0, 0
     for epoch in run.epochs:
-        spent += (epoch.step - before) * _step(run, part, epoch.measured_share or 0.0)
+        spent += (epoch.step - before) * _step(run, epoch.measured_share or 0.0)
+        if run.config.method == "auto":
+            spent += (_ends(epoch.step) - _ends(before)) * _WINDOW / _GRADIENT
         before = epoch.step
         found.append(spent)
     return tuple(found)
 
 
-def _step(run: RunRecord, part: float, share: float) -> float:
+def _step(run: RunRecord, share: float) -> float:
     """A step in gradients, where this share of the steps is measured."""
-    return 2.0 if run.config.method == "step-tuned" else 1.0 + share * part * _TANGENT / _GRADIENT
+    return 2.0 if run.config.method == "step-tuned" else 1.0 + share * _TANGENT / _GRADIENT
+
+
+def _ends(calls: int) -> int:
+    """How many windows of Auto have ended within so many batches.
+
+    Example:
+        >>> _ends(5), _ends(6), _ends(100), _ends(1_000)
+        (0, 1, 8, 17)
+    """
+    windows, steps, ends = Windows(), 0, 0
+    while (steps := windows.end(steps)) + ends < calls:
+        ends += 1
+    return ends
 
 
 def cost(runs: Sequence[RunRecord]) -> Cost:
@@ -70,6 +86,6 @@ def cost(runs: Sequence[RunRecord]) -> Cost:
         # The steps of an epoch that a divergence ended are counted as measured, where the method measures at all.
         rest = (run.samples.step[-1] if run.samples.step else 0) - done
         measures = any(value is not None for value in run.samples.curvature)
-        spent += [*gradients(run)[-1:], rest * _step(run, 1.0, float(measures))]
+        spent += [*gradients(run)[-1:], rest * _step(run, float(measures))]
         seconds.append(run.samples.seconds[-1] if run.samples.seconds else 0.0)
     return Cost(math.fsum(spent), math.fsum(seconds))

@@ -25,12 +25,10 @@ SOURCE: dict[str, tuple[float, float, float, float]] = {
     "cifar100-vgg19": (36.3, 36.9, 65.0, 65.0),
     "mnist-autoencoder": (5.1, 5.3, 5.7, 5.9),
 }
-METHODS = ("sgd", "rmsprop", "red-sgd", "red-rmsprop", "auto", "adamw")
+METHODS = ("sgd", "rmsprop", "red-sgd", "red-rmsprop", "adamw")
 _RATE = 1e-3
 # Blocks of steps in turn; the first block of each method warms up.
 _ROUNDS, _STEPS = 5, 2
-# Auto measures ever fewer steps: it is timed where a run of the source's length spends its time.
-_AUTO_BEFORE = 40
 
 
 class TimeKey(NamedTuple):
@@ -154,12 +152,10 @@ def _measure(name: str, scale_name: str, data_dir: Path | None, device: str) -> 
         rate = _RATE if get_method(method).needs_lr else None
         request = BuildRequest(list(network.parameters()), rate, 1.0, "exponential", 0, 1e-7, 1_000, scale.epochs)
         built[method] = network, get_method(method).build(request)
-        _steps(task, feed, *built[method], _AUTO_BEFORE if method == "auto" else 1)
+        _steps(task, feed, *built[method], 1)
     for _ in range(_ROUNDS):
         for method in METHODS:
-            # As many steps as there are at most between two of Auto's measurements at this place of a run.
-            count = 4 * _STEPS if method == "auto" else _STEPS
-            took[method].append(_steps(task, feed, *built[method], count) / count)
+            took[method].append(_steps(task, feed, *built[method], _STEPS) / _STEPS)
     return took, feed.steps_per_epoch
 
 
