@@ -13,8 +13,8 @@ from curvestep.steprules import Windows
 #: Products of a gradient and of a measurement, a forward being one: the tangent pass does two or three, the more is
 #: counted.
 _GRADIENT, _TANGENT = 3, 3
-#: What Auto does at a window's end beside a gradient: a tangent pass and a first-order one, for each of which the forward
-#: is computed again, and one more forward.
+#: What Auto does at a window's end beside a gradient: a tangent pass and a first-order one, each with the forward once
+#: more, and another forward.
 _WINDOW = (3 + 1) + (2 + 1) + 1
 
 
@@ -60,6 +60,9 @@ def _step(run: RunRecord, share: float) -> float:
 
 def _ends(calls: int) -> int:
     """How many windows of Auto have ended within so many batches.
+
+    Returns:
+        Their number.
 
     Example:
         >>> _ends(5), _ends(6), _ends(100), _ends(1_000)

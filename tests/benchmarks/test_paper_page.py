@@ -67,14 +67,19 @@ def measured(run: RunRecord, method: str, share: float | None) -> RunRecord:
 
 @pytest.mark.parametrize(
     ("method", "share", "spent"),
-    [("sgd", None, 1.0), ("red-sgd", 1.0, 2.0), ("step-tuned", None, 2.0), ("auto", 0.4, 1.1)],
+    [("sgd", None, 1.0), ("red-sgd", 1.0, 2.0), ("step-tuned", None, 2.0)],
 )
 def test_what_a_step_costs(method: str, share: float | None, spent: float) -> None:
-    """A gradient is 3 products, a measurement 3 more; Auto's is of a quarter of the batch."""
+    """A gradient is 3 products, a measurement 3 more."""
     run = measured(record(), method, share)
     assert gradients(run) == pytest.approx([10 * spent, 20 * spent, 30 * spent])
     both = cost([run, run])
     assert both.gradients == pytest.approx(60 * spent) and both.seconds == pytest.approx(0.6)
+
+
+def test_auto_costs_its_windows() -> None:
+    """Of 30 batches the 6th, 13th and 21st end a window, each for 8 products more."""
+    assert gradients(measured(record(), "auto", None)) == pytest.approx([10 + 8 / 3, 20 + 16 / 3, 30 + 24 / 3])
 
 
 def test_a_miss_costs_as_far_as_it_came() -> None:
