@@ -50,7 +50,7 @@ _INTRODUCTION: tuple[str, ...] = (
     "$ python -m benchmarks overhead --threads 1 --processor-time --variants auto "
     "--networks 'mlp;4×128;vit;lstm;stride 2;b64'\n"
     "$ python -m benchmarks overhead --threads 1 --processor-time --variants 'auto, compiled;plain adamw, compiled' "
-    "--networks 'mlp;4×128'\n"
+    "--networks mlp\n"
     "$ python -m benchmarks overhead --stale --set cuda --device cuda --within 6\n"
     "$ python -m benchmarks overhead --render                                         # measures nothing\n"
     "```\n",
