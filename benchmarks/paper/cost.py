@@ -47,7 +47,7 @@ def gradients(run: RunRecord) -> tuple[float, ...]:
     for epoch in run.epochs:
         spent += (epoch.step - before) * _step(run, epoch.measured_share or 0.0)
         if run.config.method == "auto":
-            spent += (_ends(epoch.step) - _ends(before)) * _WINDOW / _GRADIENT
+            spent += (Windows().ends_within(epoch.step) - Windows().ends_within(before)) * _WINDOW / _GRADIENT
         before = epoch.step
         found.append(spent)
     return tuple(found)
@@ -56,22 +56,6 @@ def gradients(run: RunRecord) -> tuple[float, ...]:
 def _step(run: RunRecord, share: float) -> float:
     """A step in gradients, where this share of the steps is measured."""
     return 2.0 if run.config.method == "step-tuned" else 1.0 + share * _TANGENT / _GRADIENT
-
-
-def _ends(calls: int) -> int:
-    """How many windows of Auto have ended within so many batches.
-
-    Returns:
-        Their number.
-
-    Example:
-        >>> _ends(5), _ends(6), _ends(100), _ends(1_000)
-        (0, 1, 8, 17)
-    """
-    windows, steps, ends = Windows(), 0, 0
-    while (steps := windows.end(steps)) + ends < calls:
-        ends += 1
-    return ends
 
 
 def cost(runs: Sequence[RunRecord]) -> Cost:
