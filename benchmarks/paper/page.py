@@ -33,7 +33,8 @@ _SMALL = (
     "Rates and decays (τ₀, d) are chosen as in the source, by the training loss after a fifth of the epochs, from a "
     "grid of 14 pairs instead of 42 or 56: τ₀ from 0.01 to 10 for SGD and its kin, from 1e-5 to 0.01 for what divides "
     "by a root of squares, {1, 5}·10ⁿ; d of 0.9 and 1. The grid is run with the first seed, and its cost counts. A run "
-    "of the grid whose average loss is above ten times its first one, or not finite, ends there and is a miss.",
+    "of the grid whose average loss is above ten times its first one, or not finite, ends there and is a miss. Where "
+    "the table says *edge*, the pair lies at the end of this grid, and the source's might have had a better one.",
     "",
 )
 _REST = (

@@ -3,8 +3,8 @@
 The scale `paper` is the source's: its networks, lengths, and grid of 14 rates by 3 or 4 decays. The scale `small` is
 for one core and an hour, and below the tasks' own small scale: networks of 4 channels in the first convolution, some
 1,000 examples, 25 epochs (`tiny` in `src/curvestep/bench/tasks`), and a grid of 7 rates by 2 decays. Of the source's
-14 rates SGD's kin is given the upper seven, {1, 5}·10ⁿ from 0.01 to 10, and what divides by a root of squares the
-lower seven, from 1e-5 to 0.01. The decay of 0.9 falls as far over 25 epochs as the source's 0.99 does over 250.
+14 rates, {1, 5}·10ⁿ from 1e-5 to 50, SGD's kin is given the seven from 0.01 to 10, and what divides by a root of
+squares the seven from 1e-5 to 0.01. The decay of 0.9 falls as far over 25 epochs as the source's 0.99 does over 250.
 """
 
 from __future__ import annotations
