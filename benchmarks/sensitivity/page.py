@@ -47,9 +47,10 @@ def page(rows: Sequence[SensitivityRow], machines: Sequence[Machine], figure: st
         "default: **default** is the factor by which the loss there exceeds the best.",
         "",
         "The first scale of `Auto` is in units of the step that Algorithm 1 measures at the first batch; afterwards "
-        "`Auto` measures its scale at windows' ends ([auto.md](auto.md)). `CeilingAdam` is what `Auto` was before: "
-        "Adam's direction with a measured step under a ceiling of fixed height "
-        "(`curvestep.bench.methods.ceiling_adam`).",
+        "`Auto` changes its scale by a factor of two at most at a window's end, 11 times in 220 calls of `step` and 8 "
+        "times in 128 ([auto.md](auto.md)): a run so short does not come back from a first scale that is many decades "
+        "off. `CeilingAdam` is what `Auto` was before: Adam's direction with a measured step under a ceiling of fixed "
+        "height (`curvestep.bench.methods.ceiling_adam`).",
         "",
     ]
     out += _missing(rows)

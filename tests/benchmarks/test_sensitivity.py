@@ -26,6 +26,7 @@ from curvestep.bench.methods.ceiling_adam import CeilingAdam
 from curvestep.bench.methods.method import BuildRequest
 from curvestep.bench.record import DIVERGED, FINISHED
 from curvestep.bench.store import Store
+from curvestep.steprules import CurvatureRescaling, NoiseBalance, Windows
 from tests.bench.synthetic import record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +79,12 @@ def test_at_its_default_a_subject_is_the_method(name: plan.SubjectName, own: Cal
     assert torch.equal(ends, same)
     _, half = trained(lambda parameters: method(name).build(_request(parameters, default / 2)).optimizer)
     assert half == pytest.approx(first / 2, rel=1e-12)
+
+
+def test_the_page_says_how_often_auto_changes_its_scale() -> None:
+    assert (Windows().ends_within(220), Windows().ends_within(128)) == (11, 8)
+    assert NoiseBalance(CurvatureRescaling()).most == 2.0
+    assert "11 times in 220 calls of `step` and 8 times in 128" in page([], (), "")
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
