@@ -14,8 +14,13 @@ from benchmarks.growth.row import GrowthRow
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS: dict[Variant, str] = {"whole": "#D55E00", "quarter": "#E69F00", "split": "#009E73", "auto": "#332288"}
-_MARKERS: dict[Variant, str] = {"whole": "o", "quarter": "s", "split": "D", "auto": "^"}
+_COLOURS: dict[Variant, str] = {
+    "whole": "#D55E00",
+    "quarter": "#E69F00",
+    "split": "#009E73",
+    "quarter-split": "#332288",
+}
+_MARKERS: dict[Variant, str] = {"whole": "o", "quarter": "s", "split": "D", "quarter-split": "^"}
 _LABELS: dict[Axis, str] = {
     "width": "width w",
     "depth": "blocks L",

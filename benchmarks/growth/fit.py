@@ -13,16 +13,17 @@ from benchmarks.growth.row import GrowthRow
 
 Quantity = Literal["products", "peak", "seconds"]
 #: The variants, and the plain steps that they are compared with.
-Step = Literal["sgd", "adamw", "whole", "quarter", "split", "auto"]
-STEPS: tuple[Step, ...] = ("sgd", "adamw", "whole", "quarter", "split", "auto")
+Step = Literal["sgd", "adamw", "whole", "quarter", "split", "quarter-split"]
+STEPS: tuple[Step, ...] = ("sgd", "adamw", "whole", "quarter", "split", "quarter-split")
 _VARIANTS: dict[Step, Variant] = {
-    "sgd": "whole", "adamw": "auto", "whole": "whole", "quarter": "quarter", "split": "split", "auto": "auto",
+    "sgd": "whole", "adamw": "quarter-split", "whole": "whole", "quarter": "quarter", "split": "split",
+    "quarter-split": "quarter-split",
 }  # fmt: skip
 
 
 def plain_of(step: Variant) -> Step:
     """The plain step that a variant is compared with."""
-    return "adamw" if step == "auto" else "sgd"
+    return "adamw" if step == "quarter-split" else "sgd"
 
 
 def gradients(size: Size) -> float:
@@ -34,7 +35,7 @@ def measured_tokens(size: Size, step: Step) -> int:
     """m: the tokens of the sequences that a step measures, at least one of them; 0 for a plain step."""
     if step in ("sgd", "adamw"):
         return 0
-    share = 0.25 if step in ("quarter", "auto") else 1.0
+    share = 0.25 if step in ("quarter", "quarter-split") else 1.0
     return size.length * math.ceil(share * size.batch)
 
 

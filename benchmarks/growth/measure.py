@@ -46,7 +46,7 @@ VARIANTS: dict[Variant, tuple[Callable[[Case], Prepared], Baseline]] = {
     "whole": (own_steps.rescaled, "SGD"),
     "quarter": (_quarter, "SGD"),
     "split": (lambda case: own_steps.rescaled(case, memory="split"), "SGD"),
-    "auto": (own_steps.auto, "AdamW"),
+    "quarter-split": (own_steps.ceiling, "AdamW"),
 }
 _BASELINES: tuple[Baseline, ...] = ("SGD", "AdamW")
 

@@ -24,7 +24,7 @@ VARIANTS: dict[Variant, str] = {
     "whole": "RescaledSGD",
     "quarter": "RescaledSGD, ¼ of the samples",
     "split": "RescaledSGD, memory split",
-    "auto": "Auto, a step that measures",
+    "quarter-split": "Adam's direction, ¼ of the samples, split",
 }
 _STEPS: dict[Step, str] = {"sgd": "SGD", "adamw": "AdamW", **VARIANTS}
 _AXES = {"width": "width", "depth": "blocks", "batch": "batch", "length": "length", "all": "parameters, all growing"}
@@ -51,12 +51,18 @@ def page(rows: Sequence[GrowthRow], exchanges: Sequence[ExchangeRow], machines: 
         "# How the cost of a measured step grows",
         "",
         "A whole step (forward, backward, measurement, update) over the plain step along the same direction: "
-        "`RescaledSGD` over SGD, a measuring step of `Auto` over AdamW's (it measures one step of sixteen in long "
-        "runs). A GPT is varied around 4 blocks of width 128, 8 sequences of 64 characters; **all** lets width, depth "
-        "and parameters grow together while the batch shrinks, at last to one sequence, a quarter of which is all of "
-        "it. Times are CPU times of one thread, medians of ratios in interleaved rounds; products and peaks are "
-        "counted by torch's profiler. `python -m benchmarks growth` measures what is missing and writes this page from "
-        "the rows in `benchmarks/stores/growth`; [overhead](overhead.md) has other networks and whole runs.",
+        "`RescaledSGD` over SGD, and with a quarter of the samples, and with memory split; both at once along "
+        "Adam's direction, over AdamW (`CeilingAdam`, on a step that measures). A GPT is varied around 4 blocks of "
+        "width 128, 8 sequences of 64 characters; **all** lets width, depth and parameters grow together while the "
+        "batch shrinks, at last to one sequence, a quarter of which is all of it. Times are CPU times of one thread, "
+        "medians of ratios in interleaved rounds; products and peaks are counted by torch's profiler. "
+        "`python -m benchmarks growth` measures what is missing and writes this page from the rows in "
+        "`benchmarks/stores/growth`; [overhead](overhead.md) has other networks and whole runs.",
+        "",
+        "`Auto` takes none of these steps. It measures at the ends of its windows, 17 of the first 1,000 calls of "
+        "`step` and 28 of the first 10,000: a forward and backward without a step, a pass along E with the forward "
+        "computed again, one of first order along D, and a forward ([long.md](long.md#what-it-costs)). "
+        "[overhead](overhead.md#the-default) has the time of such an end over that of a plain step.",
         "",
         f"![ratios by size, and the model on sizes that it has not seen]({figure})",
         "",
@@ -210,7 +216,7 @@ def _exchanges(exchanges: Sequence[ExchangeRow]) -> list[str]:
         "| model | parameters | step | all-reduces | bytes | all-gathers | bytes | reduce-scatters | bytes |",
         "|---|--:|---|--:|--:|--:|--:|--:|--:|",
     ]
-    names = {"plain": "SGD", "whole": "RescaledSGD", "auto": "Auto, measuring"}
+    names = {"plain": "SGD", "whole": "RescaledSGD", "quarter-split": "¼, split, Adam's direction"}
     sharings = {"ddp": "copies (DDP)", "fully_shard": "shards (fully_shard)"}
     for row in exchanges:
         cells = [f"{sharings[row.sharing]}, {row.depth}×{row.width}", f"{row.parameters:,}", names[row.step]]

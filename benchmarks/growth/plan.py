@@ -11,7 +11,7 @@ from curvestep.bench.networks.specs import GPTSpec
 VOCABULARY = 65
 Axis = Literal["width", "depth", "batch", "length", "all"]
 AXES: tuple[Axis, ...] = ("width", "depth", "batch", "length", "all")
-Variant = Literal["whole", "quarter", "split", "auto"]
+Variant = Literal["whole", "quarter", "split", "quarter-split"]
 Baseline = Literal["SGD", "AdamW"]
 Sharing = Literal["ddp", "fully_shard"]
 

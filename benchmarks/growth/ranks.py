@@ -21,6 +21,7 @@ from benchmarks.growth.plan import SHARED, Sharing, Size
 from benchmarks.growth.row import ExchangeRow
 from curvestep.bench.environment import revision
 from curvestep.bench.measure import cross_entropy
+from curvestep.bench.methods.ceiling_adam import CeilingAdam
 from curvestep.bench.store import Store
 
 _PROCESSES = 2
@@ -106,7 +107,7 @@ def _process(rank: int, sharing: Sharing, size: Size, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=_PROCESSES)
     try:
-        found = {step: dict(_counted(sharing, size, step, rank)) for step in ("plain", "whole", "auto")}
+        found = {step: dict(_counted(sharing, size, step, rank)) for step in ("plain", "whole", "quarter-split")}
         if rank == 0:
             (Path(folder) / "found.json").write_text(json.dumps(found), encoding="utf-8")
     finally:
@@ -142,8 +143,8 @@ def _counted(sharing: Sharing, size: Size, step: str, rank: int) -> Counter[str]
 
 
 def _optimizer(step: str, network: nn.Module) -> torch.optim.Optimizer:
-    """By the name of the step; Auto measures each of its first ten."""
+    """By the name of the step; CeilingAdam measures each of its first ten."""
     parameters = list(network.parameters())
     if step == "plain":
         return torch.optim.SGD(parameters, lr=1e-3)
-    return curvestep.RescaledSGD(parameters) if step == "whole" else curvestep.Auto(parameters)
+    return curvestep.RescaledSGD(parameters) if step == "whole" else CeilingAdam(parameters)

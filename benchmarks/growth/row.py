@@ -30,7 +30,7 @@ class GrowthRow(Row):
         depth, width, length, batch: the size.
         parameters: number of trained numbers.
         variant: "whole" (`RescaledSGD`), "quarter" (a quarter of the samples), "split" (nothing held on the tape),
-            "auto" (a step of `Auto` that measures).
+            "quarter-split" (both, along Adam's direction: a step of `CeilingAdam` that measures).
         pairs: number of interleaved pairs.
         low, median, high: quartiles of the ratio of CPU times in a pair.
         plain_seconds, seconds: median CPU time of the plain step and of the variant.
@@ -89,7 +89,7 @@ class ExchangeRow(Row):
         sharing: "ddp" (copies) or "fully_shard" (shards).
         depth, width, length, batch: the size; each process has half of the batch.
         parameters: number of trained numbers.
-        step: "plain" (`SGD`), "whole" (`RescaledSGD`) or "auto" (a step of `Auto` that measures).
+        step: "plain" (`SGD`), "whole" (`RescaledSGD`) or "quarter-split" (a step of `CeilingAdam` that measures).
         reduced: number of all-reduces.
         reduced_bytes: bytes that they average.
         gathered: number of all-gathers.

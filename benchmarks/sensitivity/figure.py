@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
+    from curvestep.report.style import LineStyle
+
 #: Losses above it, and misses, are drawn there: more than twice that of a guess among ten classes.
 _HIGHEST = 5.0
 _TITLES: dict[Split, str] = {"train": "training loss", "test": "test loss"}
 #: Measured steps above, rates below.
 _PARTS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("measured", frozenset({"level-sgd", "level-adam", "auto", "lqa", "alig"})),
+    ("measured", frozenset({"level-sgd", "level-adam", "auto", "auto-ceiling", "lqa", "alig"})),
     ("given", frozenset({"eg-sgd", "sgd", "rmsprop", "adamw"})),
 )
 
@@ -55,7 +57,7 @@ def write_figure(rows: Sequence[SensitivityRow], stem: Path) -> tuple[Path, ...]
                 _finish(axes, f"{task}: {_TITLES[split]}" if row == 0 else "", lowest[column])
         for axes in grid[1]:
             axes.set_xlabel("the method's number")
-        drawn.legend(handles=_legend(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+        drawn.legend(handles=_legend(), loc="outside lower center", ncols=6, frameon=False, fontsize=9)
         drawn.draw_without_rendering()
         drawn.set_layout_engine("none")
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
@@ -67,9 +69,10 @@ def write_figure(rows: Sequence[SensitivityRow], stem: Path) -> tuple[Path, ...]
 
 def _line(axes: Axes, subject: Subject, found: Curve, place: int) -> None:
     """The mean of the seeds with their range; misses as crosses at the upper edge, one row of them a method."""
-    colour = _colour(subject)
+    style = _style(subject)
+    colour = style.colour
     shown = [mean if mean <= _HIGHEST else math.nan for mean in found.means]
-    axes.plot(found.values, shown, color=colour, linewidth=1.6)
+    axes.plot(found.values, shown, color=colour, linestyle=style.dashes, linewidth=1.6)
     kept = [(v, low, min(high, _HIGHEST)) for v, low, high in zip(found.values, found.lows, found.highs, strict=True)]
     kept = [(v, low, high) for v, low, high in kept if low <= _HIGHEST]
     if kept:
@@ -105,10 +108,10 @@ def _finish(axes: Axes, title: str, lowest: float) -> None:
 
     axes.set(xscale="log", yscale="log")
     axes.set_xlim(VALUES[0] / 1.5, VALUES[-1] * 1.5)
-    axes.set_ylim(lowest / 1.6, _HIGHEST * 1.35**6)
+    axes.set_ylim(lowest / 1.6, _HIGHEST * 1.35**7)
     powers = [10.0**power for power in range(-12, 1) if 10.0**power > lowest / 1.6]
     labels = [f"$10^{{{round(math.log10(power))}}}$" for power in powers]
-    axes.set_yticks([*powers, _HIGHEST * 1.35**3], labels=[*labels, "miss"])
+    axes.set_yticks([*powers, _HIGHEST * 1.35**3.5], labels=[*labels, "miss"])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.axhline(_HIGHEST, color="#888888", linewidth=0.8, linestyle=":")
     axes.xaxis.set_major_locator(FixedLocator([1e-6, 1e-4, 1e-2, 1.0, 1e2]))
@@ -121,7 +124,8 @@ def _legend() -> list[Line2D]:
     """One entry a method, and what the marks are."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=_colour(each), linewidth=1.6, label=each.varied) for each in SUBJECTS]
+    styles = [(each.varied, _style(each)) for each in SUBJECTS]
+    handles = [Line2D([], [], color=s.colour, linestyle=s.dashes, linewidth=1.6, label=text) for text, s in styles]
     grey = "#555555"
     return [
         *handles,
@@ -129,8 +133,8 @@ def _legend() -> list[Line2D]:
     ]
 
 
-def _colour(subject: Subject) -> str:
+def _style(subject: Subject) -> LineStyle:
     """That of the method in other figures."""
     from curvestep.report.style import line_style
 
-    return line_style(subject.colour, False).colour
+    return line_style(subject.colour, False)

@@ -29,11 +29,11 @@ def page(rows: Sequence[SensitivityRow], machines: Sequence[Machine], figure: st
     out = [
         "# How much the one number matters",
         "",
-        "Every method here is given one number: ℓ, a cap, a ceiling, a first rate, or a learning rate. Each is set "
-        f"to the same {len(VALUES)} values from {VALUES[0]:g} to {VALUES[-1]:g}, two a decade; everything else stays "
-        f"at its default, rates have no schedule, and each value has {SEEDS} seeds. `python -m benchmarks sensitivity` "
-        "makes the runs that are missing (MNIST is needed) and writes this page from the rows in "
-        "`benchmarks/stores/sensitivity`.",
+        "Every method here is given one number: ℓ, a first scale, a ceiling, a cap, a first rate, or a learning rate. "
+        f"Each is set to the same {len(VALUES)} values from {VALUES[0]:g} to {VALUES[-1]:g}, two a decade; everything "
+        f"else stays at its default, rates have no schedule, and each value has {SEEDS} seeds. "
+        "`python -m benchmarks sensitivity` makes the runs that are missing (MNIST is needed) and writes this page "
+        "from the rows in `benchmarks/stores/sensitivity`.",
         "",
         f"![loss at the end over the number]({figure})",
         "",
@@ -45,6 +45,12 @@ def page(rows: Sequence[SensitivityRow], machines: Sequence[Machine], figure: st
         "the number, and towards a value that diverged the stretch ends at the last one that did not. "
         "“≥” where it goes on beyond the values that were tried. The number of a rate-free method can be left at its "
         "default: **default** is the factor by which the loss there exceeds the best.",
+        "",
+        "The first scale of `Auto` is in units of the step that Algorithm 1 measures at the first batch; afterwards "
+        "`Auto` changes its scale by a factor of two at most at a window's end, 11 times in 220 calls of `step` and 8 "
+        "times in 128 ([auto.md](auto.md)): a run so short does not come back from a first scale that is many decades "
+        "off. `CeilingAdam` is what `Auto` was before: Adam's direction with a measured step under a ceiling of fixed "
+        "height (`curvestep.bench.methods.ceiling_adam`).",
         "",
     ]
     out += _missing(rows)

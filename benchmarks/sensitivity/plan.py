@@ -13,7 +13,9 @@ SEEDS = 3
 #: Nine decades, two values to each, the same for every method whatever its number means.
 VALUES: tuple[float, ...] = tuple(float(f"{10.0 ** (half / 2):.6g}") for half in range(-12, 7))
 
-SubjectName = Literal["level-sgd", "level-adam", "auto", "lqa", "alig", "eg-sgd", "sgd", "rmsprop", "adamw"]
+SubjectName = Literal[
+    "level-sgd", "level-adam", "auto", "auto-ceiling", "lqa", "alig", "eg-sgd", "sgd", "rmsprop", "adamw"
+]  # fmt: skip
 
 
 @final
@@ -25,7 +27,7 @@ class Subject:
         name: in rows and tables.
         varied: what the number is.
         default: what the library, or the source, gives it; None where the user has to choose.
-        colour: the method of other figures whose colour it has.
+        colour: the method of other figures whose colour and dashes it has.
     """
 
     name: SubjectName
@@ -37,7 +39,8 @@ class Subject:
 SUBJECTS: tuple[Subject, ...] = (
     Subject("level-sgd", "ℓ of RescaledSGD, constant", 0.5, "red-sgd"),
     Subject("level-adam", "ℓ of RescaledAdam, constant", 0.5, "half-adam"),
-    Subject("auto", "peak of Auto's ceiling", 0.006, "auto"),
+    Subject("auto", "first scale of Auto", 0.1, "auto"),
+    Subject("auto-ceiling", "peak of CeilingAdam", 0.006, "auto-ceiling"),
     Subject("lqa", "ℓ of LQA", 0.5, "lqa"),
     Subject("alig", "cap of ALI-G", 1.0, "alig"),
     Subject("eg-sgd", "first rate of EG around SGD", None, "eg-sgd"),

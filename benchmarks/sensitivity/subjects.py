@@ -2,65 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, final
-
-from torch.optim.optimizer import ParamsT
+from collections.abc import Callable
+from typing import Any
 
 import curvestep
+from benchmarks.league.methods.varied import VariedAuto
 from benchmarks.sensitivity.plan import SubjectName
 from curvestep.bench.methods import get_method
+from curvestep.bench.methods.ceiling_adam import CeilingAdam
 from curvestep.bench.methods.method import BuildRequest, Built, Method
-from curvestep.directions import Adam, Direction
-from curvestep.optim._average import AVERAGING
-from curvestep.optim._composed import AbstractComposedOptimizer
-from curvestep.optim._options import BETA3, EVERY, SAMPLES
-from curvestep.steprules import Ceiling, CurvatureRescaling, Lazy, StepRule
-
-_PEAK = "peak"
-
-
-@final
-class AutoUnderPeak(AbstractComposedOptimizer):
-    """`curvestep.Auto` with another peak of its ceiling; everything else is as it is there.
-
-    Args:
-        params: what is trained.
-        peak: height of the ceiling at its highest, in the unit of Adam's direction, above 0; Auto's own is 0.006.
-        weight_decay: λ.
-    """
-
-    _announces_whole_batch = False
-    _memory = "split"
-
-    def __init__(self, params: ParamsT, peak: float, *, weight_decay: float = 0.0) -> None:
-        options = {
-            "lr": 0.5,
-            "weight_decay": weight_decay,
-            "decoupled_weight_decay": 0.0,
-            SAMPLES: 0.25,
-            EVERY: 16,
-            BETA3: 0.8,
-            AVERAGING: 8.0,
-            _PEAK: peak,
-        }
-        super().__init__(params, options)
-
-    def _direction(self, group: dict[str, Any]) -> Direction:
-        """Return Adam."""
-        del group
-        return Adam(0.9, 0.99, 1e-8)
-
-    def _rule(self, groups: Sequence[dict[str, Any]]) -> StepRule:
-        """Return Auto's rule under this peak."""
-        measured = CurvatureRescaling(groups[0][BETA3], slope="absolute", max_relative_step=math.inf)
-        return Ceiling(Lazy(measured, groups[0][EVERY]), groups[0][_PEAK], 100, level=0.5)
-
-    @property
-    def _rule_options(self) -> tuple[str, ...]:
-        """The options that are the same in all groups."""
-        return (SAMPLES, EVERY, BETA3, AVERAGING, _PEAK)
 
 
 def _level(make: Callable[..., Any]) -> Callable[[BuildRequest], Built]:
@@ -74,8 +24,15 @@ def _level(make: Callable[..., Any]) -> Callable[[BuildRequest], Built]:
 
 
 def _auto(request: BuildRequest) -> Built:
-    """Auto under another ceiling, with its averaged weights."""
-    optimizer = AutoUnderPeak(request.parameters, request.given_lr, weight_decay=request.weight_decay)
+    """Auto from another first scale, with its averaged weights."""
+    numbers = {"first": request.given_lr}
+    optimizer = VariedAuto(request.parameters, numbers, weight_decay=request.weight_decay)
+    return Built(optimizer, optimizer, averaged=optimizer.averaged)
+
+
+def _auto_ceiling(request: BuildRequest) -> Built:
+    """What Auto was before, under another ceiling, with its averaged weights."""
+    optimizer = CeilingAdam(request.parameters, weight_decay=request.weight_decay, peak=request.given_lr)
     return Built(optimizer, optimizer, averaged=optimizer.averaged)
 
 
@@ -84,6 +41,7 @@ _OWN: dict[str, Callable[[BuildRequest], Built]] = {
     "level-adam": _level(curvestep.RescaledAdam),
     "lqa": _level(curvestep.LQA),
     "auto": _auto,
+    "auto-ceiling": _auto_ceiling,
 }
 
 

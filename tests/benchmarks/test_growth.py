@@ -33,6 +33,7 @@ from benchmarks.growth.row import ExchangeRow, GrowthRow
 from benchmarks.overhead.row import Machine
 from benchmarks.repository import STORES, rows
 from curvestep.bench.store import Store
+from curvestep.steprules import Windows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -141,7 +142,7 @@ def test_a_world_of_the_model_is_found_again() -> None:
                 error = held_out_errors(found, model, step, fitted=fitted)
                 assert error is not None and error.worst < 1e-3
     models: dict[Step, Model] = {step: fit(found, "seconds", step) for step in STEPS}
-    error = ratio_errors(found, models, "auto", fitted=False)
+    error = ratio_errors(found, models, "quarter-split", fitted=False)
     assert error is not None and error.worst < 1e-3
 
 
@@ -162,8 +163,8 @@ def test_what_is_carried_follows_from_the_model() -> None:
     size = LARGE[1].size
     ratio = models["products"]["whole"](size) / models["products"]["sgd"](size)
     assert f"| {ratio:.2f} |" in text and ratio == pytest.approx(4.0, rel=1e-2)
-    auto = models["products"]["auto"](size) / models["products"]["sgd"](size)
-    assert f"| {1 + (auto - 1) / 16:.3f} |" in text
+    both = models["products"]["quarter-split"](size) / models["products"]["sgd"](size)
+    assert f"| {both:.2f} |\n" in text
     assert text.count("takes 1 all-reduce of 32 bytes more than a plain one") == 2
     assert f"in {10 * 96 + 6:,} gathers of single tensors (10 a block)" in text
     assert "It gathers 3.00 bytes a parameter more (the plain step 8.00)" in text
@@ -182,10 +183,20 @@ def test_bytes_of_shards_divide_what_grows_with_the_parameters() -> None:
 
 
 def test_observed_and_steps() -> None:
-    row = next(row for row in world() if row.variant == "auto")
-    assert of_step([row], "adamw") == [row] == of_step([row], "auto") and not of_step([row], "sgd")
-    assert observed(row, "seconds", "adamw") == row.plain_seconds and observed(row, "seconds", "auto") == row.seconds
+    row = next(row for row in world() if row.variant == "quarter-split")
+    assert of_step([row], "adamw") == [row] == of_step([row], "quarter-split") and not of_step([row], "sgd")
+    assert (
+        observed(row, "seconds", "adamw") == row.plain_seconds
+        and observed(row, "seconds", "quarter-split") == row.seconds
+    )
     assert math.isclose(row.median, row.seconds / row.plain_seconds)
+
+
+def test_the_page_says_how_often_auto_measures() -> None:
+    few, many = (Windows().ends_within(calls) for calls in (1_000, 10_000))
+    assert f"{few} of the first 1,000 calls of `step` and {many} of the first 10,000" in page([], (), (), "")
+    text = "\n".join(carried(true_models(), ()))
+    assert f"1 + {few} (w − 1) / 1,000 times" in text and f"1 + {many} (w − 1) / 10,000 times" in text
 
 
 def test_page_and_figure_with_nothing_and_with_everything(tmp_path: Path) -> None:

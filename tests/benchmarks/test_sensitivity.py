@@ -20,14 +20,17 @@ from benchmarks.sensitivity.figure import write_figure
 from benchmarks.sensitivity.page import default_ratio, page
 from benchmarks.sensitivity.plan import SUBJECTS, VALUES, Case, cases
 from benchmarks.sensitivity.row import SensitivityRow, case_key
-from benchmarks.sensitivity.subjects import AutoUnderPeak, method
+from benchmarks.sensitivity.subjects import method
 from benchmarks.sensitivity.width import Curve, curve, width
+from curvestep.bench.methods.ceiling_adam import CeilingAdam
 from curvestep.bench.methods.method import BuildRequest
 from curvestep.bench.record import DIVERGED, FINISHED
 from curvestep.bench.store import Store
+from curvestep.steprules import CurvatureRescaling, NoiseBalance, Windows
 from tests.bench.synthetic import record
 
 ROOT = Path(__file__).resolve().parents[2]
+_SGD = next(subject for subject in SUBJECTS if subject.name == "sgd")
 
 
 def made(loss: float, task: str = "digits-mlp", **changes: object) -> list[SensitivityRow]:
@@ -52,13 +55,14 @@ def test_every_method_is_given_the_same_nine_decades() -> None:
         assert subject.default is None or VALUES[0] < subject.default < VALUES[-1]
 
 
-def test_auto_under_its_own_peak_is_auto() -> None:
-    """The same steps bit for bit; under half the peak half as far at first, where the ceiling decides."""
+@pytest.mark.parametrize(("name", "own"), [("auto", curvestep.Auto), ("auto-ceiling", CeilingAdam)])
+def test_at_its_default_a_subject_is_the_method(name: plan.SubjectName, own: Callable[..., Any]) -> None:
+    """The same steps bit for bit, over windows' ends; from half the number half as far at first."""
 
-    def trained(make: Callable[..., Any]) -> tuple[torch.Tensor, float]:
+    def trained(make: Callable[[list[torch.nn.Parameter]], Any]) -> tuple[torch.Tensor, float]:
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1))
-        optimizer, sizes = make(net.parameters()), list[float]()
+        optimizer, sizes = make(list(net.parameters())), list[float]()
         for step in range(30):
             inputs = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
             optimizer.zero_grad()
@@ -68,11 +72,19 @@ def test_auto_under_its_own_peak_is_auto() -> None:
             sizes.append(optimizer.last_step.step_size)
         return torch.cat([p.detach().flatten() for p in net.parameters()]), sizes[0]
 
-    own, first = trained(curvestep.Auto)
-    same, _ = trained(lambda parameters: AutoUnderPeak(parameters, 0.006))
-    assert torch.equal(own, same)
-    _, half = trained(lambda parameters: AutoUnderPeak(parameters, 0.003))
+    default = next(subject.default for subject in SUBJECTS if subject.name == name)
+    assert default is not None
+    ends, first = trained(own)
+    same, _ = trained(lambda parameters: method(name).build(_request(parameters, default)).optimizer)
+    assert torch.equal(ends, same)
+    _, half = trained(lambda parameters: method(name).build(_request(parameters, default / 2)).optimizer)
     assert half == pytest.approx(first / 2, rel=1e-12)
+
+
+def test_the_page_says_how_often_auto_changes_its_scale() -> None:
+    assert (Windows().ends_within(220), Windows().ends_within(128)) == (11, 8)
+    assert NoiseBalance(CurvatureRescaling()).most == 2.0
+    assert "11 times in 220 calls of `step` and 8 times in 128" in page([], (), "")
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
@@ -82,7 +94,7 @@ def test_the_number_reaches_the_method(subject: plan.Subject) -> None:
     def moved(value: float) -> float:
         torch.manual_seed(0)
         theta = torch.nn.Parameter(torch.randn(5))
-        built = method(subject.name).build(_request(theta, value))
+        built = method(subject.name).build(_request([theta], value))
         before = theta.detach().clone()
 
         def closure() -> Any:
@@ -99,8 +111,8 @@ def test_the_number_reaches_the_method(subject: plan.Subject) -> None:
     assert moved(least) / moved(2 * least) == pytest.approx(0.5, rel=2e-3)
 
 
-def _request(theta: torch.nn.Parameter, value: float) -> BuildRequest:
-    return BuildRequest([theta], value, 1.0, "exponential", 0, 0.0, 10, 1)
+def _request(parameters: list[torch.nn.Parameter], value: float) -> BuildRequest:
+    return BuildRequest(parameters, value, 1.0, "exponential", 0, 0.0, 10, 1)
 
 
 def test_width_between_values_and_at_the_edges() -> None:
@@ -135,7 +147,7 @@ def test_default_between_two_values() -> None:
 
 
 def test_a_divergence_is_a_miss_and_is_kept() -> None:
-    case = Case("digits-mlp", SUBJECTS[6], 1000.0, 0)
+    case = Case("digits-mlp", _SGD, 1000.0, 0)
     row = row_of(case, record(diverged_at=7), "one")
     assert (row.status, row.steps, row.train, row.test) == (DIVERGED, 7, None, None)
 
@@ -143,7 +155,7 @@ def test_a_divergence_is_a_miss_and_is_kept() -> None:
 def test_runs_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "SEEDS", 1)
     monkeypatch.setattr(plan, "VALUES", (0.1,))
-    monkeypatch.setattr(plan, "SUBJECTS", SUBJECTS[6:7])
+    monkeypatch.setattr(plan, "SUBJECTS", [_SGD])
     monkeypatch.setitem(plan.WISHES, "digits-mlp", plan.Wish("digits-mlp", scale="small", epochs=1))
     store, machines = rows(tmp_path, SensitivityRow), Store(tmp_path / "machines.jsonl", Machine)
     said: list[str] = []

@@ -22,15 +22,16 @@ class VariedAuto(AbstractWindowedOptimizer):
     Args:
         params: what is trained.
         numbers: the changed ones by name.
+        weight_decay: λ of λ/2 ‖θ‖², which is part of the loss.
     """
 
     _announces_whole_batch = False
 
-    def __init__(self, params: Sequence[nn.Parameter], numbers: dict[str, float]) -> None:
+    def __init__(self, params: Sequence[nn.Parameter], numbers: dict[str, float], *, weight_decay: float = 0.0) -> None:
         self._numbers = numbers
         (group,) = Auto(params).param_groups
         kept = ("curvature_samples", "averaging", "window_growth", "window_offset")
-        options = {"lr": 0.5, "weight_decay": 0.0, "decoupled_weight_decay": 0.0}
+        options = {"lr": 0.5, "weight_decay": weight_decay, "decoupled_weight_decay": 0.0}
         super().__init__(params, {**options, **{name: group[name] for name in kept}})
 
     def _direction(self, group: dict[str, Any]) -> Direction:

@@ -15,11 +15,12 @@ from curvestep.optim._options import BETA3, EVERY, SAMPLES
 from curvestep.steprules import Ceiling, CurvatureRescaling, Lazy, StepRule
 
 _LEVEL = 0.5
+_PEAK = "peak"
 
 
 @final
 class CeilingAdam(AbstractComposedOptimizer):
-    """τ is at most the step to the minimum of the parabola along Adam's direction and 0.006 min(k/100, √(100/k)).
+    """τ is at most the step to the minimum of the parabola along Adam's direction and peak · min(k/100, √(100/k)).
 
     The weights are averaged as those of `curvestep.Auto`.
 
@@ -29,6 +30,7 @@ class CeilingAdam(AbstractComposedOptimizer):
         every: Longest interval between two measurements, in steps; with k steps taken it is min(every, 1 + ⌊k/10⌋).
         share: Share of the batch that is measured; None for all.
         beta3: β₃ of the averaged curvature.
+        peak: Height of the ceiling at its highest, in the unit of Adam's direction, above 0.
         curved: Whether the curvature bounds the step; else the ceiling alone does.
     """
 
@@ -43,6 +45,7 @@ class CeilingAdam(AbstractComposedOptimizer):
         every: int = 16,
         share: float | None = 0.25,
         beta3: float = 0.8,
+        peak: float = 0.006,
         curved: bool = True,
     ) -> None:
         options = {
@@ -53,6 +56,7 @@ class CeilingAdam(AbstractComposedOptimizer):
             EVERY: every,
             BETA3: beta3,
             AVERAGING: 8.0,
+            _PEAK: peak,
         }
         super().__init__(params, options)
 
@@ -66,9 +70,9 @@ class CeilingAdam(AbstractComposedOptimizer):
         measured = CurvatureRescaling(groups[0][BETA3], slope="absolute", max_relative_step=math.inf)
         # At the level 1e6 a ceiling in units of ½ would be 2e6 times as high.
         level = groups[0]["lr"] if groups[0]["lr"] > 1.0 else _LEVEL
-        return Ceiling(Lazy(measured, groups[0][EVERY]), 0.006, 100, level=level)
+        return Ceiling(Lazy(measured, groups[0][EVERY]), groups[0][_PEAK], 100, level=level)
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
         """The options that are the same in all groups."""
-        return (SAMPLES, EVERY, BETA3, AVERAGING)
+        return (SAMPLES, EVERY, BETA3, AVERAGING, _PEAK)
