@@ -220,6 +220,7 @@ _STEADY = {
     "steady-calm": {"both": True, "alarm": True},
     "steady-both": {"both": True},
     "steady-both-no-error": {"both": True, "careful": 0.0},
+    "steady-calm-track": {"both": True, "alarm": True, "track": 1.5},
     "steady-both-adam": {"both": True, "adam": True},
     "steady-target-half": {"target": 0.0075},
     "steady-target-twice": {"target": 0.03},
