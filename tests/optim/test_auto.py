@@ -63,8 +63,9 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
             if progress + 2.0 * error < 0.0:
                 floor = -math.inf
             wanted = []
-            for side in (-0.5, 0.5):
-                held = min(max(least + side * error, floor), 3.0 * weights * here)
+            upper = least if begun == 0 or progress + 2.0 * error < 0.0 else max(progress, p)
+            for value in (least - 0.5 * error, upper + 0.5 * error):
+                held = min(max(value, floor), 3.0 * weights * here)
                 f = (0.015 * k**0.5 * max(held, 0.0) / noise) ** 0.5 if noise > 0.0 else 2.0
                 wanted.append(min(max(f, 0.5), 2.0))
             factor = wanted[1] if wanted[1] < 1.0 else max(wanted[0], 1.0)
@@ -75,7 +76,7 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
                     settled = settled or turn == -(1 if factor > 1.0 else -1)
                     turn = 1 if factor > 1.0 else -1
                 if settled:
-                    factor = min(max(factor, 0.8), 1.25)
+                    factor = min(max(factor, 1 / 1.5), 1.5)
             s *= factor
             scales.append(s)
             opened, begun, end = mean.clone(), k, int(1.25 * k) + 5
