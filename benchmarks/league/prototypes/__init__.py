@@ -189,6 +189,8 @@ _BALANCE = {
         )
     },
 }
+#: What stands beside the methods on the page: the rule that was frozen before the test half was looked at.
+FROZEN = "auto-steady"
 _SHARE = {
     **{"first": 0.1, "ramp": 0, "root": 0.5, "target": 0.015},
     **{"careful": 0.5, "alpha": True, "track": 1.25, "level": 0.0},
@@ -250,6 +252,7 @@ PROTOTYPES: dict[str, Method] = {
             _row(name, lambda p, o=o: steady.Steady(p, steady.Options(**o)), _changed(steady.Options(**o)))
             for name, o in _STEADY.items()
         ),
+        _row(FROZEN, lambda p: steady.Steady(p, steady.Options()), "Auto's rule when the test half was looked at"),
         *(_row(name, lambda p, o=o: Long(p, o), _changed(o)) for name, o in _LONG.items()),
     )
 }
