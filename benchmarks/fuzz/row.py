@@ -29,6 +29,8 @@ LOOKED_AT = {
     "part raises ValueError: zip() argument N is longer than argument N | identity, meets a parameter | samples": (
         "Mended: how a batch is cut was looked up by a key in which `h + 0` could look like `h + x`."
     ),
+    "slope of a part | instance_norm, meets a parameter | samples": "The engine is right: every curvature is rounding, "
+    "and it was by them that the part's samples were told. They are those of `Curvature.indices` since.",
     "rows | lerp weight | plain": "Mended: two operands have an axis as long as the batch, on different axes of the "
     "result. The engine took the first for the samples and the other for a table, and here it is the other way round. "
     "Where neither is shown to be the samples, the rows are not called exact since.",

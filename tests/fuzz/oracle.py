@@ -290,12 +290,11 @@ class Examination:
         if rows is None or found.per_sample is None or not found.per_sample_exact:
             self.report.unjudged.append("a part without exact rows")
             return
-        chosen = [int((rows[1] - row).abs().argmin()) for row in found.per_sample]
+        chosen = list(found.indices or range(len(found.per_sample)))
         scale = self._row_scale(rows[1])
         self._agree("rows of a part", found.per_sample, rows[1][chosen], scale)
         self._agree("total of a part", found.total, rows[1][chosen].mean(), scale)
-        if len(set(rows[1].tolist())) == len(rows[1]):  # else the row does not say which sample it is
-            self._agree("slope of a part", found.slope, rows[0][chosen].mean(), scale + float(rows[0].abs().max()))
+        self._agree("slope of a part", found.slope, rows[0][chosen].mean(), scale + float(rows[0].abs().max()))
 
     def _row_scale(self, rows: Tensor) -> float:
         return self.program.batch * self.truth.scale + float(rows.abs().max())
