@@ -89,7 +89,7 @@ def _ratios(axes: Axes, found: Scores, name: str) -> None:
     axes.xaxis.minorticks_off()
     axes.set_xlabel("held-out loss over that of AdamW at its best rate for the problem")
     axes.set_title(f"{name} half: one point a method (grey: the others)", loc="left", fontsize=10)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(-0.25, -0.1), ncols=6, columnspacing=1.0)
 
 
 def _scores(axes: Axes, found: Scores, methods: list[str]) -> None:
