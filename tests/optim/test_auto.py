@@ -12,7 +12,7 @@ import curvestep
 
 
 def test_it_is_its_formulas_over_a_hundred_calls() -> None:
-    generator = torch.Generator().manual_seed(2)
+    generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
@@ -21,7 +21,7 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
     batches = [(draw(10, 3), draw(10, 2)) for _ in range(100)]
 
     def sample_losses(weight: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return ((torch.sin(30.0 * batch[0] @ weight) - batch[1]) ** 2).mean(dim=1)
+        return ((torch.sin(40.0 * batch[0] @ weight) - batch[1]) ** 2).mean(dim=1)
 
     def bend(loss: Tensor, at: Tensor, way: Tensor) -> float:
         (first,) = torch.autograd.grad(loss, at, create_graph=True, retain_graph=True)
@@ -63,9 +63,8 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
             if progress + 2.0 * error < 0.0:
                 floor = -math.inf
             wanted = []
-            upper = least if begun == 0 or progress + 2.0 * error < 0.0 else max(progress, p)
-            for value in (least - 0.5 * error, upper + 0.5 * error):
-                held = min(max(value, floor), 3.0 * weights * here)
+            for side in (-0.5, 0.5):
+                held = min(max(least + side * error, floor), 3.0 * weights * here)
                 f = (0.015 * k**0.5 * max(held, 0.0) / noise) ** 0.5 if noise > 0.0 else 2.0
                 wanted.append(min(max(f, 0.5), 2.0))
             factor = wanted[1] if wanted[1] < 1.0 else max(wanted[0], 1.0)
@@ -76,7 +75,7 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
                     settled = settled or turn == -(1 if factor > 1.0 else -1)
                     turn = 1 if factor > 1.0 else -1
                 if settled:
-                    factor = min(max(factor, 1 / 1.5), 1.5)
+                    factor = min(max(factor, 0.8), 1.25)
             s *= factor
             scales.append(s)
             opened, begun, end = mean.clone(), k, int(1.25 * k) + 5
@@ -94,7 +93,7 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
         weight = weight - s * d
         mean = mean + 9 / (k + 8) * (weight - mean)
 
-    assert len(scales) == 8 and len(set(scales)) > 3  # it grew, turned and stayed
+    assert len(scales) == 8 and len(set(scales)) > 4  # it grew, turned and stayed
     assert settled
     # Both take other ways to the curvature, and a hundred steps let roundings grow.
     torch.testing.assert_close(theta.detach(), weight, rtol=1e-8, atol=1e-10)

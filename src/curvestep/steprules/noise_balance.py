@@ -60,18 +60,16 @@ class NoiseBalance:
 
     At the end of a window the reading (`WindowReading`) gives N, how much higher than the average the iterate lies for
     the curvature alone, and p, what the average won per factor of e in the run's length, with its standard error e.
-    With |N|, p and e² summed over windows, the past with weight ``keep``, and P₁ ≤ P₂ this window's sum of p and the
-    last one's,
+    With |N|, p and e² summed over windows, the past with weight ``keep``, and P the lesser of this window's sum of p
+    and the last one's,
 
         s ← s · f,    f = (target · √k · p* / N)^½ held to [1/most, most],
 
-    so that s stays where N / p = target · √k; and p* is that number from P₁ − ``careful`` e to P₂ + ``careful`` e which
-    is nearest to that balance, held to [floor · L, roof · J(x̄)], L = min(J(x̄), J(x̄'₁) − J(x̄)), where J(x̄'₁) is the
-    first loss: s moves only where both windows say so.
+    so that s stays where N / p = target · √k; and p* is the number in P ± ``careful`` · e that is nearest to that
+    balance, held to [floor · L, roof · J(x̄)], L = min(J(x̄), J(x̄'₁) − J(x̄)), where J(x̄'₁) is the first loss.
 
-    - The floor is for plateaus: there neither noise nor progress is to be seen. Where P₁ and the noise are both below
-      what balance at the floor would be, f = ``most``. A loss that certainly rises, by more than 2e in this window, has
-      no floor, and P₂ = P₁.
+    - The floor is for plateaus: there neither noise nor progress is to be seen. Where P and the noise are both below
+      what balance at the floor would be, f = ``most``. A loss that certainly rises, P + 2e < 0, has no floor.
     - The roof is for the steep first windows, whose progress says nothing about the windows to come.
     - After s has turned once, from growing to shrinking or back, it moves by ``settled`` at most, plateaus apart.
     - p* ≤ 0 with N > 0: f = 1/most. N = 0: f = most. A reading that is not finite: f = 1/most, and the sums begin anew.
@@ -130,7 +128,7 @@ class NoiseBalance:
     roof: float = 3.0
     careful: float = 0.5
     most: float = 2.0
-    settled: float = 1.5
+    settled: float = 1.25
     keep: float = 0.5
     level: float = 0.5
     windows: Windows = Windows()
@@ -231,15 +229,12 @@ class NoiseBalance:
         left = now.weight * loss
         fallen = now.weight * (now.first_loss - loss)
         floor = self.floor * max(0.0, min(left, fallen))
-        rises = now.progress + self._RISES * error < 0.0
-        if rises:
+        if now.progress + self._RISES * error < 0.0:
             floor = -math.inf
         roof = self.roof * left if left > 0.0 else math.inf
         progress = min(now.progress, now.former)
-        most = progress if rises or math.isinf(now.former) else max(now.progress, now.former)
         low, high = (
-            self._wanted(now, min(max(p, floor), roof))
-            for p in (progress - self.careful * error, most + self.careful * error)
+            self._wanted(now, min(max(progress + side * self.careful * error, floor), roof)) for side in (-1.0, 1.0)
         )
         factor = high if high < 1.0 else max(low, 1.0)
         return factor, progress < floor and now.noise < self._balance(now, floor)
