@@ -189,8 +189,8 @@ _BALANCE = {
         )
     },
 }
-#: What stands beside the methods on the page: the rule that was frozen before the test half was looked at.
-FROZEN = "auto-steady"
+#: What stands beside the methods on the page: the rule that was tried after the test half had been looked at.
+AFTER = "auto-calm"
 _SHARE = {
     **{"first": 0.1, "ramp": 0, "root": 0.5, "target": 0.015},
     **{"careful": 0.5, "alpha": True, "track": 1.25, "level": 0.0},
@@ -252,7 +252,11 @@ PROTOTYPES: dict[str, Method] = {
             _row(name, lambda p, o=o: steady.Steady(p, steady.Options(**o)), _changed(steady.Options(**o)))
             for name, o in _STEADY.items()
         ),
-        _row(FROZEN, lambda p: steady.Steady(p, steady.Options()), "Auto's rule when the test half was looked at"),
+        _row(
+            AFTER,
+            lambda p: steady.Steady(p, steady.Options(both=True, alarm=True, track=1.5)),
+            "Auto, but that it shrinks its scale only where two windows say so",
+        ),
         *(_row(name, lambda p, o=o: Long(p, o), _changed(o)) for name, o in _LONG.items()),
     )
 }
