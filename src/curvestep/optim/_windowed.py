@@ -128,13 +128,13 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         """
         options: dict[str, Any] = {"samples": samples, "memory": memory, "scaler": scaler}
         if open_recorder() is not None:  # at once, not at the first window's end
-            raise RecordingError(self._shared)
+            raise RecordingError(_SHARED.format(name=type(self).__name__))
         if not self._ends_window():
             with super().record(batch_size, **options) as tape:
                 yield tape
             if tape.recording.holders > 1:
                 self._drop_recordings()
-                raise RecordingError(self._shared)
+                raise RecordingError(_SHARED.format(name=type(self).__name__))
             return
         self._refuse_averaged()
         way = Way.of(self._parameters(), self.state)
@@ -146,7 +146,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             self._pending.tapes.clear()
             try:
                 if tape.recording.holders > 1:
-                    raise RecordingError(self._shared)
+                    raise RecordingError(_SHARED.format(name=type(self).__name__))
                 if tape.backwards > 0:
                     tape.require_backward()
                     with torch.no_grad():
@@ -198,11 +198,6 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             self._report(taken, former)
             self._watch(taken)
             return loss if returned is None else returned
-
-    @property
-    def _shared(self) -> str:
-        """The sentence that refuses a recording which another optimizer shares."""
-        return _SHARED.format(name=type(self).__name__)
 
     def _close_window(self, measured: list[Measured], scale: Tensor | None) -> tuple[StepRecord, Tensor]:
         """Tell the rule what the window brought, and begin the next one."""
