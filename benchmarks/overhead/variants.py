@@ -100,11 +100,12 @@ def _measured(kind: Pass) -> Callable[[Predicted], float | None]:
 
 
 def _default(counted: Predicted) -> float | None:
-    """A pass that computes values again, and one more forward, at the end of each window."""
+    """At each window's end a pass that computes values again, one of first order that does, and one more forward."""
     measured = counted.measured("again")
     if measured is None or counted.forward is None:
         return None
-    return 1.0 + (measured + counted.forward - 1.0) / _WINDOW_EVERY
+    # A pass of first order has as many products as a backward, and with the values again as a plain step.
+    return 1.0 + (measured + 1.0 + counted.forward - 1.0) / _WINDOW_EVERY
 
 
 def _lazy(counted: Predicted) -> float | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import final
 
 from curvestep.bench.record import RunRecord
-from curvestep.steprules import Windows
 
 #: Products of a gradient and of a measurement, a forward being one: the tangent pass does two or three, the more is
 #: counted.
@@ -42,6 +41,8 @@ def gradients(run: RunRecord) -> tuple[float, ...]:
         A number an epoch: a gradient is three products of a forward, a measurement three more, as often as it was
         made; a step of Step-Tuned SGD is two gradients, a batch on which Auto ends a window 1 + 8/3.
     """
+    from curvestep.steprules import Windows
+
     found: list[float] = []
     spent, before = 0.0, 0
     for epoch in run.epochs:

@@ -63,7 +63,8 @@ ROWS: list[Model] = [
     }, causal, note="selective state space, sequential scan"),
     _row("Mamba-2", "Mamba2ForCausalLM", {
         "vocab_size": VOCABULARY, "hidden_size": 16, "state_size": 4, "num_hidden_layers": 2, "expand": 2,
-        "conv_kernel": 3, "num_heads": 4, "head_dim": 8, "n_groups": 1, "chunk_size": 4,
+        "conv_kernel": 3, "num_heads": 4, "head_dim": 8, "n_groups": 1,
+        "chunk_size": 2,  # chunks of 4 would have three rows of decays, as many as there are samples: no split is shown
     }, causal, note="state space duality, chunked"),
     _row("RWKV", "RwkvForCausalLM", {
         "vocab_size": VOCABULARY, "context_length": 16, "hidden_size": 16, "num_hidden_layers": 2,
