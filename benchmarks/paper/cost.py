@@ -13,8 +13,8 @@ from curvestep.bench.record import RunRecord
 #: counted.
 _GRADIENT, _TANGENT = 3, 3
 #: What Auto does at a window's end beside a gradient: a tangent pass and a first-order one, each with the forward once
-#: more, and another forward.
-_WINDOW = (3 + 1) + (2 + 1) + 1
+#: more, and two forwards.
+_WINDOW = (3 + 1) + (2 + 1) + 2
 
 
 @final
@@ -39,7 +39,7 @@ def gradients(run: RunRecord) -> tuple[float, ...]:
 
     Returns:
         A number an epoch: a gradient is three products of a forward, a measurement three more, as often as it was
-        made; a step of Step-Tuned SGD is two gradients, a batch on which Auto ends a window 1 + 8/3.
+        made; a step of Step-Tuned SGD is two gradients, a batch on which Auto ends a window 1 + 9/3.
     """
     from curvestep.steprules import Windows
 

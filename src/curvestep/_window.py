@@ -99,6 +99,11 @@ class WindowReading:
         return 0.5 * self.iterate_curvature
 
     @property
+    def gap(self) -> float | None:
+        """J(z) − J(x̄) − ⟨∇J(x̄), E⟩: N where J is a parabola along E, and what kinks add; None without J(z)."""
+        return None if self.loss_at_iterate is None else self.loss_at_iterate - self.loss - self.iterate_slope
+
+    @property
     def folds(self) -> float:
         """ln(k / max(k', 1)): by how many factors of e the run has grown over the window; 0 for windows without."""
         return math.log(max(self.step, 1) / max(self.start, 1))

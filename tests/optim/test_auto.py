@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -34,7 +35,7 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
 
     weight, mean, opened = start.clone(), start.clone(), start.clone()
     m, v = torch.zeros_like(start), torch.zeros_like(start)
-    k, begun, end, s = 0, 0, 5, 0.0
+    k, begun, end, s, kinked = 0, 0, 5, 0.0, 0
     noise = progress = variance = weights = 0.0
     former, first_loss, turn, settled = math.inf, None, 0, False
     for batch in batches:
@@ -47,11 +48,15 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
             at = mean.clone().requires_grad_()
             losses = sample_losses(at, batch)
             height = 0.5 * bend(losses.mean(), at, weight - mean)
+            at_iterate = float(sample_losses(weight, batch).mean())
             here, before = float(losses.mean().detach()), float(sample_losses(opened, batch).mean())
             folds = math.log(k / max(begun, 1))
             spread = float(((mean - opened) ** 2 * (v / (1 - 0.99**k) - m * m).clamp_min(0.0)).sum()) ** 0.5
             first_loss = before if first_loss is None else first_loss
-            weights, noise = 0.5 * weights + 1.0, 0.5 * noise + abs(height)
+            (rise,) = torch.autograd.grad(losses.mean(), at, retain_graph=True)
+            gap = at_iterate - here - float((rise * (weight - mean)).sum())
+            kinked += gap > 10.0 * abs(height)
+            weights, noise = 0.5 * weights + 1.0, 0.5 * noise + (gap if gap > 10.0 * abs(height) else abs(height))
             p, progress = progress, 0.5 * progress + (before - here) / folds
             slopes = [
                 float((torch.autograd.grad(each, at, retain_graph=True)[0] * (mean - opened)).sum()) for each in losses
@@ -99,3 +104,26 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
     torch.testing.assert_close(theta.detach(), weight, rtol=1e-8, atol=1e-10)
     with optimizer.averaged():
         torch.testing.assert_close(theta.detach(), mean, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["hinge", "absolute error"])
+def test_a_loss_of_straight_pieces_does_not_run_away(kind: str) -> None:
+    """It has no curvature anywhere. The bound is twice what is left at the minimum, 0.10 and 0.39."""
+    torch.manual_seed(0)
+    inputs, truth = torch.randn(2000, 20), torch.randn(20)
+    noisy = inputs @ truth + 0.5 * torch.randn(2000)
+    theta = (0.1 * torch.randn(20)).requires_grad_()
+
+    def loss(rows: Tensor) -> Tensor:
+        out = inputs[rows] @ theta
+        losses = (1.0 - noisy[rows].sign() * out).clamp_min(0.0) if kind == "hinge" else (out - noisy[rows]).abs()
+        return losses.mean()
+
+    optimizer = curvestep.Auto([theta])
+    for _ in range(300):
+        with optimizer.record(batch_size=64):
+            loss(torch.randint(2000, (64,))).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with optimizer.averaged(), torch.no_grad():
+        assert float(loss(torch.arange(2000))) < {"hinge": 0.2, "absolute error": 0.78}[kind]

@@ -103,6 +103,7 @@ def test_the_reading_of_a_quadratic_is_its_closed_form(decay: float, pieces: int
     )
     assert found.further == pytest.approx(-float(slopes.mean()) / abs(float(kappas.mean())), rel=1e-12)
     assert found.noise == pytest.approx(0.5 * float((a.mean() + decay) * e.dot(e)), rel=1e-12)
+    assert found.gap == pytest.approx(found.noise, rel=1e-9)
     assert found.progress == pytest.approx((loss(start) - loss(mean)) / math.log(5.0), rel=1e-12)
     assert found.slope_error == pytest.approx(float(slopes.std()) / math.sqrt(8.0), rel=1e-10)
     spread = (d**2 * (v / (1.0 - 0.99**5) - m**2).clamp_min(0.0)).sum().sqrt()

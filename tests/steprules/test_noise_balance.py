@@ -72,9 +72,9 @@ def test_only_the_first_step_asks_the_rule_inside() -> None:
     first = taken(own.choose(PROBE, 0.5, own.init()))
     assert first.rescaling == pytest.approx(0.1 * 12.0) and first.outcome is Outcome.WINDOW_SCALE
     assert own.needs_at(first.state) == {Need.SLOPE}
-    assert rule(careful=0.0).window_needs == frozenset()
+    assert rule(careful=0.0).window_needs == {WindowNeed.ITERATE_LOSS}
     later = taken(own.choose(Probe(1.0, 1e-9, None, None, 1.0, 9.0), 0.5, first.state))
-    assert later.rescaling == pytest.approx(1.2) and own.window_needs == {WindowNeed.SLOPE}
+    assert later.rescaling == pytest.approx(1.2) and own.window_needs == {WindowNeed.SLOPE, WindowNeed.ITERATE_LOSS}
 
 
 @pytest.mark.parametrize("ell", [0.125, 0.5, 2.0])
@@ -86,6 +86,23 @@ def test_a_schedule_of_the_level_scales_the_step(ell: float) -> None:
 @pytest.mark.parametrize(("wanted", "factor"), [(0.8, 0.8), (1.3, 1.3), (0.1, 0.5), (9.0, 2.0), (1.0, 1.0)])
 def test_the_factor_is_the_root_of_the_ratio_within_its_limits(wanted: float, factor: float) -> None:
     assert scaled(with_balance(wanted)) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("curved", [0.0, 1e-3, -1e-3])
+def test_where_the_loss_bends_in_kinks_alone_their_gap_is_the_noise(curved: float) -> None:
+    """J(z) − J(x̄) − ⟨∇J, E⟩ = 2.5 − 2 − 0.3, more than ten times ½ EᵀHE."""
+    kinked = replace(READING, loss_at_iterate=2.5, iterate_slope=0.3, iterate_curvature=curved)
+    expected = math.sqrt(0.015 * math.sqrt(5.0) * READING.progress / 0.2)
+    assert kinked.gap == pytest.approx(0.2) and scaled(kinked, rule(most=1e3)) == pytest.approx(expected)
+    assert scaled(replace(kinked, iterate_curvature=0.05), rule(most=1e3)) == pytest.approx(expected * math.sqrt(8.0))
+
+
+def test_a_first_step_without_curvature_gives_a_shorter_first_scale() -> None:
+    own = rule()
+    flat = replace(PROBE, curvature=0.0, absolute_curvature=0.0)
+    longest = taken(CurvatureRescaling(beta3=0.0).choose(flat, 0.5, CurvatureRescaling(beta3=0.0).init()))
+    assert longest.outcome is Outcome.FLAT_CURVATURE
+    assert taken(own.choose(flat, 0.5, own.init())).rescaling == pytest.approx(0.01 * longest.rescaling)
 
 
 def test_past_windows_count_by_half_each() -> None:
@@ -148,7 +165,9 @@ def test_the_roof_is_a_share_of_the_loss() -> None:
     steep = replace(READING, loss_before=2.0 + 100.0 * READING.folds)
     found = scaled(steep, rule(most=1e6))
     assert found == pytest.approx(math.sqrt(0.015 * math.sqrt(5.0) * 3.0 * 2.0 / READING.noise))
-    below = scaled(replace(steep, loss=-1.0, loss_before=-1.0 + 100.0 * READING.folds), rule(most=1e6))
+    below = scaled(
+        replace(steep, loss=-1.0, loss_at_iterate=-1.0, loss_before=-1.0 + 100.0 * READING.folds), rule(most=1e6)
+    )
     assert below == pytest.approx(math.sqrt(0.015 * math.sqrt(5.0) * 100.0 / READING.noise))  # no share of a debt
 
 
@@ -179,7 +198,7 @@ def test_after_a_reading_that_is_not_finite_the_sums_begin_anew() -> None:
 
 @pytest.mark.parametrize(
     "numbers",
-    [{"target": 0.0}, {"first": -1.0}, {"floor": -0.1}, {"roof": 0.0}, {"careful": -1.0}, {"most": 1.0},
+    [{"target": 0.0}, {"first": -1.0}, {"floor": -0.1}, {"roof": 0.0}, {"careful": -1.0}, {"most": 1.0}, {"kinks": 0.0},
      {"settled": 0.9}, {"keep": 1.0}, {"level": 0.0}, {"target": float("nan")}],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused(numbers: dict[str, float]) -> None:

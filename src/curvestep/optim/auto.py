@@ -66,7 +66,7 @@ class Auto(AbstractWindowedOptimizer):
     Cost:
         Nothing is recorded but the first step and the ends of the windows: of the first 100 calls of `step` 8, of the
         first 1,000 it is 17, of the first 10,000 it is 28. Each of these is a batch without a step, its recording,
-        which holds nothing, a Taylor pass along E and a forward. Four tensors of state a parameter, sixteen bytes for a
+        which holds nothing, two Taylor passes and two forwards. Four tensors of state a parameter, sixteen bytes for a
         float32; while the step is taken one tensor a parameter more, or three where the parameters are not on the CPU.
 
     Example:

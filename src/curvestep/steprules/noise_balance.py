@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, final
 
 from curvestep._probe import Need, Probe
-from curvestep._records import Outcome
+from curvestep._records import LONGEST, Outcome
 from curvestep._window import WindowNeed, WindowReading
 from curvestep.steprules._base import LineRequest, RuleState, StepChoice, StepRule
 from curvestep.steprules.windows import Windows
@@ -73,7 +73,10 @@ class NoiseBalance:
     - The roof is for the steep first windows, whose progress says nothing about the windows to come.
     - After s has turned once, from growing to shrinking or back, it moves by ``settled`` at most, plateaus apart.
     - p* ≤ 0 with N > 0: f = 1/most. N = 0: f = most. A reading that is not finite: f = 1/most, and the sums begin anew.
-    - s₀ = first · (the step of the rule inside), which is asked at the first step alone.
+    - Where the gap J(z) − J(x̄) − ⟨∇J(x̄), E⟩ is above ``kinks`` · |N|, it stands for |N|: a loss made of straight pieces
+      (hinge, absolute error) has no curvature, and its noise shows in the gap alone.
+    - s₀ = first · (the step of the rule inside), which is asked at the first step alone; first² · that, where the rule
+      had no curvature to go by and its step is the longest it allows.
 
     ========  ====================================  ==========================================
     symbol    name                                  meaning
@@ -90,6 +93,7 @@ class NoiseBalance:
         floor: the least p* as a share of the loss, at least 0.
         roof: the largest p* as a share of the loss, above 0; infinite for none.
         careful: how many standard errors of p must agree before s moves, at least 0.
+        kinks: how many times |N| the gap must be to stand for it, above 0.
         most: the largest factor at a window's end, and the inverse of the least, above 1.
         settled: the same once s has turned, above 1.
         keep: weight of the past windows, in [0, 1).
@@ -127,6 +131,7 @@ class NoiseBalance:
     floor: float = 0.03
     roof: float = 3.0
     careful: float = 0.5
+    kinks: float = 10.0
     most: float = 2.0
     settled: float = 1.25
     keep: float = 0.5
@@ -138,7 +143,7 @@ class NoiseBalance:
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
-        least = {"target": 0.0, "first": 0.0, "roof": 0.0, "most": 1.0, "settled": 1.0, "level": 0.0}
+        least = {"target": 0.0, "first": 0.0, "roof": 0.0, "kinks": 0.0, "most": 1.0, "settled": 1.0, "level": 0.0}
         for name, bound in least.items():
             value = getattr(self, name)
             if not (_is_number(value) and value > bound):
@@ -175,7 +180,8 @@ class NoiseBalance:
         own = replace(own, count=own.count + 1)
         if not choice.outcome.moved:
             return replace(choice, state={**choice.state, **_saved(own)})
-        own = replace(own, scale=own.scale or self.first * self.level * choice.rescaling)
+        first = self.first**2 if choice.outcome in LONGEST else self.first
+        own = replace(own, scale=own.scale or first * self.level * choice.rescaling)
         rescaling = own.scale / self.level
         new = {**choice.state, **_saved(own)}
         return StepChoice(rescaling, choice.lipschitz, Outcome.WINDOW_SCALE, new, advances=True)
@@ -184,8 +190,9 @@ class NoiseBalance:
 
     @property
     def window_needs(self) -> frozenset[WindowNeed]:
-        """Return the error of the progress: neither curvature along the displacement nor the loss at the iterate."""
-        return frozenset({WindowNeed.SLOPE}) if self.careful > 0.0 else frozenset()
+        """Return the loss at the iterate, and the slope for its error; no curvature along the displacement."""
+        needs = {WindowNeed.ITERATE_LOSS, WindowNeed.SLOPE}
+        return frozenset(needs if self.careful > 0.0 else needs - {WindowNeed.SLOPE})
 
     def ends_window(self, state: RuleState) -> bool:
         """Whether the window's steps were taken."""
@@ -208,7 +215,7 @@ class NoiseBalance:
             readings=own.readings + 1,
             first_loss=own.first_loss if own.readings else reading.loss_before,
             weight=self.keep * own.weight + 1.0,
-            noise=self.keep * own.noise + abs(reading.noise),
+            noise=self.keep * own.noise + self._height(reading),
             progress=self.keep * own.progress + reading.progress,
             former=own.progress if own.weight > 0.0 else math.inf,
             variance=self.keep**2 * own.variance + reading.progress_error**2,
@@ -222,6 +229,11 @@ class NoiseBalance:
         if now.settled:
             factor = min(max(factor, 1.0 / self.settled), self.settled)
         return {**state, **_saved(replace(now, scale=now.scale * factor))}
+
+    def _height(self, reading: WindowReading) -> float:
+        """Return |N|, or the gap where the curvature does not see what bends."""
+        curved, gap = abs(reading.noise), reading.gap
+        return gap if gap is not None and gap > self.kinks * curved else curved
 
     def _factor(self, now: BalanceState, loss: float) -> tuple[float, bool]:
         """Return f as far as the error of p allows, and whether this is a plateau."""
