@@ -33,10 +33,8 @@ def write_rates(problems: Mapping[str, Sequence[RunRecord]], method: str, rival:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from curvestep.report.figure import STYLE
+    from curvestep.report.figure import STYLE, save
 
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
     rows = -(-len(problems) // _COLUMNS)
     with matplotlib.rc_context({**STYLE, "font.size": 10.0}):
         drawn = Figure(figsize=(3.2 * _COLUMNS, 2.35 * rows + 0.5), layout="constrained")
@@ -52,13 +50,7 @@ def write_rates(problems: Mapping[str, Sequence[RunRecord]], method: str, rival:
             handles, [f"{method}, no rate", f"{rival} at each rate"], loc="outside lower center", ncols=2, frameon=False
         )
         drawn.supylabel("test loss at the end (▲: more than twice the lowest)", fontsize=10)
-        drawn.draw_without_rendering()
-        drawn.set_layout_engine("none")
-        for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            path = stem.with_suffix(f".{ending}")
-            drawn.savefig(path, dpi=120, metadata=metadata)
-            written.append(path)
-    return tuple(written)
+        return save(drawn, stem, 120)
 
 
 def _panel(axes: Axes, own: Score, rivals: Sequence[Score]) -> None:

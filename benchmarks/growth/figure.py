@@ -44,10 +44,8 @@ def write_figure(rows: Sequence[GrowthRow], stem: Path) -> tuple[Path, ...]:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from curvestep.report.figure import STYLE
+    from curvestep.report.figure import STYLE, save
 
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(12.4, 6.2), layout="constrained")
         grid = drawn.subplots(2, len(AXES) + 1, squeeze=False)
@@ -64,13 +62,7 @@ def write_figure(rows: Sequence[GrowthRow], stem: Path) -> tuple[Path, ...]:
             for variant, text in VARIANTS.items()
         ]
         drawn.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-        drawn.draw_without_rendering()
-        drawn.set_layout_engine("none")
-        for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            path = stem.with_suffix(f".{ending}")
-            drawn.savefig(path, dpi=130, metadata=metadata)
-            written.append(path)
-    return tuple(written)
+        return save(drawn, stem, 130)
 
 
 def _ratios(axes: Axes, rows: Sequence[GrowthRow], axis: Axis, what: str) -> None:

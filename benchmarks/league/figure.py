@@ -43,9 +43,8 @@ def write_figures(trials: Mapping[Key, Trial], folder: Path) -> tuple[Path, ...]
     import matplotlib
     from matplotlib.figure import Figure
 
-    from curvestep.report.figure import STYLE
+    from curvestep.report.figure import STYLE, save
 
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for name in HALVES:
         found = scores(trials, name)
@@ -56,10 +55,7 @@ def write_figures(trials: Mapping[Key, Trial], folder: Path) -> tuple[Path, ...]
             left, right = drawn.subplots(1, 2, width_ratios=(1.4, 1.0))
             _ratios(left, found[0], name)
             _scores(right, found[0], found[1])
-            for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                path = folder / f"league-{name}.{ending}"
-                drawn.savefig(path, dpi=130, metadata=metadata)
-                written.append(path)
+            written += save(drawn, folder / f"league-{name}", 130)
     return tuple(written)
 
 

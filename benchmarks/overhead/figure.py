@@ -40,9 +40,8 @@ def write_figures(rows: Sequence[OverheadRow], folder: Path) -> tuple[Path, ...]
     """
     import matplotlib
 
-    from curvestep.report.figure import STYLE
+    from curvestep.report.figure import STYLE, save
 
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for index, machine in enumerate(machines(rows)):
@@ -55,10 +54,7 @@ def write_figures(rows: Sequence[OverheadRow], folder: Path) -> tuple[Path, ...]
                 if not part:
                     continue
                 drawn = draw(part)
-                for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                    path = folder / f"{name}.{ending}"
-                    drawn.savefig(path, dpi=160, metadata=metadata)
-                    written.append(path)
+                written += save(drawn, folder / name, 160)
     return tuple(written)
 
 

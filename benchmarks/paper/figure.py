@@ -13,7 +13,7 @@ from benchmarks.paper.plan import Figure, Line, Panel, Quantity
 from benchmarks.paper.store import line_runs
 from curvestep.bench.record import RunRecord
 from curvestep.bench.tasks import get_task
-from curvestep.report.figure import STYLE
+from curvestep.report.figure import STYLE, save
 from curvestep.report.series import Curve
 from curvestep.report.style import LineStyle, line_style
 
@@ -63,7 +63,6 @@ def write_figures(figures: Sequence[Figure], runs: Mapping[str, RunRecord], fold
     """
     import matplotlib
 
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for figure in figures:
@@ -73,13 +72,7 @@ def write_figures(figures: Sequence[Figure], runs: Mapping[str, RunRecord], fold
                 (f"paper-{figure.name}", _epochs(figure, runs)),
                 (f"paper-{figure.name}-cost", _costs(figure, runs)),
             ):
-                # The layout is solved once, not again for each file.
-                drawing.draw_without_rendering()
-                drawing.set_layout_engine("none")
-                for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                    path = folder / f"{name}.{ending}"
-                    drawing.savefig(path, dpi=120, metadata=metadata)
-                    written.append(path)
+                written += save(drawing, folder / name, 120)
     return written
 
 

@@ -33,10 +33,8 @@ def write_figure(rows: Sequence[RegimeRow], stem: Path) -> tuple[Path, ...]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from curvestep.report.figure import STYLE
+    from curvestep.report.figure import STYLE, save
 
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(9.6, 13.0), layout="constrained")
         grid: list[Axes] = list(drawn.subplots(4, 2).flat)
@@ -47,11 +45,7 @@ def write_figure(rows: Sequence[RegimeRow], stem: Path) -> tuple[Path, ...]:
         pairs = (("digits", "adam"), ("digits", "sgd"), ("gpt", "adam"), ("gpt", "sgd"))
         for axes, (problem, way) in zip(grid[4:], pairs, strict=True):
             _momentum(axes, rows, problem, way)
-        for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            path = stem.with_suffix(f".{ending}")
-            drawn.savefig(path, dpi=130, metadata=metadata)
-            written.append(path)
-    return tuple(written)
+        return save(drawn, stem, 130)
 
 
 def _overshoot(axes: Axes, rows: Sequence[RegimeRow]) -> None:

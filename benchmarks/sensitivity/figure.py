@@ -40,10 +40,8 @@ def write_figure(rows: Sequence[SensitivityRow], stem: Path) -> tuple[Path, ...]
     import matplotlib
     from matplotlib.figure import Figure
 
-    from curvestep.report.figure import STYLE
+    from curvestep.report.figure import STYLE, save
 
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(12.4, 6.6), layout="constrained")
         columns: list[tuple[str, Split]] = [(task, split) for task in WISHES for split in _TITLES]
@@ -58,13 +56,7 @@ def write_figure(rows: Sequence[SensitivityRow], stem: Path) -> tuple[Path, ...]
         for axes in grid[1]:
             axes.set_xlabel("the method's number")
         drawn.legend(handles=_legend(), loc="outside lower center", ncols=6, frameon=False, fontsize=9)
-        drawn.draw_without_rendering()
-        drawn.set_layout_engine("none")
-        for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            path = stem.with_suffix(f".{ending}")
-            drawn.savefig(path, dpi=130, metadata=metadata)
-            written.append(path)
-    return tuple(written)
+        return save(drawn, stem, 130)
 
 
 def _line(axes: Axes, subject: Subject, found: Curve, place: int) -> None:

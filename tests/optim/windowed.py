@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction
@@ -100,6 +99,3 @@ class WindowedAdam(AbstractWindowedOptimizer):
     @property
     def _rule_options(self) -> tuple[str, ...]:
         return (AVERAGING, WINDOW_GROWTH, WINDOW_OFFSET)
-
-    def _gradient_variances(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
-        return [_ADAM.variances([self.state[p]])[0] if "exp_avg_sq" in self.state[p] else None for p in parameters]

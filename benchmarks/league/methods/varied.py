@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, final
 
-from torch import Tensor, nn
+from torch import nn
 
 from curvestep.directions import Adam, Direction
 from curvestep.optim import Auto
@@ -45,6 +45,3 @@ class VariedAuto(AbstractWindowedOptimizer):
     @property
     def _rule_options(self) -> tuple[str, ...]:
         return ("curvature_samples", "averaging", "window_growth", "window_offset")
-
-    def _gradient_variances(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
-        return [_ADAM.variances([self.state[p]])[0] if "exp_avg_sq" in self.state[p] else None for p in parameters]

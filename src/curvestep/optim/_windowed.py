@@ -19,6 +19,8 @@ from curvestep._probe import Need
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import is_sharded
 from curvestep._window import WindowReading
+from curvestep.directions import Adam
+from curvestep.directions._base import SECOND_MOMENT
 from curvestep.engine import Memory, Tape, open_recorder
 from curvestep.optim._average import AVERAGE, WINDOW_GROWTH, WINDOW_START, exchanged
 from curvestep.optim._buffers import kept_buffers
@@ -74,8 +76,16 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         """Return the rule."""
 
     def _gradient_variances(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
-        """Return for each parameter an estimate of the variance of its gradient's entries, where one is at hand."""
-        return [None for _ in parameters]
+        """Return for each parameter an estimate of the variance of its gradient's entries, where Adam keeps one."""
+        found = {p: direction for group in self.param_groups for p, direction in self._adam_of(group)}
+        return [found[p].variances([self.state[p]])[0] if p in found else None for p in parameters]
+
+    def _adam_of(self, group: dict[str, Any]) -> list[tuple[Tensor, Adam]]:
+        """Return the parameters of a group whose averages there are, with their direction."""
+        direction = self._direction(group)
+        if not isinstance(direction, Adam):
+            return []
+        return [(p, direction) for p in group["params"] if SECOND_MOMENT in self.state.get(p, ())]
 
     # ------------------------------------------------------------------------------------------------ a window's end
 

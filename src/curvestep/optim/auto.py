@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, final
 
-from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction
-from curvestep.directions._base import SECOND_MOMENT
 from curvestep.optim._average import AVERAGING, WINDOW_GROWTH
 from curvestep.optim._options import SAMPLES, check_number
 from curvestep.optim._windowed import WINDOW_OFFSET, AbstractWindowedOptimizer
@@ -129,10 +127,6 @@ class Auto(AbstractWindowedOptimizer):
     def _rule_options(self) -> tuple[str, ...]:
         """The options that are the same in all groups."""
         return (SAMPLES, AVERAGING, WINDOW_GROWTH, WINDOW_OFFSET)
-
-    def _gradient_variances(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
-        """Return those of Adam's averages."""
-        return [_ADAM.variances([self.state[p]])[0] if SECOND_MOMENT in self.state[p] else None for p in parameters]
 
 
 def _relative(params: Any) -> Any:

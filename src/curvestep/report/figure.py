@@ -53,21 +53,34 @@ def write_figures(panels: Sequence[Panel], stem: Path, axes: Sequence[Axis] = ("
     """Return the files of the figure over each axis, as PNG and SVG; over seconds their names end in ``-seconds``."""
     import matplotlib
 
-    stem.parent.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    # Equal stores give equal files: no date inside, and names of SVG elements from a fixed salt.
+    # Names of SVG elements come from a fixed salt.
     with matplotlib.rc_context(STYLE):
         for axis in axes:
             suffix = "" if axis == "epoch" else "-seconds"
             figure = draw(panels, axis)
-            # The layout is solved once, not again for each file.
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
-            for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                path = stem.with_name(f"{stem.name}{suffix}.{ending}")
-                figure.savefig(path, dpi=160, metadata=metadata)
-                written.append(path)
+            written += save(figure, stem.with_name(f"{stem.name}{suffix}"), 160)
     return tuple(written)
+
+
+def save(figure: Figure, stem: Path, dpi: int) -> tuple[Path, Path]:
+    """Write a figure as PNG and SVG, without a date, so that equal numbers give equal files.
+
+    Args:
+        figure: what was drawn.
+        stem: path of the files without their ending; its folder is made.
+        dpi: of the PNG.
+
+    Returns:
+        The files.
+    """
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.draw_without_rendering()  # the layout is solved once, not again for each file
+    figure.set_layout_engine("none")
+    png, svg = (stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg"))
+    figure.savefig(png, dpi=dpi, metadata={"Software": None})
+    figure.savefig(svg, dpi=dpi, metadata={"Date": None})
+    return png, svg
 
 
 STYLE: dict[Any, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from curvestep.report.figure import STYLE, _log_ticks
+from curvestep.report.figure import STYLE, _log_ticks, save
 
 #: Title of a row, and the numbers in it; None where a step did not measure them.
 Column = tuple[str, Sequence[float | None]]
@@ -20,7 +20,6 @@ def write_steps_figure(
 
     shown = [(name, *_positive(steps, values)) for name, values in columns]
     shown = [row for row in shown if row[1]]
-    written = []
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 1.0 + 1.7 * max(len(shown), 1)), layout="constrained")
         grid = figure.subplots(max(len(shown), 1), 1, sharex=True, squeeze=False)[:, 0]
@@ -35,11 +34,7 @@ def write_steps_figure(
             axes.set_title(name, loc="left", fontsize=9, pad=3)
         grid[-1].set_xlabel("step")
         figure.suptitle("\n".join([title, outcome_shares(outcomes)]).strip(), fontsize=10, x=0.02, ha="left")
-        for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            path = stem.with_name(f"{stem.name}-steps.{ending}")
-            figure.savefig(path, dpi=160, metadata=metadata)
-            written.append(path)
-    return tuple(written)
+        return save(figure, stem.with_name(f"{stem.name}-steps"), 160)
 
 
 def _positive(steps: Sequence[int], values: Sequence[float | None]) -> tuple[list[int], list[float]]:
