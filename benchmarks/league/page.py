@@ -43,7 +43,8 @@ What was tried on the design half, and what it gave, is in `benchmarks/league/NO
 - **profile**: as in AlgoPerf. A problem's target is the held-out loss that this AdamW has at three quarters of its run;
   a method's time is the median over seeds of the first of twenty looks at or below it, and a miss is infinite. The
   profile is the share of problems on which a method needs at most t times the time of the fastest, averaged over t from
-  1 to 4: 1 is the fastest everywhere, 0 never arrives. In steps, and in CPU seconds with everything included.
+  1 to 4: 1 is the fastest everywhere, 0 never arrives. In steps, and in CPU seconds with everything included; the
+  runs were made at different times on a machine with other work, so compare the steps.
 """
 
 
