@@ -1,4 +1,4 @@
-"""Contrastive learning: the other samples of the batch are the negatives."""
+"""Embeddings of images from which of them belong together: in-batch negatives, and triplets."""
 
 from __future__ import annotations
 
@@ -38,3 +38,40 @@ def contrastive(seed: int) -> Instance:
     fixed = torch.Generator().manual_seed(7)
     known = _views(test, fixed), _views(test, fixed)
     return Instance(dense(196, 128, 32), batches(), _in_batch, held_out(_in_batch, known, 100))
+
+
+def _triplets(images: Tensor, labels: Tensor, anchors: Tensor, draw: torch.Generator) -> Batch:
+    """Return the anchors, for each an image of its class, and one of another class."""
+    order, counts = labels.argsort(stable=True), labels.bincount(minlength=10)
+    starts = counts.cumsum(0) - counts
+
+    def member(classes: Tensor) -> Tensor:
+        place = (torch.rand(classes.shape, generator=draw) * counts[classes]).long()
+        return images[order[starts[classes] + place]]
+
+    own = labels[anchors]
+    other = (own + torch.randint(1, 10, own.shape, generator=draw)) % 10
+    return images[anchors], member(own), member(other)
+
+
+def _margin(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the mean of [|a − p|² − |a − n|² + 0.2]₊ on the unit sphere."""
+    anchor, same, other = nn.functional.normalize(model(torch.cat(batch)), dim=-1).chunk(3)
+    return nn.functional.relu(((anchor - same) ** 2 - (anchor - other) ** 2).sum(-1) + 0.2).mean()
+
+
+def triplets(seed: int) -> Instance:
+    """Triplets of MNIST at 14×14, 4,000 images, a small convolutional encoder to 16 numbers, 32 triplets a batch."""
+    images, labels, test, truth = mnist_images(4_000, 2_000, 2)
+    draw = generator(seed, "noise")
+
+    def batches() -> Iterator[Batch]:
+        for (anchors,) in shuffled((torch.arange(len(images)),), 32, seed):
+            yield _triplets(images, labels, anchors, draw)
+
+    model = nn.Sequential(
+        nn.Conv2d(1, 12, 3, padding=1, stride=2), nn.ReLU(), nn.Conv2d(12, 24, 3, padding=1, stride=2), nn.ReLU(),
+        nn.Flatten(), nn.Linear(384, 16),
+    )  # fmt: skip
+    known = _triplets(test, truth, torch.arange(len(test)), torch.Generator().manual_seed(7))
+    return Instance(model, batches(), _margin, held_out(_margin, known))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from benchmarks.league.problem import Instance
+from benchmarks.league.problem import Batch, Instance
 from benchmarks.league.problems.data import mnist_images
 from benchmarks.league.problems.feed import cross_entropy, generator, held_out, shuffled, squared_error
 
@@ -32,3 +32,25 @@ def least_squares(seed: int) -> Instance:
     nn.init.zeros_(model.weight)
     evaluate = held_out(squared_error, (x[:2_000], y[:2_000]))
     return Instance(model, shuffled((x[2_000:], y[2_000:]), 32, seed), squared_error, evaluate)
+
+
+def _deviance(model: nn.Module, batch: Batch) -> Tensor:
+    """Return half the mean Poisson deviance, eˢ − y s + (y log y − y), which is at least 0."""
+    inputs, counts = batch
+    scores = model(inputs)
+    return (scores.exp() - counts * scores + (torch.xlogy(counts, counts) - counts)).mean()
+
+
+def poisson_regression(seed: int) -> Instance:
+    """Counts with a log-linear mean, 30 features whose scales spread from 3 to 0.03, batch 32; held out with noise."""
+    draw = generator(seed, "data")
+    spread = torch.logspace(0.5, -1.5, 30)[torch.randperm(30, generator=draw)]
+    x = torch.randn(12_000, 30, generator=draw)
+    x = (x + 0.5 * torch.randn(12_000, 1, generator=draw)) * spread
+    truth = 0.15 * torch.randn(30, 1, generator=draw) / spread[:, None]
+    y = torch.poisson(torch.exp((x @ truth + 0.5).clamp(max=5.0)), generator=draw)
+    model = nn.Linear(30, 1)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    evaluate = held_out(_deviance, (x[:2_000], y[:2_000]))
+    return Instance(model, shuffled((x[2_000:], y[2_000:]), 32, seed), _deviance, evaluate)

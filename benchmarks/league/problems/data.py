@@ -9,7 +9,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from curvestep.bench.data.images import ImageSet, cifar10, mnist
+from curvestep.bench.data.images import ImageSet, cifar10, cifar100, mnist
 from curvestep.bench.data.text import tinyshakespeare
 
 Images = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -48,6 +48,12 @@ def cifar_images(train: int, test: int) -> Images:
 
 
 @cache
+def cifar100_images(train: int, test: int) -> Images:
+    """Return CIFAR-100's first images at 16×16, standardised, and the numbers of their hundred classes."""
+    return _scaled(cifar100(None), train, test, 2)
+
+
+@cache
 def text_bytes() -> tuple[Tensor, Tensor]:
     """Return Tiny Shakespeare as byte values, the last tenth apart."""
     corpus = tinyshakespeare(None, 65)
@@ -72,8 +78,14 @@ def text_words(vocabulary: int) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def digits() -> Tensor:
-    """Return scikit-learn's 1,797 digits as rows of 64 pixels, standardised as a whole, in a fixed random order."""
-    pixels = torch.tensor(load_digits(return_X_y=True)[0], dtype=torch.float32)
+def digits() -> tuple[Tensor, Tensor]:
+    """Return scikit-learn's 1,797 digits as rows of 64 pixels, standardised as a whole, in a fixed random order.
+
+    Returns:
+        Pixels and labels.
+    """
+    inputs, labels = load_digits(return_X_y=True)
+    pixels = torch.tensor(inputs, dtype=torch.float32)
     pixels = (pixels - pixels.mean()) / pixels.std()
-    return pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))]
+    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))
+    return pixels[order], torch.tensor(labels)[order]

@@ -1,4 +1,4 @@
-"""Embeddings: ratings, words and clicks."""
+"""Embeddings: ratings, words, clicks and preferences."""
 
 from __future__ import annotations
 
@@ -104,3 +104,39 @@ def click_through(seed: int) -> Instance:
         loss,
         held_out(loss, (codes[:4_000], clicks[:4_000])),
     )
+
+
+class _Preferences(nn.Module):
+    def __init__(self, users: int, items: int, rank: int) -> None:
+        super().__init__()
+        self.users, self.items, self.bias = nn.Embedding(users, rank), nn.Embedding(items, rank), nn.Embedding(items, 1)
+        for table in (self.users, self.items):
+            nn.init.normal_(table.weight, std=0.1)
+        nn.init.zeros_(self.bias.weight)
+
+    def forward(self, user: Tensor, items: Tensor) -> Tensor:
+        return (self.users(user)[:, None] * self.items(items)).sum(-1) + self.bias(items)[..., 0]
+
+
+def preferences(seed: int) -> Instance:
+    """What 800 users chose of 500 items, 40,000 choices: tell one from an item drawn evenly; rank 16, batch 128."""
+    draw = generator(seed, "data")
+    tastes, traits = torch.randn(800, 6, generator=draw), torch.randn(500, 6, generator=draw) / 6**0.5
+    chances = torch.softmax(1.5 * tastes @ traits.T + torch.randn(500, generator=draw), -1)
+    users = torch.randint(800, (44_000,), generator=draw)
+    chosen = torch.multinomial(chances[users], 1, generator=draw)[:, 0]
+    noise = generator(seed, "noise")
+
+    def pairs(user: Tensor, item: Tensor, source: torch.Generator) -> Batch:
+        return user, torch.stack([item, torch.randint(500, item.shape, generator=source)], -1)
+
+    def batches() -> Iterator[Batch]:
+        for user, item in shuffled((users[4_000:], chosen[4_000:]), 128, seed):
+            yield pairs(user, item, noise)
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        scores = model(*batch)
+        return nn.functional.softplus(scores[:, 1] - scores[:, 0]).mean()
+
+    known = pairs(users[:4_000], chosen[:4_000], torch.Generator().manual_seed(7))
+    return Instance(_Preferences(800, 500, 16), batches(), loss, held_out(loss, known))

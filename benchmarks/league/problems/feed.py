@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -67,3 +68,12 @@ def dense(*widths: int, activation: type[nn.Module] = nn.ReLU, norm: bool = Fals
         if number < len(widths) - 2:
             layers += ([nn.BatchNorm1d(after)] if norm else []) + [activation()]
     return nn.Sequential(*layers)
+
+
+def normal_start(model: nn.Module, kind: Literal["relu", "linear"]) -> None:
+    """Draw weights from normal distributions with He's variance, 2 / inputs, or LeCun's, 1 / inputs; biases are 0."""
+    for layer in model.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity=kind)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

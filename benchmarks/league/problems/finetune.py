@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Batch, Instance
-from benchmarks.league.problems.data import cifar_images, mnist_images
+from benchmarks.league.problems.data import cifar100_images, cifar_images, mnist_images
 from benchmarks.league.problems.feed import cross_entropy, dense, held_out, shuffled
 
 
@@ -99,3 +99,50 @@ def finetune_lowrank(seed: int) -> Instance:
     turned, turned_test = (part.rot90(1, (2, 3)).flatten(1) for part in (images[:4_000], test))
     batches = shuffled((turned, labels[:4_000]), 64, seed)
     return Instance(adapted, batches, cross_entropy, held_out(cross_entropy, (turned_test, truth)))
+
+
+class _Mixing(nn.Module):
+    """A block of a mixer: dense layers across the patches, then across the channels, each behind a layer norm."""
+
+    def __init__(self, patches: int, width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.across = dense(patches, 2 * patches, patches, activation=nn.GELU)
+        self.along = dense(width, 2 * width, width, activation=nn.GELU)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.across(self.norm1(x).transpose(1, 2)).transpose(1, 2)
+        return x + self.along(self.norm2(x))
+
+
+class _Mixer(nn.Module):
+    """Patches of 4×4 pixels of an image of 16×16, two blocks of width 64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.blocks = nn.Linear(48, 64), nn.Sequential(_Mixing(16, 64), _Mixing(16, 64))
+        self.norm, self.head = nn.LayerNorm(64), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = x.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).reshape(len(x), 16, 48)
+        return self.head(self.norm(self.blocks(self.embed(patches))).mean(1))
+
+
+@cache
+def _ten_classes(seed: int) -> dict[str, Tensor]:
+    """Return the state of a mixer trained on CIFAR-10."""
+    images, labels, _, _ = cifar_images(10_000, 1_000)
+    return _trained(_Mixer, shuffled((images, labels), 48, seed + 50), seed, 400)
+
+
+def finetune_mixer(seed: int) -> Instance:
+    """All weights of a mixer trained on CIFAR-10, on 1,500 images of ten classes of CIFAR-100; batch 32."""
+    images, labels, test, truth = cifar100_images(20_000, 10_000)
+    model = _Mixer()
+    state = _ten_classes(seed)
+    model.load_state_dict({name: model.state_dict()[name] if "head" in name else part for name, part in state.items()})
+    few, seen = labels < 10, truth < 10
+    images, labels = images[few][:1_500], labels[few][:1_500]
+    return Instance(
+        model, shuffled((images, labels), 32, seed), cross_entropy, held_out(cross_entropy, (test[seen], truth[seen]))
+    )

@@ -72,7 +72,8 @@ def _denoising(model: nn.Module, batch: Batch) -> Tensor:
 
 def digits_diffusion(seed: int) -> Instance:
     """A diffusion model of scikit-learn's digits, 1,500 images of 64 pixels, batch 96."""
-    train, test = digits()[:1_500], digits()[1_500:]
+    pixels, _ = digits()
+    train, test = pixels[:1_500], pixels[1_500:]
     draw = generator(seed, "noise")
 
     def batches() -> Iterator[Batch]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from benchmarks.league.problem import Instance
-from benchmarks.league.problems.data import mnist_images
+from benchmarks.league.problems.data import cifar_images, mnist_images
 from benchmarks.league.problems.feed import cross_entropy, dense, generator, held_out, shuffled
 
 
@@ -32,4 +33,24 @@ def imbalance(seed: int) -> Instance:
         shuffled((images[kept].flatten(1), labels[kept]), 64, seed),
         cross_entropy,
         held_out(cross_entropy, (test.flatten(1), truth)),
+    )
+
+
+def pair_noise(seed: int) -> Instance:
+    """CIFAR-10 at 16×16, 30 % of the training labels moved to the next class; convolutions, batch norm, batch 48."""
+    images, labels, test, truth = cifar_images(10_000, 1_000)
+    wrong = torch.rand(len(labels), generator=generator(seed, "data")) < 0.3
+    labels = torch.where(wrong, (labels + 1) % 10, labels)
+    model = nn.Sequential(
+        nn.Conv2d(3, 24, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(24), nn.ReLU(),
+        nn.Conv2d(24, 48, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(48), nn.ReLU(),
+        nn.Conv2d(48, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
+    )  # fmt: skip
+    return Instance(
+        model,
+        shuffled((images, labels), 48, seed),
+        cross_entropy,
+        held_out(cross_entropy, (test, truth)),
+        tuple((images[start : start + 250],) for start in (0, 250, 500, 750)),
     )

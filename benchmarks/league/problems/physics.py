@@ -65,3 +65,42 @@ def oscillator(seed: int) -> Instance:
     model = dense(1, 32, 32, 1, activation=nn.Tanh)
     truth = lambda x: torch.exp(-x) * (torch.cos(rate * x) + torch.sin(rate * x) / rate)  # noqa: E731
     return Instance(model, _points(seed, 64), loss, _relative_error(solution, truth))
+
+
+def heat(seed: int) -> Instance:
+    """u_t = u_xx / 10 for x and t in [0, 1], start and edges in the loss, a tanh network 2-32-32-1, 64 points a batch.
+
+    Returns:
+        The instance.
+    """
+    rates = ((1.0, 1.0), (0.5, 3.0))
+
+    def truth(x: Tensor, t: Tensor) -> Tensor:
+        waves = [a * torch.exp(-((k * torch.pi) ** 2) * t / 10.0) * torch.sin(k * torch.pi * x) for a, k in rates]
+        return waves[0] + waves[1]
+
+    def batches() -> Iterator[Batch]:
+        order = generator(seed, "order")
+        while True:
+            x, t = torch.rand(64, 2, generator=order).chunk(2, -1)
+            start, late = torch.rand(32, 2, generator=order).chunk(2, -1)
+            yield x, t, start, late
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        x, t = (part.clone().requires_grad_() for part in batch[:2])
+        start, late = batch[2:]
+        u = model(torch.cat([x, t], -1))
+        u_x, u_t = torch.autograd.grad(u.sum(), (x, t), create_graph=True)
+        (u_xx,) = torch.autograd.grad(u_x.sum(), x, create_graph=True)
+        first = model(torch.cat([start, torch.zeros_like(start)], -1)) - truth(start, torch.zeros_like(start))
+        edges = [model(torch.cat([torch.full_like(late, side), late], -1)) for side in (0.0, 1.0)]
+        return ((u_t - u_xx / 10.0) ** 2).mean() + 10.0 * ((first**2).mean() + sum((edge**2).mean() for edge in edges))
+
+    grid = torch.cartesian_prod(torch.linspace(0.0, 1.0, 41), torch.linspace(0.0, 1.0, 41))
+    known = truth(grid[:, :1], grid[:, 1:])
+
+    def evaluate(model: nn.Module) -> float:
+        with torch.no_grad():
+            return float((model(grid) - known).norm() / known.norm())
+
+    return Instance(dense(2, 32, 32, 1, activation=nn.Tanh), batches(), loss, evaluate)

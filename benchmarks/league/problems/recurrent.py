@@ -1,4 +1,4 @@
-"""Recurrent networks on synthetic sequences."""
+"""Recurrent networks on synthetic sequences, and on the rows of images."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Instance
-from benchmarks.league.problems.feed import generator, held_out, shuffled, squared_error
+from benchmarks.league.problems.data import mnist_images
+from benchmarks.league.problems.feed import cross_entropy, generator, held_out, shuffled, squared_error
 
 
 class _LastState(nn.Module):
-    def __init__(self, cell: type[nn.LSTM] | type[nn.GRU], inputs: int, width: int) -> None:
+    def __init__(self, cell: type[nn.LSTM] | type[nn.GRU], inputs: int, width: int, outputs: int = 1) -> None:
         super().__init__()
-        self.cell, self.head = cell(inputs, width, batch_first=True), nn.Linear(width, 1)
+        self.cell, self.head = cell(inputs, width, batch_first=True), nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.cell(x)[0][:, -1])
@@ -49,4 +50,15 @@ def oscillation_gru(seed: int) -> Instance:
         shuffled((data[1_000:], noisy[1_000:, -1:]), 32, seed),
         squared_error,
         held_out(squared_error, (data[:1_000], following[:1_000])),
+    )
+
+
+def rows_gru(seed: int) -> Instance:
+    """MNIST's ten classes, a GRU of width 64 that reads the 28 rows of an image one after another; batch 32."""
+    images, labels, test, truth = mnist_images(20_000, 2_000)
+    return Instance(
+        _LastState(nn.GRU, 28, 64, 10),
+        shuffled((images[:, 0], labels), 32, seed),
+        cross_entropy,
+        held_out(cross_entropy, (test[:, 0], truth)),
     )

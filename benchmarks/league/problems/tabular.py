@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import torch
-from sklearn.datasets import make_classification, make_friedman1
+from sklearn.datasets import load_diabetes, make_classification, make_friedman1
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Instance
-from benchmarks.league.problems.feed import cross_entropy, dense, held_out, shuffled, squared_error
+from benchmarks.league.problems.data import digits
+from benchmarks.league.problems.feed import (
+    cross_entropy,
+    dense,
+    generator,
+    held_out,
+    normal_start,
+    shuffled,
+    squared_error,
+)
 
 
 def friedman_batchnorm(seed: int) -> Instance:
@@ -41,3 +50,24 @@ def clusters_dropout(seed: int) -> Instance:
     )
     evaluate = held_out(cross_entropy, (x[:2_000], y[:2_000]))
     return Instance(model, shuffled((x[2_000:], y[2_000:]), 64, seed), cross_entropy, evaluate)
+
+
+def diabetes(seed: int) -> Instance:
+    """Scikit-learn's diabetes, 332 patients, 110 others held out by the seed, a tanh network 10-16-1, batch 32."""
+    inputs, targets = load_diabetes(return_X_y=True)
+    order = torch.randperm(len(inputs), generator=generator(seed, "data"))
+    x = torch.tensor(inputs, dtype=torch.float32)[order]
+    y = torch.tensor(targets, dtype=torch.float32)[order, None]
+    x, y = ((part - part[110:].mean(0)) / part[110:].std(0) for part in (x, y))
+    evaluate = held_out(squared_error, (x[:110], y[:110]))
+    model = dense(10, 16, 1, activation=nn.Tanh)
+    return Instance(model, shuffled((x[110:], y[110:]), 32, seed), squared_error, evaluate)
+
+
+def digits_selu(seed: int) -> Instance:
+    """Scikit-learn's digits, 1,400 of them, a self-normalising network of six hidden layers of 48, batch 32."""
+    x, y = digits()
+    model = dense(64, *[48] * 6, 10, activation=nn.SELU)
+    normal_start(model, "linear")
+    evaluate = held_out(cross_entropy, (x[1_400:], y[1_400:]))
+    return Instance(model, shuffled((x[:1_400], y[:1_400]), 32, seed), cross_entropy, evaluate)

@@ -1,4 +1,4 @@
-"""Language models on bytes, and a transformer that sorts."""
+"""Language models on bytes and words, and a transformer that sorts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Batch, Instance
-from benchmarks.league.problems.data import text_bytes
+from benchmarks.league.problems.data import text_bytes, text_words
 from benchmarks.league.problems.feed import cross_entropy, generator, held_out
 
 _BYTES = 128
@@ -115,8 +115,8 @@ def _windows(text: Tensor, length: int, size: int, seed: int) -> Iterator[Batch]
         yield rows[:, :-1], rows[:, 1:]
 
 
-def _language(model: nn.Module, length: int, size: int, seed: int) -> Instance:
-    train, test = text_bytes()
+def _language(model: nn.Module, length: int, size: int, seed: int, text: tuple[Tensor, Tensor]) -> Instance:
+    train, test = text
     rows = test[torch.arange(0, len(test) - length - 1, math.ceil(len(test) / 120))[:, None] + torch.arange(length + 1)]
     evaluate = held_out(cross_entropy, (rows[:, :-1], rows[:, 1:]), 60)
     return Instance(model, _windows(train, length, size, seed), cross_entropy, evaluate)
@@ -124,17 +124,17 @@ def _language(model: nn.Module, length: int, size: int, seed: int) -> Instance:
 
 def bytes_llama(seed: int) -> Instance:
     """Two blocks of width 64 with rotary positions, SwiGLU and RMS norm; context 48, batch 12."""
-    return _language(_Llama(64, 2, 4, 48), 48, 12, seed)
+    return _language(_Llama(64, 2, 4, 48), 48, 12, seed, text_bytes())
 
 
 def bytes_gpt(seed: int) -> Instance:
     """Two blocks of width 48 with layer norm, GELU, dropout 0.1; context 48, batch 12."""
-    return _language(_Transformer(_BYTES, 48, 2, 48, 0.1, True), 48, 12, seed)
+    return _language(_Transformer(_BYTES, 48, 2, 48, 0.1, True), 48, 12, seed, text_bytes())
 
 
 def bytes_gru(seed: int) -> Instance:
     """One GRU layer of width 96; context 32, batch 12."""
-    return _language(_Recurrent(96), 32, 12, seed)
+    return _language(_Recurrent(96), 32, 12, seed, text_bytes())
 
 
 def sorting(seed: int) -> Instance:
@@ -149,3 +149,68 @@ def sorting(seed: int) -> Instance:
     rows = torch.randint(16, (500, 8), generator=torch.Generator().manual_seed(7))
     model = _Transformer(16, 48, 2, 8, 0.0, False)
     return Instance(model, batches(), cross_entropy, held_out(cross_entropy, (rows, rows.sort(1).values)))
+
+
+class _GatedConvolution(nn.Module):
+    """A causal convolution over four places with a gate, beside a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Conv1d(width, 2 * width, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + nn.functional.glu(self.body(nn.functional.pad(x, (3, 0))), 1)
+
+
+class _Convolutional(nn.Module):
+    def __init__(self, words: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(words, width), nn.Linear(width, words)
+        self.blocks = nn.Sequential(*(_GatedConvolution(width) for _ in range(blocks)))
+        nn.init.normal_(self.embed.weight, std=0.1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.blocks(self.embed(tokens).transpose(1, 2)).transpose(1, 2))
+
+
+def words_convolution(seed: int) -> Instance:
+    """The next of 1,000 words, three gated convolutions of width 64 without a norm; context 24, batch 12."""
+    return _language(_Convolutional(1_000, 64, 3), 24, 12, seed, text_words(1_000))
+
+
+class _PostNorm(nn.Module):
+    """A transformer with layer norm behind the sums, as in BERT; it sees both sides."""
+
+    def __init__(self, width: int, blocks: int, length: int) -> None:
+        super().__init__()
+        self.embed, self.place = nn.Embedding(_BYTES, width), nn.Parameter(torch.randn(length, width) * 0.02)
+        block = nn.TransformerEncoderLayer
+        self.blocks = nn.ModuleList(block(width, 4, 4 * width, 0.1, "gelu", batch_first=True) for _ in range(blocks))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, _BYTES)
+        nn.init.normal_(self.embed.weight, std=0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = self.norm(self.embed(tokens) + self.place)
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.head(hidden)
+
+
+def _masked(rows: Tensor, source: torch.Generator) -> Batch:
+    """Return rows in which seven places each are 0, a byte that no text has, and the targets, which only these have."""
+    places = torch.rand(rows.shape, generator=source).argsort(1)[:, :7]
+    hidden = torch.zeros(rows.shape, dtype=torch.bool).scatter(1, places, True)
+    return rows.masked_fill(hidden, 0), rows.masked_fill(~hidden, -100)
+
+
+def masked_bytes(seed: int) -> Instance:
+    """Seven bytes of 48 behind masks, two blocks of width 48, layer norm behind the sums, dropout 0.1; batch 12."""
+    train, test = text_bytes()
+    noise = generator(seed, "noise")
+
+    def batches() -> Iterator[Batch]:
+        for rows, _ in _windows(train, 48, 12, seed):
+            yield _masked(rows, noise)
+
+    known = _masked(test[: len(test) // 48 * 48].reshape(-1, 48)[::8], torch.Generator().manual_seed(7))
+    return Instance(_PostNorm(48, 2, 48), batches(), cross_entropy, held_out(cross_entropy, known, 60))

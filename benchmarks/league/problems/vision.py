@@ -1,4 +1,4 @@
-"""Images: batch, group and layer norm, and an autoencoder."""
+"""Images: batch, group, layer norm and none, and an autoencoder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Batch, Instance
-from benchmarks.league.problems.data import cifar_images, mnist_images, mnist_pixels
-from benchmarks.league.problems.feed import cross_entropy, dense, generator, held_out, shuffled
+from benchmarks.league.problems.data import cifar100_images, cifar_images, mnist_images, mnist_pixels
+from benchmarks.league.problems.feed import cross_entropy, dense, generator, held_out, normal_start, shuffled
 
 
 class _Residual(nn.Module):
@@ -97,3 +97,16 @@ def mnist_autoencoder(seed: int) -> Instance:
 
     model = dense(784, 256, 64, 12, 64, 256, 784, activation=nn.ELU)
     return Instance(model, shuffled((train,), 64, seed), loss, held_out(loss, (test,)))
+
+
+def cifar100_plain(seed: int) -> Instance:
+    """A hundred classes, four convolutions with ReLU and no norm, He's start; 20,000 images at 16×16, batch 32."""
+    images, labels, test, truth = cifar100_images(20_000, 1_000)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 24, 3, padding=1, stride=2), nn.ReLU(),
+        nn.Conv2d(24, 48, 3, padding=1), nn.ReLU(), nn.Conv2d(48, 48, 3, padding=1, stride=2), nn.ReLU(),
+        nn.Flatten(), nn.Linear(768, 128), nn.ReLU(), nn.Linear(128, 100),
+    )  # fmt: skip
+    normal_start(model, "relu")
+    evaluate = held_out(cross_entropy, (test[:1_000], truth[:1_000]))
+    return Instance(model, shuffled((images, labels), 32, seed), cross_entropy, evaluate)
