@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.league.methods import ADAMW
-from benchmarks.league.page import HALVES, scores
+from benchmarks.league.page import scores
 from benchmarks.league.score import Key, Scores, calibrated
-from benchmarks.league.split import half
+from benchmarks.league.split import HALVES, half
 from benchmarks.league.trial import Trial
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def write_figures(trials: Mapping[Key, Trial], folder: Path) -> tuple[Path, ...]
     from curvestep.report.figure import STYLE, save
 
     written: list[Path] = []
-    for name in HALVES:
+    for name in (row.name for row in HALVES):
         found = scores(trials, name)
         if found is None:
             continue

@@ -1,35 +1,73 @@
-"""The design half and the test half, drawn once: ``python -m benchmarks.league.split`` writes split.json."""
+"""The sets of problems, each fixed before its first run: ``python -m benchmarks.league.split`` writes split.json."""
 
 from __future__ import annotations
 
 import json
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.league.problems import PROBLEMS
+from benchmarks.league.problems import FIRST, FRESH
 
 SEED = 20_261_126
 _FILE = Path(__file__).with_name("split.json")
 
 
+@dataclass(frozen=True)
+class Half:
+    """One row of the table of sets.
+
+    Args:
+        name: its name on the command line, in split.json and in the page's heading.
+        drawn: the day on which its problems were fixed.
+        what: what it is for and what it had seen, in sentences of the page.
+    """
+
+    name: str
+    drawn: str
+    what: str
+
+
+#: The sets in the order in which the page shows them.
+HALVES = (
+    Half(
+        "fresh",
+        "2026-11-27",
+        "Sixteen problems, written after the other two halves had been seen. Before a rule is frozen, nothing runs on "
+        "them but 50 steps of AdamW at 3e-3, to time them; then they are looked at once.",
+    ),
+    Half(
+        "test",
+        "2026-11-26",
+        "Fifteen of the first thirty problems. It was looked at once, when the rule of `auto` was frozen, and the rule "
+        "was not changed since. What was tried afterwards (`auto-calm`) has seen this half and the next.",
+    ),
+    Half("design", "2026-11-26", "The other fifteen of the first thirty problems. `auto` was designed on it."),
+)
+
+
 def draw() -> dict[str, list[str]]:
-    """Return both halves: each family is shuffled by the seed and dealt out in turn, odd ones to alternate halves."""
+    """Return the problems of each set.
+
+    Of the first thirty, each family is shuffled by the seed and dealt out in turn, odd ones to alternate halves; the
+    others are all fresh.
+    """
     source = random.Random(SEED)
     halves: tuple[list[str], list[str]] = ([], [])
-    families = sorted({row.family for row in PROBLEMS.values()})
+    families = sorted({row.family for row in FIRST})
     source.shuffle(families)
     turn = source.randrange(2)
     for family in families:
-        members = sorted(row.name for row in PROBLEMS.values() if row.family == family)
+        members = sorted(row.name for row in FIRST if row.family == family)
         source.shuffle(members)
         for name in members:
             halves[turn].append(name)
             turn = 1 - turn
-    return {"design": sorted(halves[0]), "test": sorted(halves[1])}
+    return {"design": sorted(halves[0]), "test": sorted(halves[1]), "fresh": sorted(row.name for row in FRESH)}
 
 
 def half(name: str) -> tuple[str, ...]:
-    """Return the names of the problems of the half "design" or "test", as the committed file has them."""
+    """Return the names of the problems of the set "fresh", "test" or "design", as the committed file has them."""
     return tuple(json.loads(_FILE.read_text())[name])
 
 

@@ -10,9 +10,9 @@ import pytest
 from benchmarks.league.figure import write_figures
 from benchmarks.league.methods import ADAMW
 from benchmarks.league.page import SEEDS, document, scores
-from benchmarks.league.problems import PROBLEMS
+from benchmarks.league.problems import FRESH, PROBLEMS
 from benchmarks.league.score import Key, calibrated, score
-from benchmarks.league.split import draw, half
+from benchmarks.league.split import HALVES, draw, half
 from benchmarks.league.trial import Trial
 from benchmarks.repository import DOCS, STORES
 from curvestep.bench.store import Store
@@ -64,8 +64,13 @@ def test_the_profile_is_the_mean_share_within_a_ratio(small: dict[Key, Trial]) -
 
 
 def test_the_split_is_the_one_that_was_drawn() -> None:
-    assert draw() == {name: list(half(name)) for name in ("design", "test")}
-    assert sorted((*half("design"), *half("test"))) == sorted(PROBLEMS)
+    assert draw() == {row.name: list(half(row.name)) for row in HALVES}
+
+
+def test_every_problem_is_in_one_half() -> None:
+    assert sorted(name for row in HALVES for name in half(row.name)) == sorted(PROBLEMS)
+    assert half("fresh") == tuple(sorted(row.name for row in FRESH))
+    assert [len(half(row.name)) for row in HALVES] == [16, 15, 15]
 
 
 def test_a_trial_survives_its_line() -> None:
@@ -85,11 +90,22 @@ def test_the_page_says_what_the_store_holds() -> None:
     assert (DOCS / "league.md").read_text(encoding="utf-8") == document(trials)
 
 
-def test_the_figures_show_every_scored_method(tmp_path: Path) -> None:
+def test_the_fresh_half_stands_first_once_something_ran_on_it(small: dict[Key, Trial]) -> None:
+    def headings(trials: dict[Key, Trial]) -> list[str]:
+        return [line for line in document(trials).split("\n") if line.startswith("## The") and line.endswith("half")]
+
+    assert headings(small) == ["## The test half", "## The design half"]
+    begun = {**small, **_by_key([_trial("heat", "auto", 0, (1.0,))])}
+    assert headings(begun) == ["## The fresh half", "## The test half", "## The design half"]
+
+
+@pytest.mark.parametrize("name", ["design", "fresh"])
+def test_the_figures_show_every_scored_method(name: str, tmp_path: Path) -> None:
     names = ("auto", *ADAMW)
-    trials = _by_key([_trial(p, m, s, (2.0, 1.0)) for p in half("design") for m in names for s in SEEDS])
+    trials = _by_key([_trial(p, m, s, (2.0, 1.0)) for p in half(name) for m in names for s in SEEDS])
     assert scores(trials, "test") is None
-    assert sorted(path.name for path in write_figures(trials, tmp_path)) == ["league-design.png", "league-design.svg"]
+    files = sorted(path.name for path in write_figures(trials, tmp_path))
+    assert files == [f"league-{name}.png", f"league-{name}.svg"]
     assert "| **auto** | 1.000 | 1.000 |" in document(trials)
 
 

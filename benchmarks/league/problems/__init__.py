@@ -9,6 +9,7 @@ from benchmarks.league.problems import (
     deep,
     embeddings,
     finetune,
+    flows,
     generative,
     labels,
     moving,
@@ -19,7 +20,8 @@ from benchmarks.league.problems import (
     vision,
 )
 
-_ROWS = (
+#: The thirty that the first draw split into a design half and a test half.
+FIRST = (
     Problem("bytes-llama", "language", 350, text.bytes_llama, "transformer on bytes, rotary, SwiGLU, RMS norm"),
     Problem("bytes-gpt", "language", 350, text.bytes_gpt, "transformer on bytes, layer norm, dropout"),
     Problem("sorting", "language", 400, text.sorting, "transformer that sorts"),
@@ -51,4 +53,23 @@ _ROWS = (
     Problem("deep-linear", "deep", 750, deep.deep_linear, "ten linear layers"),
     Problem("teacher-student", "deep", 1000, deep.teacher_student, "near interpolation"),
 )
-PROBLEMS = {row.name: row for row in _ROWS}
+#: Written after both halves had been seen, before any method ran on them.
+FRESH = (
+    Problem("words-convolution", "language", 400, text.words_convolution, "gated convolutions on words, no norm"),
+    Problem("masked-bytes", "language", 300, text.masked_bytes, "transformer, masked bytes, norm behind the sums"),
+    Problem("rows-gru", "recurrent", 400, recurrent.rows_gru, "GRU on the rows of images"),
+    Problem("cifar100-plain", "vision", 350, vision.cifar100_plain, "convolutions, no norm, a hundred classes"),
+    Problem("preferences", "embeddings", 900, embeddings.preferences, "pairwise ranking of implicit choices"),
+    Problem("diabetes", "tabular", 400, tabular.diabetes, "regression, 332 patients"),
+    Problem("digits-selu", "tabular", 750, tabular.digits_selu, "classification, self-normalising, six hidden layers"),
+    Problem("moons-flow", "generative", 500, flows.moons_flow, "normalising flow in the plane"),
+    Problem("mnist-matching", "generative", 400, flows.mnist_matching, "flow matching of images, group norm"),
+    Problem("heat", "physics", 600, physics.heat, "physics-informed, u_t = u_xx / 10, soft edges; error"),
+    Problem("pair-noise", "labels", 400, labels.pair_noise, "30 % of the labels the next class, batch norm"),
+    Problem("finetune-mixer", "fine-tuning", 300, finetune.finetune_mixer, "mixer, layer norm, all weights"),
+    Problem("linear-system", "moving", 900, moving.linear_system, "temporal differences, a copy that follows slowly"),
+    Problem("triplets", "contrastive", 500, contrastive.triplets, "metric learning with a margin"),
+    Problem("poisson-regression", "convex", 900, convex.poisson_regression, "counts, badly scaled features"),
+    Problem("rescaled-layers", "deep", 750, deep.rescaled_layers, "weights 10 and 0.1 times the usual in turn"),
+)
+PROBLEMS = {row.name: row for row in (*FIRST, *FRESH)}

@@ -1,0 +1,163 @@
+"""The league's fresh problems: each repeats on a seed, and what they take for the truth is true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import islice
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.league.problem import Problem
+from benchmarks.league.problems import FRESH, PROBLEMS
+
+# What each problem reads; the others make their data or have scikit-learn's.
+_READS = {
+    "words-convolution": ("tinyshakespeare",),
+    "masked-bytes": ("tinyshakespeare",),
+    "rows-gru": ("mnist",),
+    "cifar100-plain": ("cifar100",),
+    "mnist-matching": ("mnist",),
+    "pair-noise": ("cifar10",),
+    "finetune-mixer": ("cifar10", "cifar100"),
+    "triplets": ("mnist",),
+    "rescaled-layers": ("mnist",),
+}
+_ROWS = [
+    pytest.param(row, id=row.name, marks=[pytest.mark.data(*_READS[row.name])] if row.name in _READS else [])
+    for row in FRESH
+]
+
+
+class _Known(nn.Module):
+    """A model that is a function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def _few_steps(problem: Problem, seed: int) -> tuple[list[float], float]:
+    """The losses of four steps of AdamW, and what is held out after them."""
+    torch.manual_seed(seed)
+    instance = problem.build(seed)
+    normed = any(isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)) for part in instance.model.modules())
+    assert bool(instance.norm_inputs) == normed
+    optimizer = torch.optim.AdamW(instance.model.parameters(), lr=3e-3)
+    losses: list[float] = []
+    instance.model.train()
+    for step, batch in enumerate(islice(instance.batches, 4), 1):
+        optimizer.zero_grad()
+        loss = instance.loss(instance.model, batch)
+        loss.backward()
+        optimizer.step()
+        if instance.on_step is not None:
+            instance.on_step(step, instance.model)
+        losses.append(loss.item())
+    held = instance.evaluate(instance.model)
+    assert instance.evaluate(instance.model) == held and instance.model.training
+    return losses, held
+
+
+@pytest.mark.parametrize("problem", _ROWS)
+def test_a_fresh_problem_repeats_on_a_seed(problem: Problem) -> None:
+    losses, held = _few_steps(problem, 0)
+    assert all(math.isfinite(value) and value >= 0.0 for value in (*losses, held))
+    assert _few_steps(problem, 0) == (losses, held)
+    assert _few_steps(problem, 1)[0] != losses
+
+
+def test_the_solution_of_the_heat_equation_has_no_loss_and_no_error() -> None:
+    def solution(points: Tensor) -> Tensor:
+        x, t = points.chunk(2, -1)
+        slow = torch.exp(-(math.pi**2) * t / 10) * torch.sin(math.pi * x)
+        return slow + 0.5 * torch.exp(-9 * math.pi**2 * t / 10) * torch.sin(3 * math.pi * x)
+
+    instance = PROBLEMS["heat"].build(0)
+    known = _Known(solution)
+    assert instance.evaluate(known) < 1e-6
+    assert instance.loss(known, next(instance.batches)).item() < 1e-9
+
+
+def test_the_values_of_the_linear_system_are_those_of_its_steps() -> None:
+    """Least-squares temporal differences on 40,000 steps find the quadratic that is held out."""
+
+    def features(x: Tensor) -> Tensor:
+        return torch.cat([(x[:, :, None] * x[:, None, :]).flatten(1), torch.ones(len(x), 1)], -1).double()
+
+    instance = PROBLEMS["linear-system"].build(0)
+    now, cost, after = (torch.cat(part) for part in zip(*islice(instance.batches, 625), strict=True))
+    left = features(now).T @ (features(now) - 0.9 * features(after))
+    weights = torch.linalg.pinv(left) @ features(now).T @ cost.double()
+    assert instance.evaluate(_Known(lambda x: features(x) @ weights)) < 2e-3
+
+
+def test_the_copy_of_the_linear_system_follows() -> None:
+    """At a state of no cost the loss is (model − 0.9 copy)²: a bias of 1 gives 0.01 once the copy has it as well."""
+    instance = PROBLEMS["linear-system"].build(0)
+    assert instance.on_step is not None
+    with torch.no_grad():
+        for parameter in instance.model.parameters():
+            parameter.zero_()
+        [*_, last] = instance.model.children()
+        assert isinstance(last, nn.Linear)
+        last.bias.fill_(1.0)
+        for step in range(1, 1_001):
+            instance.on_step(step, instance.model)
+        loss = instance.loss(instance.model, (torch.zeros(4, 3), torch.zeros(4, 1), torch.zeros(4, 3)))
+    assert loss.item() == pytest.approx(0.01, rel=1e-4)
+
+
+def test_the_volume_of_the_flow_is_the_determinant_of_its_jacobian() -> None:
+    torch.manual_seed(0)
+    instance = PROBLEMS["moons-flow"].build(0)
+    # The couplings start at the identity, and the points are standardised: 1 + log 2π.
+    assert instance.evaluate(instance.model) == pytest.approx(1.0 + math.log(2.0 * math.pi), abs=0.05)
+    with torch.no_grad():
+        for parameter in instance.model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    point = torch.tensor([[0.3, -0.7]])
+    jacobian = torch.autograd.functional.jacobian(lambda x: instance.model(x)[0][0], point)
+    assert isinstance(jacobian, Tensor)
+    assert jacobian[:, 0].det().abs().log().item() == pytest.approx(instance.model(point)[1].item(), abs=1e-5)
+
+
+def test_the_deviance_of_counts_is_zero_at_themselves() -> None:
+    instance = PROBLEMS["poisson-regression"].build(0)
+    _, counts = next(instance.batches)
+    exact = _Known(lambda x: (counts + 1e-9).log())
+    assert instance.loss(exact, (counts, counts)).item() == pytest.approx(0.0, abs=1e-5)
+    assert instance.loss(_Known(torch.zeros_like), (torch.ones(4, 1), torch.ones(4, 1))).item() == 0.0
+
+
+@pytest.mark.data("tinyshakespeare")
+def test_seven_bytes_of_a_row_are_masked() -> None:
+    tokens, targets = next(PROBLEMS["masked-bytes"].build(0).batches)
+    assert ((tokens == 0) == (targets != -100)).all()
+    assert ((tokens == 0).sum(1) == 7).all()
+
+
+@pytest.mark.data("mnist")
+def test_rescaled_layers_start_as_the_usual_function() -> None:
+    instance = PROBLEMS["rescaled-layers"].build(0)
+    before = instance.evaluate(instance.model)
+    layers = [layer for layer in instance.model.modules() if isinstance(layer, nn.Linear)]
+    assert len(layers) == 6 and layers[0].weight.std().item() == pytest.approx(10.0 * math.sqrt(2.0 / 196.0), rel=0.03)
+    with torch.no_grad():
+        for number, layer in enumerate(layers):
+            layer.weight *= 0.1 if number % 2 == 0 else 10.0
+    assert instance.evaluate(instance.model) == pytest.approx(before, rel=1e-4)
+
+
+def test_a_triplet_has_two_images_of_one_class() -> None:
+    from benchmarks.league.problems.contrastive import _triplets
+
+    labels = torch.arange(200) % 10
+    anchor, same, other = _triplets(labels, labels, torch.arange(200), torch.Generator().manual_seed(0))
+    assert (anchor == same).all() and (anchor != other).all()
+    assert len(other.unique()) == 10
