@@ -16,6 +16,7 @@ class Need(enum.Enum):
     LINE = "losses further along the direction, or along the last step"
     LAST_STEP = "the last step, kept to be measured along"
     PARAMETER_NORM = "the norm of the parameters that move"
+    WEIGHT_SIZE = "the typical size of the weights that move"
     ABSOLUTE_CURVATURE = "the mean over the batch of the absolute curvature of each sample's loss along the direction"
 
 
@@ -52,6 +53,8 @@ class Probe:
         line: what was measured further along the line, in the order in which the rule asked for it.
         resolution: relative rounding of the losses: the distance of 1 to the next number in the coarsest dtype among
             the loss's and the parameters'. Losses that differ by less are the same.
+        weight_size: the geometric mean of the root mean squares of the tensors with two dimensions or more and an entry
+            other than 0; 0 where there is none, NaN where no rule asked for it.
     """
 
     loss: float
@@ -63,3 +66,4 @@ class Probe:
     gradient_norm_sq: float = math.nan
     line: tuple[LineSample, ...] = ()
     resolution: float = 2.0**-52
+    weight_size: float = math.nan

@@ -35,9 +35,9 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
 
     weight, mean, opened = start.clone(), start.clone(), start.clone()
     m, v = torch.zeros_like(start), torch.zeros_like(start)
-    k, begun, end, s, kinked = 0, 0, 5, 0.0, 0
+    k, begun, end, s0, u, kinked = 0, 0, 5, 0.0, 0.0, 0
     noise = progress = variance = weights = 0.0
-    former, first_loss, turn, settled = math.inf, None, 0, False
+    first_loss = None
     for batch in batches:
         optimizer.zero_grad()
         with optimizer.record():
@@ -57,32 +57,16 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
             gap = at_iterate - here - float((rise * (weight - mean)).sum())
             kinked += gap > 10.0 * abs(height)
             weights, noise = 0.5 * weights + 1.0, 0.5 * noise + (gap if gap > 10.0 * abs(height) else abs(height))
-            p, progress = progress, 0.5 * progress + (before - here) / folds
-            slopes = [
-                float((torch.autograd.grad(each, at, retain_graph=True)[0] * (mean - opened)).sum()) for each in losses
-            ]
-            wide = statistics.stdev(slopes) / math.sqrt(10.0)
-            variance = 0.25 * variance + (max(spread, wide) / folds) ** 2
-            error, least = variance**0.5, min(progress, former if begun == 0 else p)
+            progress = 0.5 * progress + (before - here) / folds
+            variance = 0.25 * variance + (spread / folds) ** 2
             floor = 0.03 * weights * max(0.0, min(here, first_loss - here))
-            if progress + 2.0 * error < 0.0:
+            if progress + 2.0 * variance**0.5 < 0.0:
                 floor = -math.inf
-            wanted = []
-            for side in (-0.5, 0.5):
-                held = min(max(least + side * error, floor), 3.0 * weights * here)
-                f = (0.015 * k**0.5 * max(held, 0.0) / noise) ** 0.5 if noise > 0.0 else 2.0
-                wanted.append(min(max(f, 0.5), 2.0))
-            factor = wanted[1] if wanted[1] < 1.0 else max(wanted[0], 1.0)
-            if least < floor and noise < 0.015 * k**0.5 * floor:
-                factor = 2.0
-            else:
-                if factor != 1.0:
-                    settled = settled or turn == -(1 if factor > 1.0 else -1)
-                    turn = 1 if factor > 1.0 else -1
-                if settled:
-                    factor = min(max(factor, 0.8), 1.25)
-            s *= factor
-            scales.append(s)
+            held, most = min(max(progress, floor), 1.5 * weights * here), math.log(2.0)
+            f = -most if held <= 0.0 else 0.4 * 0.5 * math.log(0.015 * k**0.5 * held / noise)
+            plateau = progress < floor and noise < 0.015 * k**0.5 * floor
+            u = 0.85 * u + (most if plateau else min(max(f, -most), most))
+            scales.append(u)
             opened, begun, end = mean.clone(), k, int(1.25 * k) + 5
             continue
         k += 1
@@ -94,12 +78,12 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
         if k == 1:  # a quarter of ten samples, rounded up, spread over the batch
             rows = [i for i in range(10) if (i + 1) * 3 // 10 > i * 3 // 10]
             curvature = sum(abs(bend(losses[i], own, d)) for i in rows) / 3
-            s = 0.1 * abs(float((d * g).sum())) / curvature
-        weight = weight - s * d
+            bound = abs(float((d * g).sum())) / curvature
+            s0 = min(max(0.1 * float(start.square().mean().sqrt()), bound / 100.0), 10.0 * bound)
+        weight = weight - s0 * min(1.0, k / 20) * math.exp(u) * d
         mean = mean + 9 / (k + 8) * (weight - mean)
 
-    assert len(scales) == 8 and len(set(scales)) > 4  # it grew, turned and stayed
-    assert settled
+    assert len(scales) == 8 and min(scales) < 0.0 < max(scales)
     # Both take other ways to the curvature, and a hundred steps let roundings grow.
     torch.testing.assert_close(theta.detach(), weight, rtol=1e-8, atol=1e-10)
     with optimizer.averaged():

@@ -89,7 +89,7 @@ def test_a_composition_without_decay_steps() -> None:
     assert theta.tolist() == [1.5, -1.0]
 
 
-@pytest.mark.parametrize("need", [Need.SLOPE, Need.LOSS, Need.CURVATURE, Need.ABSOLUTE_CURVATURE, Need.PARAMETER_NORM])
+@pytest.mark.parametrize("need", [need for need in Need if need not in (Need.LINE, Need.LAST_STEP)])
 @pytest.mark.parametrize("use", [abs, lambda x: x * 2.0, lambda x: 1.0 - x, lambda x: x < 1.0, lambda x: -x, bool])
 def test_an_undeclared_measurement_cannot_be_read(need: Need, use: Callable[[Any], Any]) -> None:
     names = {
@@ -98,6 +98,7 @@ def test_an_undeclared_measurement_cannot_be_read(need: Need, use: Callable[[Any
         Need.CURVATURE: "curvature",
         Need.ABSOLUTE_CURVATURE: "absolute_curvature",
         Need.PARAMETER_NORM: "parameter_norm_sq",
+        Need.WEIGHT_SIZE: "weight_size",
     }
 
     def read(probe: Probe) -> StepChoice:

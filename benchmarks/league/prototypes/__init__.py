@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from benchmarks.league.methods.driver import Driver, Method, trained
-from benchmarks.league.prototypes import balance, steady
+from benchmarks.league.prototypes import balance, course, steady
 from benchmarks.league.prototypes.base import Windowed
 from benchmarks.league.prototypes.constant import Constant
 from benchmarks.league.prototypes.long import Long, Options
@@ -242,6 +242,26 @@ _STEADY = {
     "steady-no-least": {"least": False},
     "steady-no-error": {"careful": 0.0},
 }
+_UNMOVED = {"moves": False}
+_COURSE = {
+    "course-constant": {**_UNMOVED, "fall": 0.0},
+    "course-constant-long": {**_UNMOVED, "fall": 0.0, "first": 0.2},
+    "course-alone": _UNMOVED,
+    "course-alone-half": {**_UNMOVED, "fall": 0.5},
+    "course-no-fall": {"fall": 0.0, "gain": 1.0, "leak": 0.0, "roof": 3.0, "careful": 0.5},
+    "course-no-leak": {"fall": 0.0, "gain": 0.5, "leak": 0.0, "roof": 3.0, "careful": 0.5},
+    "course-a": {"gain": 0.5, "leak": 0.1, "roof": 3.0, "careful": 0.5},
+    "course-a-fall-half": {"gain": 0.5, "leak": 0.1, "roof": 3.0, "careful": 0.5, "fall": 0.5},
+    "course-a-leak": {"gain": 0.5, "leak": 0.2, "roof": 3.0, "careful": 0.5},
+    "course-a-gain": {"gain": 0.3, "leak": 0.1, "roof": 3.0, "careful": 0.5},
+    "course-a-average": {"gain": 0.5, "leak": 0.1, "roof": 3.0, "careful": 0.5, "gamma": 16.0},
+    "course-a-target": {"gain": 0.5, "leak": 0.1, "roof": 3.0, "careful": 0.5, "target": 0.01},
+    "course-a-roof": {"gain": 0.5, "leak": 0.1, "roof": 1.0, "careful": 0.5},
+    "course-careful": {"careful": 0.5},
+    "course": {},
+    "course-leak": {"leak": 0.1},
+    "course-most": {"most": 1.5},
+}
 PROTOTYPES: dict[str, Method] = {
     row.name: row
     for row in (
@@ -251,6 +271,10 @@ PROTOTYPES: dict[str, Method] = {
         *(
             _row(name, lambda p, o=o: steady.Steady(p, steady.Options(**o)), _changed(steady.Options(**o)))
             for name, o in _STEADY.items()
+        ),
+        *(
+            _row(name, lambda p, o=o: course.Course(p, course.Options(**o)), _changed(course.Options(**o)))
+            for name, o in _COURSE.items()
         ),
         _row(
             AFTER,

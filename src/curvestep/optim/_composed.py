@@ -23,6 +23,7 @@ from curvestep.optim._processes import is_shared
 from curvestep.optim._proof import SLOPE_ROUNDING
 from curvestep.optim._recorded import AbstractRecordedOptimizer
 from curvestep.optim._recordings import Recordings
+from curvestep.optim._weights import weight_size, weight_squares
 from curvestep.steprules import LineRequest, StepChoice, StepRule
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         gathered = gather(type(self).__name__, self.param_groups, self.state, self._direction, recordings)
         moving, ell = gathered.moving, gathered.ell
         sums = gathered.sums(recordings, loss, parameter_norm=Need.PARAMETER_NORM in needs)
+        if Need.WEIGHT_SIZE in needs:
+            sums.update(weight_squares(gathered))
         # A device is waited for once a step, at its end; the host is asked at once, and may then write in place.
         # Processes meet once a step too, where it measures.
         sharded = gathered.is_sharded
@@ -119,6 +122,8 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         if not at_once and (outcome := refusal(numbers)) is not None:
             return self._stopped(outcome, ell, numbers.get("loss"))
 
+        if Need.WEIGHT_SIZE in needs:
+            numbers["weight_size"] = weight_size(numbers, gathered)
         known = settle_slope(numbers, recordings, gathered, how, group, self.param_groups[0][SLOPE_ROUNDING])
 
         def measure_line(probe: Probe, asked: LineRequest) -> Probe:
@@ -175,8 +180,8 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         return Measure.of(self.param_groups[0], announced=self._announces_whole_batch)
 
     def _is_compilable(self) -> bool:
-        """Whether the next step is one that a graph may take."""
-        return True
+        """Whether the next step is one that a graph may take: a first one that asks for sizes is not worth one."""
+        return Need.WEIGHT_SIZE not in self._needs()
 
     def _absorb(self, parts: Sequence[Part]) -> None:
         """Advance the averages of parts that do not move."""

@@ -46,6 +46,7 @@ def probe_of(numbers: Mapping[str, float], resolution: float = Probe.resolution)
         direction_norm_sq=numbers["direction_norm_sq"],
         parameter_norm_sq=numbers.get("parameter_norm_sq", math.nan),
         gradient_norm_sq=numbers["gradient_norm_sq"],
+        weight_size=numbers.get("weight_size", math.nan),
         resolution=resolution,
     )
 
@@ -148,6 +149,7 @@ _FIELDS = {
     Need.CURVATURE: "curvature",
     Need.ABSOLUTE_CURVATURE: "absolute_curvature",
     Need.PARAMETER_NORM: "parameter_norm_sq",
+    Need.WEIGHT_SIZE: "weight_size",
 }
 
 

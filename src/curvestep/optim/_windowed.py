@@ -105,7 +105,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
 
     def _is_compilable(self) -> bool:
         """Whether the next step is one that a graph may take: not where the averaged parameters are measured."""
-        return not self._ends_window()
+        return not self._ends_window() and super()._is_compilable()
 
     @contextmanager
     def record(
