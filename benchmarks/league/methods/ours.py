@@ -84,7 +84,8 @@ OURS = (
         "what Auto was: ℓ = ½ along each direction, under the ceiling 0.006 min(k/100, √(100/k))",
     ),
     Method("auto-uncurved", lambda model, _: _Averaged(model, 0.006, _ceiling), "that ceiling and the average alone"),
-    _varied("auto-start/1000", "Auto, begun a thousand times shorter", first=1e-4),
-    _varied("auto-start×1000", "Auto, begun a thousand times longer", first=100.0),
+    _varied("auto-unmeasured", "Auto's first scale and course, moved by no window", most=1.0 + 1e-9),
+    _varied("auto-start/1000", "Auto, begun a thousand times shorter where its guard lets it", first=1e-4),
+    _varied("auto-start×1000", "Auto, begun a thousand times longer where its guard lets it", first=100.0),
     Method("gen", lambda model, _: _Recorded(curvestep.GeN(trained(model))), "GeN at its defaults"),
 )
