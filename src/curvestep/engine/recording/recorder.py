@@ -18,7 +18,7 @@ from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.recording import leaves
 from curvestep.engine.recording.beneath import Beneath, is_beneath, lacks_gradient, leaves_given, name_of
-from curvestep.engine.recording.facts import MARKS, OpFacts, facts
+from curvestep.engine.recording.facts import OpFacts, facts
 from curvestep.engine.recording.hooks import Gate, gate_of, note_gradients, slot_of
 from curvestep.engine.recording.keeping import keep
 from curvestep.engine.recording.opaque import is_transparent, opaque
@@ -71,11 +71,11 @@ class Recorder(TorchDispatchMode):
         beneath = not _forward_mode() and is_beneath()
         if _graph_task() != -1 and not torch.is_grad_enabled() and not beneath:
             return func(*args, **kwargs)
-        if self._reading or func in MARKS:
+        known = facts(func)
+        if self._reading or known.marks:
             return func(*args, **kwargs)
         if self._pending:
             self._settle()
-        known = facts(func)
         inputs: list[Value] = []
         tensors: list[Tensor] = []
         values = tuple([self._take(a, inputs, tensors) for a in args])
@@ -94,8 +94,8 @@ class Recorder(TorchDispatchMode):
         node = Node(func, known.rule, values, keyed, tuple(inputs), (), live, mutates, number)
         outs = out if isinstance(out, (tuple, list)) else (out,)
         lazy = known.writes_out and live and (tensors[0].is_conj() or tensors[0].is_neg())
-        curved = live and known.rule is not None and not self.recording.replays
-        if curved and known.rule is not None:
+        curved = live and not self.recording.replays and known.curved is not False
+        if curved and known.rule is not None and known.curved is None:
             curved = known.rule.curved([isinstance(v, Value) and v.needs_grad for v in values])
         holds = not self.recording.replays or known.random
         give = self._hide if beneath else self._give
@@ -140,7 +140,7 @@ class Recorder(TorchDispatchMode):
             inputs.append(value)
             tensors.append(arg)
             return value
-        if isinstance(arg, (list, tuple)) and any(isinstance(a, Tensor) for a in arg):
+        if isinstance(arg, (list, tuple)) and any([isinstance(a, Tensor) for a in arg]):
             return [self._take(a, inputs, tensors) for a in arg]
         return arg
 
@@ -216,13 +216,15 @@ class Recorder(TorchDispatchMode):
         blind = not torch.is_grad_enabled()
         if node.live or mutates or blind:
             rule = node.rule if node.live and holds else None
-            keep = rule is not None and reads_output(self.recording, node, rule, index, value)
-            scalar = tensor.numel() == 1
+            keep = rule is not None and bool(rule.keep_outputs or rule.may_read)
+            keep = keep and rule is not None and reads_output(self.recording, node, rule, index, value)
+            size = tensor.numel()
+            scalar = size == 1
             if keep or scalar:
                 value.data = tensor
                 if rule is not None and not scalar and index not in rule.keep_outputs:
                     self._optional[value] = storage_of(tensor)
-                self.recording.log.held += tensor.numel() * tensor.element_size()  # nbytes is refused by sparse tensors
+                self.recording.log.held += size * tensor.element_size()  # nbytes is refused by sparse tensors
             self._pending.append((tensor, value, curved or scalar, mutates, blind))
         return value
 
