@@ -376,6 +376,8 @@ class Tape:
 
     def release(self) -> None:
         """Drop every tensor that the tape holds, unless another tape of the recording does; passes are refused then."""
+        if self.recording.released and not self.recording.holders:
+            return  # what stands in for it holds nothing
         shared, self.recording = self.recording, Recording()
         self._plan = self._followed = None
         self.recording.released = True

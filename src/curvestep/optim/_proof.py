@@ -62,7 +62,8 @@ class Left:
     @classmethod
     def by_backward(cls, parameters: Sequence[Tensor], former: list[Tensor]) -> Left:
         """Note the gradients that there are."""
-        return cls([(g, g._version) for g in gradients_of(parameters)], norms_of(parameters), former)
+        held = _held(parameters)
+        return cls([(g, g._version) for _, g in held], _norms(held), former)
 
     def is_changed(self, parameters: Sequence[Tensor]) -> bool:
         """Whether a gradient was replaced or written since: clipped, unscaled, averaged."""
@@ -87,17 +88,22 @@ def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
 
 def norms_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return ‖p.grad‖² of those that have one; of a sharded one what its mean over the processes is."""
-    held = _held(parameters)
-    gradients = [g.detach() for _, g in held]
-    if any_sharded(parameters):
-        gradients = [aligned(g, p) for g, (p, _) in zip(gradients, held, strict=True)]
-    return list(counted(squares(locals_of(gradients)), [p for p, _ in held]))
+    return _norms(_held(parameters))
+
+
+def _norms(held: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Return ‖p.grad‖² of each."""
+    gradients = [g.detach() if g.requires_grad else g for _, g in held]
+    parameters = [p for p, _ in held]
+    if not any_sharded(parameters):
+        return squares(locals_of(gradients))
+    gradients = [aligned(g, p) for g, p in zip(gradients, parameters, strict=True)]
+    return list(counted(squares(locals_of(gradients)), parameters))
 
 
 def _held(parameters: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """Return the parameters that move and have a dense gradient, with it."""
-    held = [(p, p.grad) for p in parameters]
-    return [(p, g) for p, g in held if g is not None and p.requires_grad and not g.is_sparse]
+    return [(p, g) for p in parameters if (g := p.grad) is not None and p.requires_grad and not g.is_sparse]
 
 
 #: What tells whether a backward has written a gradient; None where there is none.
@@ -106,7 +112,7 @@ Versions = list[tuple[int, int] | None]
 
 def versions_of(parameters: Sequence[Tensor]) -> Versions:
     """Return what tells whether a backward has written a gradient."""
-    return [None if g is None else (id(g), g._version) for g in [p.grad for p in parameters]]
+    return [None if (g := p.grad) is None else (id(g), g._version) for p in parameters]
 
 
 def require_cleared(numbers: Mapping[str, float]) -> None:

@@ -18,15 +18,16 @@ from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import any_sharded
 from curvestep._warn import warn
-from curvestep.engine import Memory, Tape, around_backward, join, open_recorder, record
+from curvestep.engine import Memory, Tape, join, open_recorder, record
 from curvestep.engine.data.recording import Recording
 from curvestep.optim._average import AVERAGE, AVERAGING, exchanged, starts
 from curvestep.optim._groups import AbstractGroupedOptimizer
 from curvestep.optim._processes import Group, is_shared
-from curvestep.optim._proof import Left, Versions, norms_of, versions_of
+from curvestep.optim._proof import Versions, versions_of
 from curvestep.optim._recordings import NOTHING_RECORDED, Pending, Recordings, returned_loss
 from curvestep.optim._runaway import drift, sentence
 from curvestep.optim._telemetry import OUTCOMES
+from curvestep.optim._watch import Watch
 
 
 class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
@@ -147,31 +148,11 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
                     self._recorded = None
             self._pending.tapes.append(tape)
 
-    @contextmanager
-    def _watched(self, parameters: list[Tensor], before: Versions) -> Iterator[None]:
-        """Note the gradients as a backward inside the block leaves them, so that a clip in the same block is seen."""
-        ran = False
-        is_first = self._records and not (self._pending.tapes or self._pending.unrecorded)
-        former: list[Tensor] = []
-
-        def look() -> None:
-            nonlocal before, former
-            before = versions_of(parameters)
-            if is_first and not ran and any(before):
-                former = norms_of(parameters)
-
-        def note() -> None:
-            nonlocal before, ran
-            # Shards get their gradients with the last backward; else the loss was that of other parameters.
-            now = versions_of(parameters)
-            if now != before or (any(now) and any_sharded([p for p in parameters if p.grad is not None])):
-                ran, self._pending.left, before = True, Left.by_backward(parameters, former), now
-
-        # What several processes write after backward may be their average: the gradient is what the block ends with.
-        with nullcontext() if is_shared(self.process_group) else around_backward(look, note):
-            yield
-        if not ran:
-            note()
+    def _watched(self, parameters: list[Tensor], before: Versions) -> Watch:
+        """Note the gradients as a backward inside the block leaves them."""
+        pending = self._pending
+        is_first = self._records and not (pending.tapes or pending.unrecorded)
+        return Watch(pending, parameters, before, is_first=is_first, at_end=is_shared(self.process_group))
 
     def _joined(self, batch_size: int | None) -> AbstractContextManager[Tape] | None:
         """Return the recording of another optimizer that is open in this thread; None where none is."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 from torch._C import _len_torch_dispatch_stack as _watchers  # pyright: ignore[reportAttributeAccessIssue]
+from torch._ops import _len_torch_dispatch_stack_pre_dispatch as _early_watchers
 from torch.utils._python_dispatch import _disable_current_modes
 
 from curvestep._errors import DirectionError
@@ -129,7 +130,8 @@ def is_traced() -> bool:
 
 def _unwatched() -> AbstractContextManager[object]:
     """Put dispatch modes aside, but for the one of `make_fx`: a pass that is being traced must be seen by it."""
-    return nullcontext() if is_traced() else _disable_current_modes()
+    none_looks_on = _watchers() == 0 and _early_watchers() == 0
+    return nullcontext() if none_looks_on or is_traced() else _disable_current_modes()
 
 
 def _compute(node: Node, present: dict[Value, Tensor]) -> None:

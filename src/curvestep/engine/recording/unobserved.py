@@ -10,8 +10,7 @@ There the recorders are told, too, at which tensors a backward starts, whichever
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, final
 
 import torch
@@ -36,56 +35,38 @@ _open: list[Watcher] = []
 _original: Callable[..., Any] | None = None
 
 
-@contextmanager
-def backward_unobserved(mode: Watcher) -> Iterator[None]:
+@final
+class backward_unobserved:  # noqa: N801 – used like the functions of contextlib, whose generators cost more
     """Put the innermost mode aside during backward passes inside the block, if it is of a watcher's class.
 
     A pass with `create_graph=True` is part of the forward and stays observed.
 
     Args:
-        mode: the recorder. Other modes, and other threads, see what they would see without this.
+        watcher: the recorder, or whoever wants to be told. Other modes, and other threads, see what they would see
+            without this.
     """
-    global _original
-    with _lock:
-        if not _open:
-            _original = getattr(torch.autograd, _ENTRY, None)
-            if _original is not None:
-                setattr(torch.autograd, _ENTRY, _aside(_original))
-        _open.append(mode)
-    try:
-        yield
-    finally:
+
+    __slots__ = ("_watcher",)
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def __enter__(self) -> None:
+        global _original
         with _lock:
-            _open.remove(mode)
+            if not _open:
+                _original = getattr(torch.autograd, _ENTRY, None)
+                if _original is not None:
+                    setattr(torch.autograd, _ENTRY, _aside(_original))
+            _open.append(self._watcher)
+
+    def __exit__(self, *exception: object) -> None:
+        global _original
+        with _lock:
+            _open.remove(self._watcher)
             if not _open and _original is not None:
                 setattr(torch.autograd, _ENTRY, _original)
                 _original = None
-
-
-@final
-class _Bell:
-    """Rings when a backward of its thread begins, and when it has left gradients in `.grad`."""
-
-    def __init__(self, begins: Callable[[], None], ended: Callable[[], None]) -> None:
-        self._begins, self._ended = begins, ended
-        self._thread = threading.get_ident()
-
-    def begin_backward(self, roots: Sequence[Any]) -> bool:
-        """Ring for every backward of this thread."""
-        if threading.get_ident() != self._thread:
-            return False
-        self._begins()
-        return True
-
-    def end_backward(self, returned: Any) -> None:
-        """Ring, unless the gradients were handed out."""
-        if all(gradient is None for gradient in returned or ()):
-            self._ended()
-
-
-def around_backward(begins: Callable[[], None], ended: Callable[[], None]) -> AbstractContextManager[None]:
-    """Call a function before each backward inside the block, and one when it has left gradients in `.grad`."""
-    return backward_unobserved(_Bell(begins, ended))
 
 
 def _aside(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,7 +79,7 @@ def _aside(run: Callable[..., Any]) -> Callable[..., Any]:
         told: list[Watcher] = []
         if torch._C._current_graph_task_id() == -1:  # else checkpointing runs a part of a backward again
             told = [watcher for watcher in tuple(_open) if watcher.begin_backward(roots)]
-        kinds = tuple(type(watcher) for watcher in tuple(_open))
+        kinds = tuple([type(watcher) for watcher in tuple(_open)])
         mode: Any = _pop_mode() if isinstance(_get_current_dispatch_mode(), kinds) else None
         try:
             found = run(*arguments, **options)
