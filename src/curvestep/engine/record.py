@@ -17,7 +17,7 @@ from curvestep.engine.data.slot import BackwardLog
 from curvestep.engine.recording.hooks import wrap_hooks
 from curvestep.engine.recording.recorder import Recorder, open_recorder
 from curvestep.engine.recording.steps import watch_steps
-from curvestep.engine.recording.unobserved import backward_unobserved
+from curvestep.engine.recording.unobserved import begin_watching, end_watching
 from curvestep.engine.tape import Tape
 
 Memory = Literal["keep", "split"]
@@ -101,8 +101,13 @@ def record(
     recorder = Recorder(recording)
     torch.clear_autocast_cache()  # a weight that was cast before would come in with a gradient graph of its own
     try:
-        with _uncompiled(), backward_unobserved(recorder), recorder:
-            yield Tape(recording)
+        with _uncompiled():
+            begin_watching(recorder)
+            try:
+                with recorder:
+                    yield Tape(recording)
+            finally:
+                end_watching(recorder)
     finally:
         recorder.finish()
         watch_steps(recording)

@@ -9,7 +9,7 @@ from typing import Any, final
 from torch import Tensor
 
 from curvestep._shards import any_sharded
-from curvestep.engine import backward_unobserved
+from curvestep.engine import begin_watching, end_watching
 from curvestep.optim._proof import Left, Versions, norms_of, versions_of
 from curvestep.optim._recordings import Pending
 
@@ -29,7 +29,7 @@ class Watch:
             their average.
     """
 
-    __slots__ = ("_around", "_before", "_former", "_is_first", "_parameters", "_pending", "_ran", "_thread")
+    __slots__ = ("_at_end", "_before", "_former", "_is_first", "_parameters", "_pending", "_ran", "_thread")
 
     def __init__(
         self, pending: Pending, parameters: list[Tensor], before: Versions, *, is_first: bool, at_end: bool
@@ -41,15 +41,15 @@ class Watch:
         self._ran = False
         self._former: list[Tensor] = []
         self._thread = threading.get_ident()
-        self._around = None if at_end else backward_unobserved(self)
+        self._at_end = at_end
 
     def __enter__(self) -> None:
-        if self._around is not None:
-            self._around.__enter__()
+        if not self._at_end:
+            begin_watching(self)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._around is not None:
-            self._around.__exit__()
+        if not self._at_end:
+            end_watching(self)
         if kind is None and not self._ran:
             self._note()
 

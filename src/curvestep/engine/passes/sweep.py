@@ -19,12 +19,13 @@ from curvestep.engine.data.curvature import Curvature, Form, Order, Precision
 from curvestep.engine.data.part import Part, as_chosen, spread
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.value import Node, Value
-from curvestep.engine.passes.analysis import Plan, analyse, gauss_newton
+from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.passes.cut.build import cut_plan
 from curvestep.engine.passes.cut.derive import RecordingCut
 from curvestep.engine.passes.cut.find import find_cut
 from curvestep.engine.passes.jets import carried_in, outgoing
 from curvestep.engine.passes.ledger import Ledger
+from curvestep.engine.passes.planned import planned
 from curvestep.engine.passes.precision import Dtypes, arriving, seeded, tensorfloat32, undone, working
 from curvestep.engine.passes.replay import gather, rerun
 from curvestep.engine.rules.site import Site, Spread
@@ -66,9 +67,7 @@ def curvature_sweep(
             plan, share = cut_plan(recording.nodes, *chosen), chosen[1].count / chosen[1].batch
         else:
             share = 1.0
-            plan = analyse(recording, root, seeds, recording.computed_from(set(seeds)))
-            if kind == "ggn":
-                plan = gauss_newton(plan, root, seeds)
+            plan = planned(recording, root, seeds, kind)
         if not bends:
             plan = replace(plan, bends=(False,) * len(plan.steps))
         if recording.replays and form == "auto":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, final
+from typing import Any, Protocol
 
 import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode, _pop_mode, _push_mode
@@ -35,9 +35,8 @@ _open: list[Watcher] = []
 _original: Callable[..., Any] | None = None
 
 
-@final
-class backward_unobserved:  # noqa: N801 – used like the functions of contextlib, whose generators cost more
-    """Put the innermost mode aside during backward passes inside the block, if it is of a watcher's class.
+def begin_watching(watcher: Watcher) -> None:
+    """Put the innermost mode aside during backward passes from here on, if it is of a watcher's class.
 
     A pass with `create_graph=True` is part of the forward and stays observed.
 
@@ -45,28 +44,23 @@ class backward_unobserved:  # noqa: N801 – used like the functions of contextl
         watcher: the recorder, or whoever wants to be told. Other modes, and other threads, see what they would see
             without this.
     """
+    global _original
+    with _lock:
+        if not _open:
+            _original = getattr(torch.autograd, _ENTRY, None)
+            if _original is not None:
+                setattr(torch.autograd, _ENTRY, _aside(_original))
+        _open.append(watcher)
 
-    __slots__ = ("_watcher",)
 
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
-
-    def __enter__(self) -> None:
-        global _original
-        with _lock:
-            if not _open:
-                _original = getattr(torch.autograd, _ENTRY, None)
-                if _original is not None:
-                    setattr(torch.autograd, _ENTRY, _aside(_original))
-            _open.append(self._watcher)
-
-    def __exit__(self, *exception: object) -> None:
-        global _original
-        with _lock:
-            _open.remove(self._watcher)
-            if not _open and _original is not None:
-                setattr(torch.autograd, _ENTRY, _original)
-                _original = None
+def end_watching(watcher: Watcher) -> None:
+    """Undo `begin_watching`."""
+    global _original
+    with _lock:
+        _open.remove(watcher)
+        if not _open and _original is not None:
+            setattr(torch.autograd, _ENTRY, _original)
+            _original = None
 
 
 def _aside(run: Callable[..., Any]) -> Callable[..., Any]:
