@@ -169,7 +169,13 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             set_to_none: Whether to set gradients to None rather than to zero.
         """
         self._drop_recordings()
-        super().zero_grad(set_to_none)
+        if not set_to_none or torch.autograd._profiler_enabled():  # which is shown the call by its name
+            super().zero_grad(set_to_none)
+            return
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad = None
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Choose the step size for the recorded mini-batch and take the step.

@@ -34,31 +34,29 @@ class OpFacts:
     reads: bool = True  # whether its rule may read its inputs
 
 
-_FACTS: dict[Any, OpFacts] = {}
+#: The facts of the operations that were looked up.
+FACTS: dict[Any, OpFacts] = {}
 
 
 def facts(op: Any) -> OpFacts:
-    """The cached facts of an operation."""
-    known = _FACTS.get(op)
-    if known is None:
-        written = tuple(
-            i
-            for i, argument in enumerate(op._schema.arguments)
-            if argument.alias_info is not None and argument.alias_info.is_write and not argument.kwarg_only
-        )
-        rule = lookup(op)
-        random = torch.Tag.nondeterministic_seeded in op.tags
-        known = _FACTS[op] = OpFacts(
-            rule,
-            written,
-            random,
-            writes_out=rule is not None and rule.writes_out,
-            detaches=rule is not None and rule.detaches,
-            marks=op in MARKS,
-            curved=_curved(rule),
-            reads=rule is not None and bool(rule.factors or rule.keep_inputs),
-        )
-    return known
+    """Look an operation up, whose facts are in `FACTS` from then on."""
+    written = tuple(
+        i
+        for i, argument in enumerate(op._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write and not argument.kwarg_only
+    )
+    rule = lookup(op)
+    found = FACTS[op] = OpFacts(
+        rule,
+        written,
+        torch.Tag.nondeterministic_seeded in op.tags,
+        writes_out=rule is not None and rule.writes_out,
+        detaches=rule is not None and rule.detaches,
+        marks=op in MARKS,
+        curved=_curved(rule),
+        reads=rule is not None and bool(rule.factors or rule.keep_inputs),
+    )
+    return found
 
 
 def _curved(rule: Rule | None) -> bool | None:
@@ -70,4 +68,4 @@ def _curved(rule: Rule | None) -> bool | None:
 
 def forget_facts() -> None:
     """Look every operation up again: called when a rule is registered after the first recording."""
-    _FACTS.clear()
+    FACTS.clear()

@@ -19,11 +19,15 @@ from curvestep.engine.data.value import STALE, Value
 
 #: By their ids; a weak set asks more of Python at every step than all that is done with it.
 _alive: dict[int, weakref.ref[Recording]] = {}
+#: Kept while recordings come between the steps, since to set and to remove them at each costs more than the hooks.
 _handles: list[RemovableHandle] = []
+_is_idle = False  # whether there was no recording at the last step
 
 
 def watch_steps(recording: Recording) -> None:
     """Note the parameters that any optimizer steps while the recording is alive."""
+    global _is_idle
+    _is_idle = False
     _alive[id(recording)] = weakref.ref(recording)
     if not _handles:
         _handles.append(register_optimizer_step_pre_hook(_about_to_step))
@@ -41,11 +45,14 @@ def _about_to_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
 
 
 def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    global _is_idle
     recordings = _present()
     if not recordings:
-        for handle in _handles:
-            handle.remove()
-        _handles.clear()
+        if _is_idle:
+            for handle in _handles:
+                handle.remove()
+            _handles.clear()
+        _is_idle = True
         return
     moved = _parameters(optimizer)
     for recording in recordings:
