@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -100,15 +100,15 @@ def record(
     recording.replays = memory == "split"
     recorder = Recorder(recording)
     torch.clear_autocast_cache()  # a weight that was cast before would come in with a gradient graph of its own
+    stance = _force_eager()
+    begin_watching(recorder)
     try:
-        with _uncompiled():
-            begin_watching(recorder)
-            try:
-                with recorder:
-                    yield Tape(recording)
-            finally:
-                end_watching(recorder)
+        with recorder:
+            yield Tape(recording)
     finally:
+        end_watching(recorder)
+        if stance is not None:
+            stance.__exit__(None, None, None)
         recorder.finish()
         watch_steps(recording)
 
@@ -155,9 +155,13 @@ def _open_log() -> BackwardLog | None:
     return None if recorder is None else recorder.recording.log
 
 
-def _uncompiled() -> AbstractContextManager[object]:
-    """Have compiled code run its operations one by one, where the recorder sees them; fullgraph=True would raise."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+def _force_eager() -> AbstractContextManager[object] | None:
+    """Have compiled code run its operations one by one, where the recorder sees them; fullgraph=True would raise.
+
+    Returns:
+        What ends that; None where nothing can be compiled.
+    """
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else None
 
 
 def _share(memory: Memory | float) -> float | None:

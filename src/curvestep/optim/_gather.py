@@ -165,7 +165,8 @@ def _wide_gradient(owner: str, parameter: Tensor) -> Tensor:
     gradient = dense_gradient(owner, parameter)
     if gradient.requires_grad:  # left by create_graph=True
         gradient = gradient.detach()
-    if gradient.dtype is torch.float32 or gradient.dtype is torch.float64:
+    dtype = gradient.dtype
+    if dtype is torch.float32 or dtype is torch.float64:
         return gradient
     gradient = real(gradient)
     return as_dtype(gradient, working_dtype(gradient.dtype))

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -200,7 +200,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             the averages once, the direction twice. Always a tensor the size of the parameters for the direction, and
             one host synchronisation on a device; losses along a line add their own.
         """
-        with torch.no_grad(), self._left_by_scaler():
+        with torch.no_grad(), _LeftByScaler(self):
             scale, is_unscaled = self._loss_scale(closure)
             returned: Any = None
             if closure is not None:  # Lightning records before the step and passes a closure that does nothing
@@ -339,16 +339,6 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         for tape in self._pending.take()[0]:
             tape.release()
 
-    @contextmanager
-    def _left_by_scaler(self) -> Iterator[None]:
-        """Take off what ``GradScaler.step`` set where a step is refused: it would multiply the next factor by it."""
-        try:
-            yield
-        except BaseException:
-            for name in ("found_inf", "grad_scale"):
-                vars(self).pop(name, None)
-            raise
-
     def _loss_scale(self, closure: Callable[[], Any] | None) -> tuple[Tensor | None, bool]:
         """Return a GradScaler's factor on the recorded loss, and whether the gradients are rid of it already."""
         noted, self._pending.scale = self._pending.scale, None
@@ -383,3 +373,21 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         ):
             vars(self).setdefault(name, value)
         vars(self).setdefault("last_step", None)
+
+
+@final
+class _LeftByScaler:
+    """Takes off what ``GradScaler.step`` set where a step is refused: it would multiply the next factor by it."""
+
+    __slots__ = ("_optimizer",)
+
+    def __init__(self, optimizer: AbstractRecordedOptimizer) -> None:
+        self._optimizer = optimizer
+
+    def __enter__(self) -> None:
+        """Nothing is taken off yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for name in ("found_inf", "grad_scale"):
+                vars(self._optimizer).pop(name, None)
