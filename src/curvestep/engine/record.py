@@ -113,8 +113,12 @@ def record(
         watch_steps(recording)
 
 
-def join(batch_size: int | None = None) -> Tape | None:
+def join(batch_size: int | None = None, *, measures: bool = False) -> Tape | None:
     """A tape of its own of the recording that is open in this thread.
+
+    Args:
+        batch_size: as in `record`.
+        measures: whether it will be measured on: a recording that spared itself what that needs holds it from here on.
 
     Returns:
         The tape; None where no recording is open.
@@ -132,6 +136,8 @@ def join(batch_size: int | None = None) -> Tape | None:
             f"{batch_size} were stated. Give both the same batch_size."
         )
     recording.stated_batch_size = batch_size or recording.stated_batch_size
+    if measures and recording.spared and not recording.nodes:
+        recording.replays = recording.spared = False
     return Tape(recording)
 
 

@@ -99,8 +99,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         """Record the forward and the backward pass inside the ``with`` block, for the next ``step()``.
 
         Optimizers of one loss, each with parameters of its own, share a recording: ``with a.record(), b.record():``.
-        Each then measures along its own direction at the recorded point, whichever steps first; the outermost says
-        what is held.
+        Each then measures along its own direction at the recorded point, whichever steps first. The outermost says
+        what is held, by ``memory`` or as the first of them that measures.
 
         Recordings since the last step add up, as gradients do: with one around the forward and backward of each
         micro-batch, the step measures the loss of them all. ``zero_grad()`` drops those that were not used. Before a
@@ -111,8 +111,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
             samples: Which sample each row of the data belongs to; as in ``curvestep.record``.
             memory: What is held for the measurement, "keep", "split" or a share, as in ``curvestep.record``; None for
-                what suits the optimizer: "split" for ``Auto``, which measures rarely, and "keep" for all others. With
-                ``fully_shard`` it is "split" always.
+                what suits the step: "split" for ``Auto``, which measures rarely, and where nothing is measured on the
+                tape (``ALIG``), else "keep". With ``fully_shard`` it is "split" always.
             scaler: The GradScaler whose factor is on the recorded loss, where ``scaler.unscale_(optimizer)`` is called
                 before the step, for clipping say; without that call the step finds the factor by itself.
 
@@ -126,16 +126,19 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             self._drop_recordings()  # their gradients are gone
         if scaler is not None and scaler.is_enabled():  # without asking the device what the factor is
             self._pending.scale = scaler.scale(torch.ones((), device=parameters[0].device))
+        measures = self._needs_tape
         with self._watched(parameters, versions):
-            if not self._needs_tape and not self._needs_loss:
+            if not measures and not self._needs_loss:
                 tape = Tape()
                 tape.release()
                 yield tape
                 self._pending.unrecorded = True
                 return
-            memory = self._memory if memory is None else memory
+            spares = memory is None and not measures  # a tape that only has the loss to tell
+            memory = ("split" if spares else self._memory) if memory is None else memory
             shared = self._joined(batch_size) if samples is None else None
             with shared or record(batch_size, samples=samples, memory=memory) as tape:
+                tape.recording.spared = tape.recording.spared if shared else spares
                 self._recorded = tape.recording
                 tape.recording.proves = False  # the step compares with p.grad itself
                 tape.recording.waiting[id(tape)] = id(self), parameters
@@ -159,7 +162,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         recorder = open_recorder()
         if recorder is None or recorder.recording is self._recorded:
             return None  # one within its own is refused
-        tape = join(batch_size)
+        tape = join(batch_size, measures=self._needs_tape and self._memory == "keep")
         return None if tape is None else nullcontext(tape)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
