@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import fields
 
 import pytest
@@ -26,14 +27,14 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> OrderedDict[object, object]:
     return known
 
 
-def recorded(graph: Graph) -> tuple[Tape, list[Tensor]]:
+def recorded(graph: Graph) -> tuple[Tape, Sequence[Tensor]]:
     problem = graph.problem(torch.float64)
     with curvestep.record() as tape:
         problem.loss().backward()
     return tape, problem.params
 
 
-def plans_of(tape: Tape, params: list[Tensor], kind: Order) -> tuple[Plan, Plan]:
+def plans_of(tape: Tape, params: Sequence[Tensor], kind: Order) -> tuple[Plan, Plan]:
     """The plan that is looked up, and that of an analysis."""
     recording, root = tape.recording, tape.recording.root
     moving = {recording.leaves[id(p)][1] for p in params if id(p) in recording.leaves}

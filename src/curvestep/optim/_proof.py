@@ -23,8 +23,6 @@ from curvestep.engine.passes.proof import OF_A_STEP, allowed
 
 #: Name of the tape's ⟨∇J, d⟩ among the numbers of a step.
 RECORDED_SLOPE = "recorded_slope"
-#: A difference of slopes that no dtype makes suspicious: float64's.
-_NEVER_TOO_FAR = allowed(2.0**-52, OF_A_STEP)
 #: Name in every parameter group of how far, in units of ‖d‖, the slopes were apart where a closer look showed it to be
 #: rounding, which has this size whatever is left of the gradient. Up to twice as far nobody looks again; it fades, to a
 #: half in 34 measured steps, so that somebody does after a while.
@@ -139,6 +137,7 @@ def require_same_slope(
     resolution: Callable[[], float],
     is_rounding: Callable[[], bool],
     known: float = 0.0,
+    least: float = 2.0**-52,  # float64's
 ) -> float:
     """Refuse a recording whose slope is not that of the gradient.
 
@@ -149,6 +148,7 @@ def require_same_slope(
         resolution: Gives the relative rounding of the coarsest dtype that the loss went through, where it matters.
         is_rounding: Looks closer where the slopes differ by more: whether the recordings give this gradient after all.
         known: What was found there before, in units of ‖d‖.
+        least: A rounding that the loss has at least, known without a look at it.
 
     Returns:
         What is known after this step.
@@ -159,7 +159,9 @@ def require_same_slope(
     length = math.sqrt(abs(numbers["direction_norm_sq"]))
     unit = math.sqrt(abs(numbers["gradient_norm_sq"])) * length
     difference, known = abs(recorded - slope), _FADES * known
-    if not difference > max(_NEVER_TOO_FAR * unit, 2.0 * known * length):  # NaN too: the step is refused for that
+    if not difference > max(
+        allowed(least, OF_A_STEP) * unit, 2.0 * known * length
+    ):  # NaN too: the step is refused for that
         return known
     if not math.isfinite(difference) or difference <= allowed(resolution(), OF_A_STEP) * unit:
         return known

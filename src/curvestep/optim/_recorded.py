@@ -203,7 +203,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             the averages once, the direction twice. Always a tensor the size of the parameters for the direction, and
             one host synchronisation on a device; losses along a line add their own.
         """
-        with torch.no_grad(), _LeftByScaler(self):
+        with torch.no_grad(), LeftByScaler(self):
             scale, is_unscaled = self._loss_scale(closure)
             returned: Any = None
             if closure is not None:  # Lightning records before the step and passes a closure that does nothing
@@ -379,7 +379,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
 
 
 @final
-class _LeftByScaler:
+class LeftByScaler:
     """Takes off what ``GradScaler.step`` set where a step is refused: it would multiply the next factor by it."""
 
     __slots__ = ("_optimizer",)
