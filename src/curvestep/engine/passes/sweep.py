@@ -55,7 +55,7 @@ def curvature_sweep(
     """
     check_direction(params, direction)
     # A mode that looks on may be tracing: what is read on the host then would be a constant of the trace.
-    on_host = _watchers() == 0 and all(p.device.type == "cpu" for p in params)
+    on_host = _watchers() == 0 and all([p.is_cpu for p in params])
     settings = tensorfloat32() if precision == "tf32" else nullcontext()
     # two products need the digits of float32: the sum of the terms is what is left of larger ones
     products = Products.NAIVE if precision == "tf32" else recording.products
