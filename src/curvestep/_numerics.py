@@ -19,6 +19,8 @@ Tensors = Sequence[Tensor]
 
 
 _SIXTEEN_BITS = (torch.float16, torch.bfloat16)
+#: The dtypes of which sums are formed without a change.
+_SUMMED = (torch.float32, torch.float64)
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -239,13 +241,16 @@ def dots(left: Tensors, right: Tensors) -> list[Tensor]:
 
     Complex numbers count as pairs of real ones: ⟨a, b⟩ = Re Σ ā b.
     """
-    return [torch.dot(*_lines(_summed(a), _summed(b))) for a, b in zip(left, right, strict=True)]
+    return [
+        torch.dot(a.view(-1), b.view(-1)) if _is_line(a) and _is_line(b) else torch.dot(*_lines(_summed(a), _summed(b)))
+        for a, b in zip(left, right, strict=True)
+    ]
 
 
 def squares(tensors: Tensors) -> list[Tensor]:
     """Return ‖tensor_i‖² for each i, of shape (): the terms of ``squared_norm``, to be summed on the host."""
     if on_host(tensors):
-        lines = [_line(_summed(tensor)) for tensor in tensors]
+        lines = [tensor.view(-1) if _is_line(tensor) else _line(_summed(tensor)) for tensor in tensors]
         return [torch.dot(line, line) for line in lines]
     return [norm * norm for norm in torch._foreach_norm(in_working_dtype(tensors))]
 
@@ -267,7 +272,10 @@ def to_host(*scalars: Tensor) -> list[float]:
 
 def sums_to_host(*sums: Tensors) -> list[float]:
     """Return for each list of 0-d tensors the sum of its numbers, formed in float64, with a single synchronisation."""
-    values = iter(to_host(*[term for terms in sums for term in terms]))
+    every = [term for terms in sums for term in terms]
+    if on_host(every):
+        return [sum([float(term) for term in terms]) for terms in sums]
+    values = iter(to_host(*every))
     return [sum([next(values) for _ in terms]) for terms in sums]
 
 
@@ -285,6 +293,11 @@ def total(scalars: Tensors) -> Tensor:
         return torch.zeros(())
     device = scalars[0].device
     return torch.stack([scalar if scalar.device == device else scalar.to(device) for scalar in scalars]).sum()
+
+
+def _is_line(tensor: Tensor) -> bool:
+    """Whether sums are formed of a tensor as it is, from entries that lie in memory side by side."""
+    return tensor.dtype in _SUMMED and tensor.is_contiguous()
 
 
 def _line(tensor: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ class Need(enum.Enum):
     WEIGHT_SIZE = "the typical size of the weights that move"
     ABSOLUTE_CURVATURE = "the mean over the batch of the absolute curvature of each sample's loss along the direction"
 
+    __hash__ = object.__hash__  # a member is one object; Enum's own is a call of Python for every look into a set
+
 
 @dataclass(frozen=True)
 class LineSample:

@@ -56,6 +56,8 @@ class Outcome(enum.Enum):
         "and nothing was changed."
     )
 
+    __hash__ = object.__hash__  # a member is one object; Enum's own is a call of Python for every look into a set
+
     @property
     def moved(self) -> bool:
         """Whether the parameters were updated."""

@@ -105,7 +105,7 @@ def _local(tensor: Any) -> Tensor:
 
 def shards_exist() -> bool:
     """Whether ``fully_shard`` was called on any module that there still is."""
-    states = _states()  # asked of every parameter of every recording
+    states = _states()  # asked of every leaf of every recording
     return states is not None and len(states) > 0
 
 

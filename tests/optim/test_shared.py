@@ -18,6 +18,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "SGD and Adam": (RescaledSGD, RescaledAdam),
     "a lazy Adam and LQA": (lambda p: RescaledAdam(p, lr=0.5, curvature_every=2, averaging=8.0), curvestep.LQA),
     "GeN and ALIG": (curvestep.GeN, curvestep.ALIG),
+    "ALIG and Adam": (curvestep.ALIG, RescaledAdam),
     "torch's SGD and ours": (lambda p: torch.optim.SGD(p, lr=0.1), RescaledSGD),
     "fused Adam and ours": (lambda p: torch.optim.Adam(p, fused=True), RescaledAdam),
 }
@@ -98,6 +99,28 @@ def test_each_measures_along_its_own_direction_at_the_recorded_point(memory: Any
         assert step is not None and step.slope is not None and step.curvature is not None
         assert step.slope == pytest.approx(float(slope), rel=1e-12)  # some hundred float64 roundings
         assert step.curvature == pytest.approx(float(curvature), rel=1e-11)
+
+
+def test_who_measures_nothing_holds_nothing_but_for_one_who_does() -> None:
+    net = Halves()
+    held = []
+    for memory, alone in ((None, True), (None, False), ("keep", True), ("split", False)):
+        optimizers = [curvestep.ALIG(net.params[0]), RescaledAdam(net.params[1])]
+        with optimizers[0].record(memory=memory) as tape:
+            if alone:
+                net.loss().backward()
+            else:
+                with optimizers[1].record():
+                    net.loss().backward()
+        held.append(sum(slot.cotangent is not None for slot in tape.recording.log.slots))
+        params = [p for p in net.params[0] if p.grad is not None]
+        found = tape.curvature(params, [p.detach() for p in params], per_sample=False)
+        torch.testing.assert_close(found.slope, sum((p.detach() * p.grad).sum() for p in params if p.grad is not None))
+        for optimizer in optimizers[: 1 if alone else 2]:
+            optimizer.step()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+    assert held[0] == held[3] == 1 < held[1] == held[2]  # the loss has its own in any case
 
 
 def test_a_parameter_that_has_moved_is_not_asked_about() -> None:

@@ -12,5 +12,6 @@ from curvestep.engine.record import join as join
 from curvestep.engine.record import record as record
 from curvestep.engine.recording.recorder import open_recorder as open_recorder
 from curvestep.engine.recording.registry import register_rule as register_rule
-from curvestep.engine.recording.unobserved import around_backward as around_backward
+from curvestep.engine.recording.unobserved import begin_watching as begin_watching
+from curvestep.engine.recording.unobserved import end_watching as end_watching
 from curvestep.engine.tape import Tape as Tape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -17,7 +17,7 @@ from curvestep.engine.data.slot import BackwardLog
 from curvestep.engine.recording.hooks import wrap_hooks
 from curvestep.engine.recording.recorder import Recorder, open_recorder
 from curvestep.engine.recording.steps import watch_steps
-from curvestep.engine.recording.unobserved import backward_unobserved
+from curvestep.engine.recording.unobserved import begin_watching, end_watching
 from curvestep.engine.tape import Tape
 
 Memory = Literal["keep", "split"]
@@ -100,16 +100,25 @@ def record(
     recording.replays = memory == "split"
     recorder = Recorder(recording)
     torch.clear_autocast_cache()  # a weight that was cast before would come in with a gradient graph of its own
+    stance = _force_eager()
+    begin_watching(recorder)
     try:
-        with _uncompiled(), backward_unobserved(recorder), recorder:
+        with recorder:
             yield Tape(recording)
     finally:
+        end_watching(recorder)
+        if stance is not None:
+            stance.__exit__(None, None, None)
         recorder.finish()
         watch_steps(recording)
 
 
-def join(batch_size: int | None = None) -> Tape | None:
+def join(batch_size: int | None = None, *, measures: bool = False) -> Tape | None:
     """A tape of its own of the recording that is open in this thread.
+
+    Args:
+        batch_size: as in `record`.
+        measures: whether it will be measured on: a recording that spared itself what that needs holds it from here on.
 
     Returns:
         The tape; None where no recording is open.
@@ -127,6 +136,8 @@ def join(batch_size: int | None = None) -> Tape | None:
             f"{batch_size} were stated. Give both the same batch_size."
         )
     recording.stated_batch_size = batch_size or recording.stated_batch_size
+    if measures and recording.spared and not recording.nodes:
+        recording.replays = recording.spared = False
     return Tape(recording)
 
 
@@ -150,9 +161,13 @@ def _open_log() -> BackwardLog | None:
     return None if recorder is None else recorder.recording.log
 
 
-def _uncompiled() -> AbstractContextManager[object]:
-    """Have compiled code run its operations one by one, where the recorder sees them; fullgraph=True would raise."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+def _force_eager() -> AbstractContextManager[object] | None:
+    """Have compiled code run its operations one by one, where the recorder sees them; fullgraph=True would raise.
+
+    Returns:
+        What ends that; None where nothing can be compiled.
+    """
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else None
 
 
 def _share(memory: Memory | float) -> float | None:

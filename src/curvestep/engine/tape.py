@@ -21,6 +21,10 @@ from curvestep.engine.passes.sweep import check_direction, curvature_sweep, is_t
 from curvestep.engine.recording.opaque import on_the_way, refuse_opaque
 from curvestep.engine.recording.steps import age_stepped
 
+#: What a released tape is of.
+_NOTHING = Recording()
+_NOTHING.release()
+
 
 @final
 class Tape:
@@ -376,9 +380,8 @@ class Tape:
 
     def release(self) -> None:
         """Drop every tensor that the tape holds, unless another tape of the recording does; passes are refused then."""
-        shared, self.recording = self.recording, Recording()
+        shared, self.recording = self.recording, _NOTHING
         self._plan = self._followed = None
-        self.recording.released = True
         if not shared.released:
             shared.holders -= 1
             shared.waiting.pop(id(self), None)

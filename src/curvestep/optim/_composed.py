@@ -73,7 +73,9 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
     def _current_rule(self) -> StepRule:
         """Return the rule for the options as they are now; the same object while they are the same."""
         first = self.param_groups[0]
-        options = tuple([_fixed(first.get(name)) for name in self._rule_options])
+        values = [first.get(name) for name in self._rule_options]
+        # A list may be edited in place.
+        options = tuple([tuple(value) if isinstance(value, list) else value for value in values])
         if self._held_rule is None or self._held_rule[0] != options:
             self._held_rule = options, self._rule(self.param_groups)
         return self._held_rule[1]
@@ -276,8 +278,3 @@ def _begun(parts: Sequence[Part]) -> list[tuple[Tensor, dict[str, Any]]]:
 def _is_power_of_two(count: int) -> bool:
     """Whether the measurement with this number, from 1 on, is one that looks at the whole batch's slope."""
     return count & (count - 1) == 0
-
-
-def _fixed(option: Any) -> Any:
-    """Return an option's value in a form that does not change when a list is edited in place."""
-    return tuple(option) if isinstance(option, list) else option

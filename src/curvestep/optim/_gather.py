@@ -14,7 +14,7 @@ from curvestep import _numerics
 from curvestep._errors import CurvestepError
 from curvestep._numerics import as_dtype, real, squares, total, working_dtype
 from curvestep._shards import PLAIN, aligned, any_sharded, counted, local, locals_of
-from curvestep.directions import Direction, State
+from curvestep.directions import Direction, Gradient, State
 from curvestep.optim._average import AVERAGE, WINDOW_START
 from curvestep.optim._proof import CHANGES, FORMER_NORM_SQ, LEFT_NORM_SQ
 from curvestep.optim._recordings import Recordings
@@ -142,6 +142,8 @@ def _state_of(held: State | None, direction: Direction, parameter: Tensor) -> St
     """Return a parameter's state; where it has none but perhaps an average, the direction's first one with it."""
     if held and not held.keys() <= {AVERAGE, WINDOW_START}:
         return held
+    if type(direction) is Gradient:
+        return held or {}  # it keeps nothing, and is asked for nothing
     return {**direction.init(real(local(parameter).detach())), **(held or {})}
 
 
@@ -163,7 +165,8 @@ def _wide_gradient(owner: str, parameter: Tensor) -> Tensor:
     gradient = dense_gradient(owner, parameter)
     if gradient.requires_grad:  # left by create_graph=True
         gradient = gradient.detach()
-    if gradient.dtype is torch.float32 or gradient.dtype is torch.float64:
+    dtype = gradient.dtype
+    if dtype is torch.float32 or dtype is torch.float64:
         return gradient
     gradient = real(gradient)
     return as_dtype(gradient, working_dtype(gradient.dtype))

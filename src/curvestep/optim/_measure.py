@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -197,6 +198,7 @@ def settle_slope(
                 lambda: _LEAST if loose else _coarsest(dtypes, recordings),
                 lambda: _is_rounding(recordings, gathered, group),
                 known,
+                max([_eps(dtype) for dtype in dtypes]),
             )
     elif recorded is not None:
         numbers["slope"] = recorded + decay
@@ -248,7 +250,13 @@ def resolution(needs: frozenset[Need], recordings: Recordings, gathered: Gathere
 def _coarsest(dtypes: set[torch.dtype], recordings: Recordings) -> float:
     """Return the relative rounding of the coarsest of these dtypes and of those that the loss went through."""
     continuous = [t for t in dtypes | recordings.dtypes() if t.is_floating_point or t.is_complex]
-    return max(torch.finfo(dtype).eps for dtype in continuous)
+    return max([_eps(dtype) for dtype in continuous])
+
+
+@cache
+def _eps(dtype: torch.dtype) -> float:
+    """Return the relative rounding of a dtype."""
+    return torch.finfo(dtype).eps
 
 
 def look(

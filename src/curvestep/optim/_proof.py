@@ -23,8 +23,6 @@ from curvestep.engine.passes.proof import OF_A_STEP, allowed
 
 #: Name of the tape's ⟨∇J, d⟩ among the numbers of a step.
 RECORDED_SLOPE = "recorded_slope"
-#: A difference of slopes that no dtype makes suspicious: float64's.
-_NEVER_TOO_FAR = allowed(2.0**-52, OF_A_STEP)
 #: Name in every parameter group of how far, in units of ‖d‖, the slopes were apart where a closer look showed it to be
 #: rounding, which has this size whatever is left of the gradient. Up to twice as far nobody looks again; it fades, to a
 #: half in 34 measured steps, so that somebody does after a while.
@@ -62,7 +60,8 @@ class Left:
     @classmethod
     def by_backward(cls, parameters: Sequence[Tensor], former: list[Tensor]) -> Left:
         """Note the gradients that there are."""
-        return cls([(g, g._version) for g in gradients_of(parameters)], norms_of(parameters), former)
+        held = _held(parameters)
+        return cls([(g, g._version) for _, g in held], _norms(held), former)
 
     def is_changed(self, parameters: Sequence[Tensor]) -> bool:
         """Whether a gradient was replaced or written since: clipped, unscaled, averaged."""
@@ -87,17 +86,22 @@ def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
 
 def norms_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return ‖p.grad‖² of those that have one; of a sharded one what its mean over the processes is."""
-    held = _held(parameters)
-    gradients = [g.detach() for _, g in held]
-    if any_sharded(parameters):
-        gradients = [aligned(g, p) for g, (p, _) in zip(gradients, held, strict=True)]
-    return list(counted(squares(locals_of(gradients)), [p for p, _ in held]))
+    return _norms(_held(parameters))
+
+
+def _norms(held: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Return ‖p.grad‖² of each."""
+    gradients = [g.detach() if g.requires_grad else g for _, g in held]
+    parameters = [p for p, _ in held]
+    if not any_sharded(parameters):
+        return squares(locals_of(gradients))
+    gradients = [aligned(g, p) for g, p in zip(gradients, parameters, strict=True)]
+    return list(counted(squares(locals_of(gradients)), parameters))
 
 
 def _held(parameters: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """Return the parameters that move and have a dense gradient, with it."""
-    held = [(p, p.grad) for p in parameters]
-    return [(p, g) for p, g in held if g is not None and p.requires_grad and not g.is_sparse]
+    return [(p, g) for p in parameters if (g := p.grad) is not None and p.requires_grad and not g.is_sparse]
 
 
 #: What tells whether a backward has written a gradient; None where there is none.
@@ -106,7 +110,7 @@ Versions = list[tuple[int, int] | None]
 
 def versions_of(parameters: Sequence[Tensor]) -> Versions:
     """Return what tells whether a backward has written a gradient."""
-    return [None if g is None else (id(g), g._version) for g in [p.grad for p in parameters]]
+    return [None if (g := p.grad) is None else (id(g), g._version) for p in parameters]
 
 
 def require_cleared(numbers: Mapping[str, float]) -> None:
@@ -133,6 +137,7 @@ def require_same_slope(
     resolution: Callable[[], float],
     is_rounding: Callable[[], bool],
     known: float = 0.0,
+    least: float = 2.0**-52,  # float64's
 ) -> float:
     """Refuse a recording whose slope is not that of the gradient.
 
@@ -143,6 +148,7 @@ def require_same_slope(
         resolution: Gives the relative rounding of the coarsest dtype that the loss went through, where it matters.
         is_rounding: Looks closer where the slopes differ by more: whether the recordings give this gradient after all.
         known: What was found there before, in units of ‖d‖.
+        least: A rounding that the loss has at least, known without a look at it.
 
     Returns:
         What is known after this step.
@@ -153,7 +159,9 @@ def require_same_slope(
     length = math.sqrt(abs(numbers["direction_norm_sq"]))
     unit = math.sqrt(abs(numbers["gradient_norm_sq"])) * length
     difference, known = abs(recorded - slope), _FADES * known
-    if not difference > max(_NEVER_TOO_FAR * unit, 2.0 * known * length):  # NaN too: the step is refused for that
+    if not difference > max(
+        allowed(least, OF_A_STEP) * unit, 2.0 * known * length
+    ):  # NaN too: the step is refused for that
         return known
     if not math.isfinite(difference) or difference <= allowed(resolution(), OF_A_STEP) * unit:
         return known

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -18,15 +18,16 @@ from curvestep._errors import CurvestepError, RecordingError
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import any_sharded
 from curvestep._warn import warn
-from curvestep.engine import Memory, Tape, around_backward, join, open_recorder, record
+from curvestep.engine import Memory, Tape, join, open_recorder, record
 from curvestep.engine.data.recording import Recording
 from curvestep.optim._average import AVERAGE, AVERAGING, exchanged, starts
 from curvestep.optim._groups import AbstractGroupedOptimizer
 from curvestep.optim._processes import Group, is_shared
-from curvestep.optim._proof import Left, Versions, norms_of, versions_of
+from curvestep.optim._proof import Versions, versions_of
 from curvestep.optim._recordings import NOTHING_RECORDED, Pending, Recordings, returned_loss
 from curvestep.optim._runaway import drift, sentence
 from curvestep.optim._telemetry import OUTCOMES
+from curvestep.optim._watch import Watch
 
 
 class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
@@ -98,8 +99,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         """Record the forward and the backward pass inside the ``with`` block, for the next ``step()``.
 
         Optimizers of one loss, each with parameters of its own, share a recording: ``with a.record(), b.record():``.
-        Each then measures along its own direction at the recorded point, whichever steps first; the outermost says
-        what is held.
+        Each then measures along its own direction at the recorded point, whichever steps first. The outermost says
+        what is held, by ``memory`` or as the first of them that measures.
 
         Recordings since the last step add up, as gradients do: with one around the forward and backward of each
         micro-batch, the step measures the loss of them all. ``zero_grad()`` drops those that were not used. Before a
@@ -110,8 +111,8 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             batch_size: The number of samples, where it cannot be read off the data; as in ``curvestep.record``.
             samples: Which sample each row of the data belongs to; as in ``curvestep.record``.
             memory: What is held for the measurement, "keep", "split" or a share, as in ``curvestep.record``; None for
-                what suits the optimizer: "split" for ``Auto``, which measures rarely, and "keep" for all others. With
-                ``fully_shard`` it is "split" always.
+                what suits the step: "split" for ``Auto``, which measures rarely, and where nothing is measured on the
+                tape (``ALIG``), else "keep". With ``fully_shard`` it is "split" always.
             scaler: The GradScaler whose factor is on the recorded loss, where ``scaler.unscale_(optimizer)`` is called
                 before the step, for clipping say; without that call the step finds the factor by itself.
 
@@ -125,16 +126,19 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             self._drop_recordings()  # their gradients are gone
         if scaler is not None and scaler.is_enabled():  # without asking the device what the factor is
             self._pending.scale = scaler.scale(torch.ones((), device=parameters[0].device))
+        measures = self._needs_tape
         with self._watched(parameters, versions):
-            if not self._needs_tape and not self._needs_loss:
+            if not measures and not self._needs_loss:
                 tape = Tape()
                 tape.release()
                 yield tape
                 self._pending.unrecorded = True
                 return
-            memory = self._memory if memory is None else memory
+            spares = memory is None and not measures  # a tape that only has the loss to tell
+            memory = ("split" if spares else self._memory) if memory is None else memory
             shared = self._joined(batch_size) if samples is None else None
             with shared or record(batch_size, samples=samples, memory=memory) as tape:
+                tape.recording.spared = tape.recording.spared if shared else spares
                 self._recorded = tape.recording
                 tape.recording.proves = False  # the step compares with p.grad itself
                 tape.recording.waiting[id(tape)] = id(self), parameters
@@ -147,38 +151,18 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
                     self._recorded = None
             self._pending.tapes.append(tape)
 
-    @contextmanager
-    def _watched(self, parameters: list[Tensor], before: Versions) -> Iterator[None]:
-        """Note the gradients as a backward inside the block leaves them, so that a clip in the same block is seen."""
-        ran = False
-        is_first = self._records and not (self._pending.tapes or self._pending.unrecorded)
-        former: list[Tensor] = []
-
-        def look() -> None:
-            nonlocal before, former
-            before = versions_of(parameters)
-            if is_first and not ran and any(before):
-                former = norms_of(parameters)
-
-        def note() -> None:
-            nonlocal before, ran
-            # Shards get their gradients with the last backward; else the loss was that of other parameters.
-            now = versions_of(parameters)
-            if now != before or (any(now) and any_sharded([p for p in parameters if p.grad is not None])):
-                ran, self._pending.left, before = True, Left.by_backward(parameters, former), now
-
-        # What several processes write after backward may be their average: the gradient is what the block ends with.
-        with nullcontext() if is_shared(self.process_group) else around_backward(look, note):
-            yield
-        if not ran:
-            note()
+    def _watched(self, parameters: list[Tensor], before: Versions) -> Watch:
+        """Note the gradients as a backward inside the block leaves them."""
+        pending = self._pending
+        is_first = self._records and not (pending.tapes or pending.unrecorded)
+        return Watch(pending, parameters, before, is_first=is_first, at_end=is_shared(self.process_group))
 
     def _joined(self, batch_size: int | None) -> AbstractContextManager[Tape] | None:
         """Return the recording of another optimizer that is open in this thread; None where none is."""
         recorder = open_recorder()
         if recorder is None or recorder.recording is self._recorded:
             return None  # one within its own is refused
-        tape = join(batch_size)
+        tape = join(batch_size, measures=self._needs_tape and self._memory == "keep")
         return None if tape is None else nullcontext(tape)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -188,7 +172,13 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             set_to_none: Whether to set gradients to None rather than to zero.
         """
         self._drop_recordings()
-        super().zero_grad(set_to_none)
+        if not set_to_none or torch.autograd._profiler_enabled():  # which is shown the call by its name
+            super().zero_grad(set_to_none)
+            return
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad = None
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Choose the step size for the recorded mini-batch and take the step.
@@ -213,7 +203,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
             the averages once, the direction twice. Always a tensor the size of the parameters for the direction, and
             one host synchronisation on a device; losses along a line add their own.
         """
-        with torch.no_grad(), self._left_by_scaler():
+        with torch.no_grad(), LeftByScaler(self):
             scale, is_unscaled = self._loss_scale(closure)
             returned: Any = None
             if closure is not None:  # Lightning records before the step and passes a closure that does nothing
@@ -352,16 +342,6 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         for tape in self._pending.take()[0]:
             tape.release()
 
-    @contextmanager
-    def _left_by_scaler(self) -> Iterator[None]:
-        """Take off what ``GradScaler.step`` set where a step is refused: it would multiply the next factor by it."""
-        try:
-            yield
-        except BaseException:
-            for name in ("found_inf", "grad_scale"):
-                vars(self).pop(name, None)
-            raise
-
     def _loss_scale(self, closure: Callable[[], Any] | None) -> tuple[Tensor | None, bool]:
         """Return a GradScaler's factor on the recorded loss, and whether the gradients are rid of it already."""
         noted, self._pending.scale = self._pending.scale, None
@@ -396,3 +376,21 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
         ):
             vars(self).setdefault(name, value)
         vars(self).setdefault("last_step", None)
+
+
+@final
+class LeftByScaler:
+    """Takes off what ``GradScaler.step`` set where a step is refused: it would multiply the next factor by it."""
+
+    __slots__ = ("_optimizer",)
+
+    def __init__(self, optimizer: AbstractRecordedOptimizer) -> None:
+        self._optimizer = optimizer
+
+    def __enter__(self) -> None:
+        """Nothing is taken off yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for name in ("found_inf", "grad_scale"):
+                vars(self._optimizer).pop(name, None)

@@ -108,6 +108,7 @@ class Recordings:
         self.is_unscaled = False
         self._scale = scale
         self._loss = loss
+        self._joint: Tensor | None = None
 
     def require_backward(self) -> None:
         """Refuse unless each recording contains one backward; of several, those without one are dropped."""
@@ -138,7 +139,9 @@ class Recordings:
         """J, shape (), without the L2 term; None where it was not recorded or returned."""
         if not self.tapes:
             return None if self._loss is None else self.unscaled(self._loss)
-        return self.unscaled(_sum([tape.loss for tape in self.tapes]))
+        if self._joint is None:
+            self._joint = self.unscaled(_sum([tape.loss for tape in self.tapes]))
+        return self._joint
 
     def curvature(self, parameters: Sequence[Tensor], direction: Sequence[Tensor], how: Measure) -> list[Part]:
         """Measure the curvature of each recording along one direction.

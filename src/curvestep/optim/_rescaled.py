@@ -15,7 +15,9 @@ from curvestep.steprules import CurvatureRescaling, Guard, Lazy, Slope, StepRule
 
 #: Name in every parameter group: the loss at the end of the step is measured on every so many steps.
 GUARD_EVERY = "guard_every"
-_OWN = ("max_relative_step", "floor", "band", "slope")
+_RULE_OPTIONS = (
+    BETA3, "max_relative_step", "floor", "band", "slope", GUARD_EVERY, KIND, SAMPLES, EVERY, PRECISION, AVERAGING,
+)  # fmt: skip
 
 _LEAST_LEVEL = 0.01
 _LEVEL_IS_NO_RATE = (
@@ -66,7 +68,7 @@ class AbstractRescaledOptimizer(AbstractComposedOptimizer, ABC):
     @property
     def _rule_options(self) -> tuple[str, ...]:
         """The options of Algorithm 1 and of its measurement."""
-        return (BETA3, *_OWN, GUARD_EVERY, KIND, SAMPLES, EVERY, PRECISION, AVERAGING)
+        return _RULE_OPTIONS
 
     def _check_options(self, options: dict[str, Any]) -> None:
         """Refuse options that are out of range; warn of a level that was meant as a learning rate."""

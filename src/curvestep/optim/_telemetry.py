@@ -18,8 +18,9 @@ def none_yet() -> dict[str, int]:
 
 def count(groups: Sequence[dict[str, Any]], former: Mapping[str, int], outcome: Outcome) -> None:
     """Write the counts that follow the former ones into every group; a dictionary once given away stays as it was."""
+    name = outcome.name
     for group in groups:
-        group[OUTCOMES] = {**former, outcome.name: former.get(outcome.name, 0) + 1}
+        group[OUTCOMES] = {**former, name: former.get(name, 0) + 1}
 
 
 def counts(groups: Sequence[dict[str, Any]]) -> dict[Outcome, int]:

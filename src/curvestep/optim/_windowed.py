@@ -29,6 +29,7 @@ from curvestep.optim._composed import AbstractComposedOptimizer
 from curvestep.optim._measure import read
 from curvestep.optim._processes import is_shared
 from curvestep.optim._reading import Measured, Way, measure, reading_of, sums_of
+from curvestep.optim._recorded import LeftByScaler
 from curvestep.optim._telemetry import OUTCOMES
 from curvestep.optim._window_names import GRADIENT, LOSS
 from curvestep.steprules import RuleState, WindowRule
@@ -184,7 +185,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         """
         if not self._ends_window() or (closure is None and not self._readings):
             return super().step(closure)
-        with torch.no_grad(), self._left_by_scaler():
+        with torch.no_grad(), LeftByScaler(self):
             scale, _ = self._loss_scale(closure)
             returned: Any = None
             if closure is not None:

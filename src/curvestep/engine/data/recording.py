@@ -56,6 +56,7 @@ class Recording:
         opaque: values whose derivative does not come from recorded operations.
         products: how many products a pass takes.
         replays: whether values between the leaves and the loss are not held but computed again by a pass.
+        spared: whether that is so because nobody who opened it measures on it.
         stated_batch_size: the number of samples, where the user stated it.
         proves: whether passes over the whole batch are compared with the gradient that backward left; on the host only,
             since elsewhere that would be waited for.
@@ -83,6 +84,7 @@ class Recording:
         self.parted: set[int] = set()
         self.products = products
         self.replays = False
+        self.spared = False
         self.stated_batch_size = batch_size
         self.owners: Owners | None = None
         self.released = False

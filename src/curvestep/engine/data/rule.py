@@ -122,4 +122,4 @@ class Rule:
         """Whether the operation has a second derivative, given which arguments carry gradients."""
         if self.kind is Kind.NONLINEAR:
             return True
-        return self.kind is Kind.MULTILINEAR and sum(live[i] for i in self.factors if i < len(live)) > 1
+        return self.kind is Kind.MULTILINEAR and sum([live[i] for i in self.factors if i < len(live)]) > 1

@@ -131,6 +131,8 @@ def paired_rows(left: Tensor, right: Tensor, axis: SampleAxis, batch: int) -> Te
         return rows(left * right, axis, batch)
     shape = left.shape
     if axis.inner == 1 and axis.outer == 1 and axis.dim == 0:
+        if len(shape) == 2:
+            return torch.linalg.vecdot(left, right)
         return torch.linalg.vecdot(left.reshape(batch, -1), right.reshape(batch, -1))
     before = math.prod(shape[: axis.dim]) * axis.outer
     if before == 1:

@@ -53,8 +53,9 @@ class Slot:
         self.cotangent: Tensor | None = None
         self.log = log
         self.geometry = geometry  # (of the base that carries the hook, of the view that was written)
-        self.nbytes = tensor.numel() * tensor.element_size()
-        self.scalar = tensor.numel() == 1
+        size = tensor.numel()
+        self.nbytes = size * tensor.element_size()
+        self.scalar = size == 1
         self.kept = True
         log.slots.append(self)
 

@@ -22,9 +22,9 @@ def outgoing(
     node: Node, site: Site, first: dict[Value, Tensor], second: dict[Value, Tensor], carries: Dtypes | None = None
 ) -> Iterator[tuple[Value, Tensor | None, Tensor | Spread | None]]:
     """The jets that leave one operation, each in the shape of its output."""
-    if not any(v in first or v in second for v in node.inputs):
+    if not any([v in first or v in second for v in node.inputs]):
         return
-    if all(v is None or 0 in v.shape for v in node.outputs):
+    if all([v is None or 0 in v.shape for v in node.outputs]):
         return  # what has no elements has no tangent
     if node.rule is None:
         raise MissingRuleError(_missing(node))

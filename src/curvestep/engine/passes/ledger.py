@@ -93,7 +93,8 @@ class Ledger:
         """
         axis = self.plan.axes.get(value)
         if self.plan.batch is not None and isinstance(axis, SampleAxis) and terms.shape == value.shape:
-            found = paired_rows(*_alike(cotangent.expand_as(terms), terms), axis, self.plan.batch)
+            cotangent = cotangent if cotangent.shape == terms.shape else cotangent.expand_as(terms)
+            found = paired_rows(*_alike(cotangent, terms), axis, self.plan.batch)
             if own and self.grown != 1.0:
                 found *= self.grown
             self._rows = found if self._rows is None else self._rows + found
@@ -133,7 +134,10 @@ class Ledger:
 
 def _alike(cotangent: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:
     """Both as real numbers of one dtype in which long sums may be formed."""
-    wide = torch.promote_types(cotangent.dtype, terms.dtype)
+    dtype = cotangent.dtype
+    if dtype is terms.dtype and (dtype is torch.float32 or dtype is torch.float64):
+        return cotangent, terms
+    wide = torch.promote_types(dtype, terms.dtype)
     if wide.is_complex:  # autograd's cotangent of a complex tensor is the conjugate one
         cotangent, terms = (torch.view_as_real(t.to(wide).resolve_conj()) for t in (cotangent, terms))
         return cotangent, terms

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 from torch._C import _len_torch_dispatch_stack as _watchers  # pyright: ignore[reportAttributeAccessIssue]
+from torch._ops import _len_torch_dispatch_stack_pre_dispatch as _early_watchers
 from torch.utils._python_dispatch import _disable_current_modes
 
 from curvestep._errors import DirectionError
@@ -18,12 +19,13 @@ from curvestep.engine.data.curvature import Curvature, Form, Order, Precision
 from curvestep.engine.data.part import Part, as_chosen, spread
 from curvestep.engine.data.recording import Products, Recording
 from curvestep.engine.data.value import Node, Value
-from curvestep.engine.passes.analysis import Plan, analyse, gauss_newton
+from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.passes.cut.build import cut_plan
 from curvestep.engine.passes.cut.derive import RecordingCut
 from curvestep.engine.passes.cut.find import find_cut
 from curvestep.engine.passes.jets import carried_in, outgoing
 from curvestep.engine.passes.ledger import Ledger
+from curvestep.engine.passes.planned import planned
 from curvestep.engine.passes.precision import Dtypes, arriving, seeded, tensorfloat32, undone, working
 from curvestep.engine.passes.replay import gather, rerun
 from curvestep.engine.rules.site import Site, Spread
@@ -53,7 +55,7 @@ def curvature_sweep(
     """
     check_direction(params, direction)
     # A mode that looks on may be tracing: what is read on the host then would be a constant of the trace.
-    on_host = _watchers() == 0 and all(p.device.type == "cpu" for p in params)
+    on_host = _watchers() == 0 and all([p.is_cpu for p in params])
     settings = tensorfloat32() if precision == "tf32" else nullcontext()
     # two products need the digits of float32: the sum of the terms is what is left of larger ones
     products = Products.NAIVE if precision == "tf32" else recording.products
@@ -65,9 +67,7 @@ def curvature_sweep(
             plan, share = cut_plan(recording.nodes, *chosen), chosen[1].count / chosen[1].batch
         else:
             share = 1.0
-            plan = analyse(recording, root, seeds, recording.computed_from(set(seeds)))
-            if kind == "ggn":
-                plan = gauss_newton(plan, root, seeds)
+            plan = planned(recording, root, seeds, kind)
         if not bends:
             plan = replace(plan, bends=(False,) * len(plan.steps))
         if recording.replays and form == "auto":
@@ -129,7 +129,8 @@ def is_traced() -> bool:
 
 def _unwatched() -> AbstractContextManager[object]:
     """Put dispatch modes aside, but for the one of `make_fx`: a pass that is being traced must be seen by it."""
-    return nullcontext() if is_traced() else _disable_current_modes()
+    none_looks_on = _watchers() == 0 and _early_watchers() == 0
+    return nullcontext() if none_looks_on or is_traced() else _disable_current_modes()
 
 
 def _compute(node: Node, present: dict[Value, Tensor]) -> None:

@@ -9,6 +9,7 @@ which a gate stands.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, final
 
@@ -130,7 +131,7 @@ def slot_of(tensor: Tensor, log: BackwardLog, mutated: bool) -> Slot | None:
     base = tensor._base if mutated else None
     if base is None or not base.requires_grad:
         slot = Slot(log, tensor)
-        set_hook(tensor, slot)
+        _set_for_good(tensor, slot)
         return slot
     if base.dtype != tensor.dtype or is_lazy(base) != is_lazy(tensor):
         return None  # the view's elements are not those of the base, so its terms are carried on
@@ -138,3 +139,14 @@ def slot_of(tensor: Tensor, log: BackwardLog, mutated: bool) -> Slot | None:
     slot = Slot(log, tensor, (geometry_of(base), geometry_of(tensor)))
     set_hook(base, slot)
     return slot
+
+
+def _set_for_good(tensor: Tensor, slot: Slot) -> None:
+    """Set a hook as `Tensor.register_hook` does, but without the handle that removes it, which costs more than it."""
+    made_by: Any = tensor.grad_fn
+    if tensor._backward_hooks is not None or made_by is None or type(tensor) is not Tensor:
+        set_hook(tensor, slot)
+        return
+    hooks = OrderedDict({-1: slot})  # handles count from 0
+    tensor._backward_hooks = hooks  # type: ignore[assignment]
+    made_by._register_hook_dict(tensor)

@@ -38,8 +38,8 @@ def keep(
         frozen: constants in memory that is given back after the forward; a pass makes them again.
     """
     rule = known.rule
-    wanted: set[Value] = set()
-    if rule is not None and (rule.factors or rule.keep_inputs) and (not recording.replays or known.random):
+    wanted: Container[Value] = ()
+    if known.reads and rule is not None and (not recording.replays or known.random):
         wanted = reads(rule, values)
     overwritten = [values[i] for i in known.written] if known.written else ()
     if wanted and optional:

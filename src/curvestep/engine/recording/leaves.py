@@ -26,10 +26,11 @@ def new_leaf(recording: Recording, tensor: Tensor) -> Value:
     value = Value(shape_of(tensor), tensor.dtype, None, 0)
     value.needs_grad = tensor.requires_grad
     value.data, value.version = tensor, version_of(tensor)
-    if value.needs_grad and tensor.is_leaf:
-        value.place = place_of(tensor)
-    if value.needs_grad and type(tensor) not in PLAIN and is_sharded(tensor):
-        recording.opaque.append(computed_in_shards(value))
+    if value.needs_grad:
+        if tensor.is_leaf:
+            value.place = place_of(tensor)
+        if type(tensor) not in PLAIN and is_sharded(tensor):
+            recording.opaque.append(computed_in_shards(value))
     enter_leaf(recording, tensor, value)
     return value
 
@@ -38,10 +39,10 @@ def enter_leaf(recording: Recording, tensor: Tensor, value: Value) -> None:
     """Enter a leaf under its tensor; of several values of one tensor, the last that requires a gradient moves."""
     leaves = recording.leaves
     former = leaves.get(id(tensor))
-    if former is not None and former[1].needs_grad and not value.needs_grad:
-        leaves[id(value)] = (tensor, value)
-        return
     if former is not None:
+        if former[1].needs_grad and not value.needs_grad:
+            leaves[id(value)] = (tensor, value)
+            return
         leaves[id(former[1])] = former
     leaves[id(tensor)] = (tensor, value)
 
@@ -54,8 +55,9 @@ def part_from_gradients(recording: Recording, returned: Sequence[Tensor | None])
     found = [t.grad for t, v in recording.leaves.values() if v.place]
     held = {storage_of(g) for g in (*found, *returned) if g is not None} - {0}
     for slot in recording.log.slots:
-        if slot.cotangent is not None and storage_of(slot.cotangent) in held:
-            slot.cotangent = slot.cotangent.clone()
+        cotangent = slot.cotangent
+        if cotangent is not None and storage_of(cotangent) in held:
+            slot.cotangent = cotangent.clone()
 
 
 def unpacked(tensor: Tensor, value: Value) -> Value | None:

@@ -93,6 +93,8 @@ def on_the_way(recording: Recording, root: Value) -> set[Value]:
 
 def refuse_opaque(recording: Recording, root: Value) -> None:
     """Refuse a loss that depends on what the recording cannot see into."""
+    if not recording.opaque:
+        return
     wanted = on_the_way(recording, root)
     for found in recording.opaque:
         if found.value not in wanted:

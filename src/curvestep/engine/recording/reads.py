@@ -15,11 +15,12 @@ def reads(rule: Rule, args: Sequence[Any]) -> set[Value]:
     found: set[Value] = set()
     if rule.factors:
         factors = [args[i] for i in rule.factors if i < len(args) and isinstance(args[i], Value)]
-        for value in factors:
-            if any([other.needs_grad for other in factors if other is not value]):
-                found.add(value)
-        if len(factors) > len(set(factors)) and any([value.needs_grad for value in factors]):
-            found.update(factors)  # a product of a tensor with itself
+        live = [value for value in factors if value.needs_grad]
+        if live:
+            found.update(factors)
+            # One that carries the only gradient is not read, unless it is a product of a tensor with itself.
+            if len(live) == 1 and len(found) == len(factors):
+                found.discard(live[0])
     for i in rule.keep_inputs:
         if i < len(args):
             found.update([v for v in (args[i] if isinstance(args[i], list) else (args[i],)) if isinstance(v, Value)])

@@ -8,6 +8,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch._C import _len_torch_dispatch_stack as _watchers  # pyright: ignore[reportAttributeAccessIssue]
 from torch.nn.parameter import is_lazy as is_uninitialized
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
 
@@ -18,7 +19,7 @@ from curvestep.engine.data.rule import Rule
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.recording import leaves
 from curvestep.engine.recording.beneath import Beneath, is_beneath, lacks_gradient, leaves_given, name_of
-from curvestep.engine.recording.facts import MARKS, OpFacts, facts
+from curvestep.engine.recording.facts import FACTS, OpFacts, facts
 from curvestep.engine.recording.hooks import Gate, gate_of, note_gradients, slot_of
 from curvestep.engine.recording.keeping import keep
 from curvestep.engine.recording.opaque import is_transparent, opaque
@@ -71,22 +72,26 @@ class Recorder(TorchDispatchMode):
         beneath = not _forward_mode() and is_beneath()
         if _graph_task() != -1 and not torch.is_grad_enabled() and not beneath:
             return func(*args, **kwargs)
-        if self._reading or func in MARKS:
+        known = FACTS.get(func) or facts(func)
+        if self._reading or known.marks:
             return func(*args, **kwargs)
         if self._pending:
             self._settle()
-        known = facts(func)
         inputs: list[Value] = []
         tensors: list[Tensor] = []
         values = tuple([self._take(a, inputs, tensors) for a in args])
         keyed = {k: self._take(v, inputs, tensors) for k, v in kwargs.items()} if kwargs else {}
-        live = any([v.needs_grad for v in inputs])
+        live = new = False
+        for value in inputs:
+            live = live or value.needs_grad
+            new = new or (value.data is None and not value.needs_grad)
         if self._beneath.made and not beneath and live and not known.detaches:
             self._surface()
         hidden = beneath or (live and known.detaches) or bool(self._beneath.made)
         if hidden:
             self._beneath.hold([values[i] for i in known.written] if beneath else (), inputs, tensors)
-        if (live and not beneath) or self.recording.owners is not None:  # whose indices say which rows they pick
+        keeps = live and not beneath and (new or known.reads)
+        if keeps or self.recording.owners is not None:  # whose indices say which rows they pick
             keep(self.recording, known, values, inputs, tensors, self._optional, self._beneath, self._shards.frozen)
         out = func(*args, **kwargs)
         mutates = bool(known.written)
@@ -94,12 +99,15 @@ class Recorder(TorchDispatchMode):
         node = Node(func, known.rule, values, keyed, tuple(inputs), (), live, mutates, number)
         outs = out if isinstance(out, (tuple, list)) else (out,)
         lazy = known.writes_out and live and (tensors[0].is_conj() or tensors[0].is_neg())
-        curved = live and known.rule is not None and not self.recording.replays
-        if curved and known.rule is not None:
+        curved = live and not self.recording.replays and known.curved is not False
+        if curved and known.rule is not None and known.curved is None:
             curved = known.rule.curved([isinstance(v, Value) and v.needs_grad for v in values])
         holds = not self.recording.replays or known.random
         give = self._hide if beneath else self._give
-        node.outputs = tuple([give(t, node, i, curved, mutates, holds) for i, t in enumerate(outs)])
+        if len(outs) == 1:
+            node.outputs = (give(outs[0], node, 0, curved, mutates, holds),)
+        else:
+            node.outputs = tuple([give(t, node, i, curved, mutates, holds) for i, t in enumerate(outs)])
         if hidden:
             self._beneath.add(outs, node.outputs, beneath)
         if lazy and node.outputs[0] is not None:  # a lazy conjugate is written out below autograd, which marks nothing
@@ -140,7 +148,7 @@ class Recorder(TorchDispatchMode):
             inputs.append(value)
             tensors.append(arg)
             return value
-        if isinstance(arg, (list, tuple)) and any(isinstance(a, Tensor) for a in arg):
+        if isinstance(arg, (list, tuple)) and any([isinstance(a, Tensor) for a in arg]):
             return [self._take(a, inputs, tensors) for a in arg]
         return arg
 
@@ -199,7 +207,7 @@ class Recorder(TorchDispatchMode):
             found = leaves.unpacked(tensor, value)
         if found is None:
             return self._note_opaque(tensor, value)
-        self._known[id(tensor)] = (_reference(tensor), found)
+        self._known[id(tensor)] = (weakref.ref(tensor), found)
         return found
 
     def _give(
@@ -211,18 +219,20 @@ class Recorder(TorchDispatchMode):
         value = Value(shape_of(tensor), tensor.dtype, node, index)
         if self._writes.of:
             value.epoch = self._writes.count(tensor)
-        self._known[id(tensor)] = (_reference(tensor), value)
+        self._known[id(tensor)] = (weakref.ref(tensor), value)
         # What is made without gradients carries none, unless it is in the forward of a torch.autograd.Function.
         blind = not torch.is_grad_enabled()
         if node.live or mutates or blind:
             rule = node.rule if node.live and holds else None
-            keep = rule is not None and reads_output(self.recording, node, rule, index, value)
-            scalar = tensor.numel() == 1
+            keep = rule is not None and bool(rule.keep_outputs or rule.may_read)
+            keep = keep and rule is not None and reads_output(self.recording, node, rule, index, value)
+            size = tensor.numel()
+            scalar = size == 1
             if keep or scalar:
                 value.data = tensor
                 if rule is not None and not scalar and index not in rule.keep_outputs:
                     self._optional[value] = storage_of(tensor)
-                self.recording.log.held += tensor.numel() * tensor.element_size()  # nbytes is refused by sparse tensors
+                self.recording.log.held += size * tensor.element_size()  # nbytes is refused by sparse tensors
             self._pending.append((tensor, value, curved or scalar, mutates, blind))
         return value
 
@@ -232,7 +242,7 @@ class Recorder(TorchDispatchMode):
             return None
         value = Value(shape_of(tensor), tensor.dtype, node, index)
         value.epoch = self._writes.count(tensor)
-        self._known[id(tensor)] = (_reference(tensor), value)
+        self._known[id(tensor)] = (weakref.ref(tensor), value)
         return value
 
     def _surface(self) -> None:
@@ -273,7 +283,7 @@ class Recorder(TorchDispatchMode):
         """The value of an output whose gradient is not of the operation that made it: revealed, or else remembered."""
         out = self._beneath.reveal(self.recording, value, tensor)
         if out is not None:
-            self._known[id(tensor)] = (_reference(tensor), out)
+            self._known[id(tensor)] = (weakref.ref(tensor), out)
             if out.needs_grad and (out.data is not None or not self.recording.replays):
                 out.slot = slot_of(tensor, self.recording.log, value.origin is not None and value.origin.mutates)
             if is_transparent(tensor):
@@ -328,7 +338,7 @@ class Recorder(TorchDispatchMode):
                 self._beneath.add((tensor,), (fresh,), is_beneath())
             value = fresh
         value.epoch = self._writes.count(tensor)
-        self._known[id(tensor)] = (_reference(tensor), value)
+        self._known[id(tensor)] = (weakref.ref(tensor), value)
         return value
 
     def finish(self) -> None:
@@ -376,9 +386,6 @@ class Recorder(TorchDispatchMode):
 
 def open_recorder() -> Recorder | None:
     """The recorder of the recording that is open in this thread."""
+    if _watchers() == 0:
+        return None
     return next((mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, Recorder)), None)
-
-
-def _reference(tensor: Tensor) -> Callable[[], Tensor | None]:
-    """A weak reference to a tensor."""
-    return weakref.ref(tensor)

@@ -20,7 +20,7 @@ from curvestep.engine.recording import leaves
 
 def may_be_gathered(tensor: Tensor) -> bool:
     """Whether a tensor can be such a parameter, which most recordings have none of."""
-    return isinstance(tensor, Parameter) and shards_exist()
+    return shards_exist() and isinstance(tensor, Parameter)
 
 
 @final

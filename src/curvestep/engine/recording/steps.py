@@ -17,22 +17,27 @@ from curvestep.engine.data.geometry import storage_of
 from curvestep.engine.data.recording import Recording
 from curvestep.engine.data.value import STALE, Value
 
-_alive: weakref.WeakSet[Recording] = weakref.WeakSet()
+#: By their ids; a weak set asks more of Python at every step than all that is done with it.
+_alive: dict[int, weakref.ref[Recording]] = {}
+#: Kept while recordings come between the steps, since to set and to remove them at each costs more than the hooks.
 _handles: list[RemovableHandle] = []
+_is_idle = False  # whether there was no recording at the last step
 
 
 def watch_steps(recording: Recording) -> None:
     """Note the parameters that any optimizer steps while the recording is alive."""
-    _alive.add(recording)
+    global _is_idle
+    _is_idle = False
+    _alive[id(recording)] = weakref.ref(recording)
     if not _handles:
         _handles.append(register_optimizer_step_pre_hook(_about_to_step))
         _handles.append(register_optimizer_step_post_hook(_stepped))
 
 
 def _about_to_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    for recording in _alive:
+    for recording in _present():
         others = [moving for owner, moving in recording.waiting.values() if owner != id(optimizer)]
-        if not others or recording.released:
+        if not others:
             continue
         moved = _parameters(optimizer)
         if any(id(p) not in moved for moving in others for p in moving):  # one that wraps another has the same
@@ -40,15 +45,30 @@ def _about_to_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
 
 
 def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    recordings = [recording for recording in _alive if not recording.released]
+    global _is_idle
+    recordings = _present()
     if not recordings:
-        for handle in _handles:
-            handle.remove()
-        _handles.clear()
+        if _is_idle:
+            for handle in _handles:
+                handle.remove()
+            _handles.clear()
+        _is_idle = True
         return
     moved = _parameters(optimizer)
     for recording in recordings:
         recording.stepped |= moved & recording.leaves.keys()
+
+
+def _present() -> list[Recording]:
+    """The recordings that still hold something; forget the others."""
+    found: list[Recording] = []
+    for key, reference in list(_alive.items()):
+        recording = reference()
+        if recording is None or recording.released:
+            _alive.pop(key, None)
+        else:
+            found.append(recording)
+    return found
 
 
 def _parameters(optimizer: Optimizer) -> set[int]:

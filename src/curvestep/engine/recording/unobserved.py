@@ -10,9 +10,8 @@ There the recorders are told, too, at which tensors a backward starts, whichever
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, final
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode, _pop_mode, _push_mode
@@ -36,14 +35,14 @@ _open: list[Watcher] = []
 _original: Callable[..., Any] | None = None
 
 
-@contextmanager
-def backward_unobserved(mode: Watcher) -> Iterator[None]:
-    """Put the innermost mode aside during backward passes inside the block, if it is of a watcher's class.
+def begin_watching(watcher: Watcher) -> None:
+    """Put the innermost mode aside during backward passes from here on, if it is of a watcher's class.
 
     A pass with `create_graph=True` is part of the forward and stays observed.
 
     Args:
-        mode: the recorder. Other modes, and other threads, see what they would see without this.
+        watcher: the recorder, or whoever wants to be told. Other modes, and other threads, see what they would see
+            without this.
     """
     global _original
     with _lock:
@@ -51,41 +50,17 @@ def backward_unobserved(mode: Watcher) -> Iterator[None]:
             _original = getattr(torch.autograd, _ENTRY, None)
             if _original is not None:
                 setattr(torch.autograd, _ENTRY, _aside(_original))
-        _open.append(mode)
-    try:
-        yield
-    finally:
-        with _lock:
-            _open.remove(mode)
-            if not _open and _original is not None:
-                setattr(torch.autograd, _ENTRY, _original)
-                _original = None
+        _open.append(watcher)
 
 
-@final
-class _Bell:
-    """Rings when a backward of its thread begins, and when it has left gradients in `.grad`."""
-
-    def __init__(self, begins: Callable[[], None], ended: Callable[[], None]) -> None:
-        self._begins, self._ended = begins, ended
-        self._thread = threading.get_ident()
-
-    def begin_backward(self, roots: Sequence[Any]) -> bool:
-        """Ring for every backward of this thread."""
-        if threading.get_ident() != self._thread:
-            return False
-        self._begins()
-        return True
-
-    def end_backward(self, returned: Any) -> None:
-        """Ring, unless the gradients were handed out."""
-        if all(gradient is None for gradient in returned or ()):
-            self._ended()
-
-
-def around_backward(begins: Callable[[], None], ended: Callable[[], None]) -> AbstractContextManager[None]:
-    """Call a function before each backward inside the block, and one when it has left gradients in `.grad`."""
-    return backward_unobserved(_Bell(begins, ended))
+def end_watching(watcher: Watcher) -> None:
+    """Undo `begin_watching`."""
+    global _original
+    with _lock:
+        _open.remove(watcher)
+        if not _open and _original is not None:
+            setattr(torch.autograd, _ENTRY, _original)
+            _original = None
 
 
 def _aside(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,7 +73,7 @@ def _aside(run: Callable[..., Any]) -> Callable[..., Any]:
         told: list[Watcher] = []
         if torch._C._current_graph_task_id() == -1:  # else checkpointing runs a part of a backward again
             told = [watcher for watcher in tuple(_open) if watcher.begin_backward(roots)]
-        kinds = tuple(type(watcher) for watcher in tuple(_open))
+        kinds = tuple([type(watcher) for watcher in tuple(_open)])
         mode: Any = _pop_mode() if isinstance(_get_current_dispatch_mode(), kinds) else None
         try:
             found = run(*arguments, **options)
