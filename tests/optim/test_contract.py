@@ -118,6 +118,25 @@ def test_what_a_rule_does_with_an_undeclared_number_without_reading_it_is_not_fi
     assert optimizer.last_step is not None and optimizer.last_step.outcome is Outcome.NON_FINITE_STEP
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.complex128])
+def test_the_size_of_the_weights_is_the_geometric_mean_over_their_tensors(dtype: torch.dtype) -> None:
+    """Root mean squares of 1 and 4; zeros and vectors are no weights, and where nothing else moves it is 0."""
+    seen: list[float] = []
+
+    def read(probe: Probe) -> StepChoice:
+        seen.append(probe.weight_size)
+        return choice(0.0)
+
+    weights = [torch.tensor([[1.0, -1.0]]), torch.full((2, 3), -4.0), torch.zeros(2, 2), torch.full((3,), 9.0)]
+    for kept in (weights, weights[2:]):
+        params = [weight.to(dtype).requires_grad_() for weight in kept]
+        optimizer = Bare(params, Planted(read, frozenset({Need.SLOPE, Need.WEIGHT_SIZE})))
+        with optimizer.record(batch_size=1):
+            torch.stack([(p - 1.0).abs().square().sum() for p in params]).sum().reshape(1).mean().backward()
+        optimizer.step()
+    assert seen == pytest.approx([2.0, 0.0])
+
+
 @pytest.mark.parametrize("along", ["direction", "last step"])
 def test_losses_along_a_line_must_be_declared(along: Any) -> None:
     with pytest.raises(CurvestepError, match=rf"asks for losses along the {along}, which it has not declared.*LINE"):

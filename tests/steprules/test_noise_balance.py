@@ -114,7 +114,8 @@ def test_where_the_loss_bends_in_kinks_alone_their_gap_is_the_noise(curved: floa
     kinked = replace(READING, loss_at_iterate=2.5, iterate_slope=0.3, iterate_curvature=curved)
     expected = math.sqrt(0.015 * math.sqrt(5.0) * READING.progress / 0.2)
     assert kinked.gap == pytest.approx(0.2) and scaled(kinked, rule(most=1e3, gain=1.0)) == pytest.approx(expected)
-    assert scaled(replace(kinked, iterate_curvature=0.05), rule(most=1e3, gain=1.0)) == pytest.approx(expected * math.sqrt(8.0))
+    bent = replace(kinked, iterate_curvature=0.05)
+    assert scaled(bent, rule(most=1e3, gain=1.0)) == pytest.approx(expected * math.sqrt(8.0))
 
 
 def test_a_first_step_without_curvature_gives_a_shorter_first_scale() -> None:
@@ -172,9 +173,8 @@ def test_the_roof_is_a_share_of_the_loss() -> None:
     steep = replace(READING, loss_before=2.0 + 100.0 * READING.folds)
     found = scaled(steep, rule(most=1e6, gain=1.0))
     assert found == pytest.approx(math.sqrt(0.015 * math.sqrt(5.0) * 1.5 * 2.0 / READING.noise))
-    below = scaled(
-        replace(steep, loss=-1.0, loss_at_iterate=-1.0, loss_before=-1.0 + 100.0 * READING.folds), rule(most=1e6, gain=1.0)
-    )
+    debt = replace(steep, loss=-1.0, loss_at_iterate=-1.0, loss_before=-1.0 + 100.0 * READING.folds)
+    below = scaled(debt, rule(most=1e6, gain=1.0))
     assert below == pytest.approx(math.sqrt(0.015 * math.sqrt(5.0) * 100.0 / READING.noise))  # no share of a debt
 
 
@@ -206,7 +206,8 @@ def test_after_a_reading_that_is_not_finite_the_sums_begin_anew() -> None:
 @pytest.mark.parametrize(
     "numbers",
     [{"target": 0.0}, {"first": -1.0}, {"floor": -0.1}, {"roof": 0.0}, {"most": 1.0}, {"kinks": 0.0}, {"gain": 0.0},
-     {"gain": 1.5}, {"leak": 1.0}, {"ramp": 0.5}, {"knee": 0}, {"fall": -0.1}, {"guard": 1.0}, {"share": 2.0}, {"keep": 1.0}, {"level": 0.0}, {"target": float("nan")}],
+     {"gain": 1.5}, {"leak": 1.0}, {"ramp": 0.5}, {"knee": 0}, {"fall": -0.1}, {"guard": 1.0}, {"share": 2.0},
+     {"keep": 1.0}, {"level": 0.0}, {"target": float("nan")}],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused(numbers: dict[str, float]) -> None:
     (name,) = numbers

@@ -28,13 +28,13 @@ class Auto(AbstractWindowedOptimizer):
 
     - s begins with the weights: s₀ is a tenth of their typical size (the geometric mean of the tensors' root mean
       squares), held to between a hundredth of and ten times the step to the minimum of the parabola along the first
-      direction, |⟨d, g⟩| / (‖d‖² L) with L the mean of |dᵀ∇²J_s d| / ‖d‖² over a quarter of the samples s. Its course is
-      a ramp over 20 steps, and a fall with k^-¼ after 100.
+      direction, |⟨d, g⟩| / (‖d‖² L) with L the mean of |dᵀ∇²J_s d| / ‖d‖² over a quarter of the samples s. Its course
+      is a ramp over 20 steps, and a fall with k^-¼ after 100.
     - Windows of steps end at k ← ⌊1.25 k⌋ + 5. The next batch is then measured at the averaged weights x̄, and no step
       is taken with it: N = ½ Eᵀ∇²J(x̄)E with E = θ − x̄ says how much loss the noise of the iterate
       costs, and p = (J(x̄') − J(x̄)) / ln(k/k') what the average has won since the window began at x̄' and k'.
-      s moves towards N = 0.015 √k p (`curvestep.steprules.NoiseBalance`): steps as long as the noise of the loss and its
-      curvature allow.
+      s moves towards N = 0.015 √k p (`curvestep.steprules.NoiseBalance`): steps as long as the noise of the loss and
+      its curvature allow.
 
     It needs no schedule: the weights to evaluate and to save are, at any time, the averaged ones,
     x̄_k = (1 − w) x̄ + w θ_k with w = 9 / (k + 8):

@@ -57,10 +57,10 @@ class NoiseBalance:
 
         s_k = s₀ · c_k · e^u,    c_k = min(1, k/ramp) · (knee / max(k, knee))^fall.
 
-    s₀ = first · w, with w the typical size of a weight (`Probe.weight_size`), held to between 1/guard² and guard times the
-    first step of the rule inside: a relative step, which the curvature of the first batch may correct by orders of
-    magnitude. Where w is 0 (all weights begin at zero) s₀ = share times that step; share² where the rule inside had no
-    curvature to go by and its step is the longest it allows.
+    s₀ = first · w, with w the typical size of a weight (`Probe.weight_size`), held to between 1/guard² and guard times
+    the first step of the rule inside, which goes by the curvature of the first batch. Where w is 0, as all weights begin
+    at zero, s₀ is share times that step; share² where the rule inside had no curvature to go by and its step is the
+    longest it allows.
 
     At the end of a window the reading (`WindowReading`) gives N, how much higher than the average the iterate lies for
     the curvature alone, and p, what the average won per factor of e in the run's length, with its standard error e.
@@ -133,8 +133,8 @@ class NoiseBalance:
         0.1679
 
     Source:
-        None; docs/long.md has the derivation, and what related methods do. The relative first step is that of N. Shazeer
-        and M. Stern, "Adafactor", arXiv 1804.04235, section 8, with one size for all tensors in place of one each.
+        None; docs/long.md has the derivation, and what related methods do. A step relative to the weights is that of
+        N. Shazeer and M. Stern, "Adafactor", arXiv 1804.04235, section 8, which takes one size for each tensor.
     """
 
     rule: StepRule
