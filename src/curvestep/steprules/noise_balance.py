@@ -58,9 +58,9 @@ class NoiseBalance:
         s_k = s₀ · c_k · e^u,    c_k = min(1, k/ramp) · (knee / max(k, knee))^fall.
 
     s₀ = first · w, with w the typical size of a weight (`Probe.weight_size`), held to between 1/guard² and guard times
-    the first step of the rule inside, which goes by the curvature of the first batch. Where w is 0, as all weights begin
-    at zero, s₀ is share times that step; share² where the rule inside had no curvature to go by and its step is the
-    longest it allows.
+    the first step of the rule inside, which goes by the curvature of the first batch. Where w is 0, since all weights
+    begin at zero, s₀ is share times that step; share² where the rule inside had no curvature to go by and its step is
+    the longest it allows.
 
     At the end of a window the reading (`WindowReading`) gives N, how much higher than the average the iterate lies for
     the curvature alone, and p, what the average won per factor of e in the run's length, with its standard error e.
