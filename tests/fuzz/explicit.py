@@ -1,4 +1,4 @@
-"""Operations whose double backward torch lacks or has wrong, written as others while a truth is made."""
+"""Operations of which torch lacks a derivative or has it wrong, written as others while a truth is made."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
@@ -17,9 +18,28 @@ def log_sums(x: Tensor, dim: int) -> Tensor:
     return torch.stack([x.narrow(dim, 0, i + 1).logsumexp(dim) for i in range(x.shape[dim])], dim)
 
 
-# The backward of `logcumsumexp` takes the logarithm of the incoming gradient. Where this is zero, as behind a mask or a
-# maximum, the derivative of that logarithm is wrong or NaN.
-_WRITTEN: dict[Any, Callable[..., Tensor]] = {torch.logcumsumexp: log_sums, Tensor.logcumsumexp: log_sums}
+def _contiguous(norm: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same normalisation, given activations and gradients that are contiguous."""
+
+    def made(x: Tensor, *args: Any, **options: Any) -> Tensor:
+        out = norm(x.contiguous(), *args, **options)
+        if out.requires_grad:
+            out.register_hook(Tensor.contiguous)
+        return out
+
+    return made
+
+
+_WRITTEN: dict[Any, Callable[..., Tensor]] = {
+    # Their backward takes the logarithm of the incoming gradient. Where this is zero, as behind a mask or a maximum,
+    # the derivative of that logarithm is wrong or NaN.
+    torch.logcumsumexp: log_sums,
+    Tensor.logcumsumexp: log_sums,
+    # Their gradient is wrong on a CPU where activations or the incoming gradient, and not both, look channels-last by
+    # an axis of size 1.
+    F.batch_norm: _contiguous(F.batch_norm),
+    F.instance_norm: _contiguous(F.instance_norm),
+}
 
 
 class _Written(TorchFunctionMode):
@@ -32,6 +52,6 @@ class _Written(TorchFunctionMode):
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """What runs inside has a double backward that is right: attention in its plain form, and explicit forms."""
+    """What runs inside has derivatives that are right, twice: attention in its plain form, and explicit forms."""
     with sdpa_kernel(SDPBackend.MATH), _Written():
         yield

@@ -5,6 +5,8 @@
 | slope, total, product | double backward of the program, and extrapolated central differences of its loss |
 | rows called exact | the curvature of that sample's terms, where `trace` shows that no other sample is in them |
 | loss and gradient along a line | the program run there |
+
+Derivatives are those of `explicit.twice_differentiable`: torch has no other truth for some operations.
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ class Truth:
         self.slope: Tensor | None = None
         self.total: Tensor | None = None
         self.product: Tensor | None = None
-        self.gradient = self._gradient(self.run()[0])
+        self.gradient = self.gradient_at(0.0)
         try:
             self._double_backward()
         except (RuntimeError, NotImplementedError) as absent:
@@ -111,19 +113,29 @@ class Truth:
         sizes = self.loss.abs() + self.gradient.norm() * d.norm() + self.product.norm() * d.norm()
         return 1e-3 + float(sizes)
 
-    def along(self, t: float) -> tuple[float, Tensor]:
-        """(J, ∇J) at θ + t d."""
+    def loss_at(self, t: float) -> float:
+        """J(θ + t d)."""
+        return self._moved(t)[0]()[0].item()
+
+    def gradient_at(self, t: float) -> Tensor:
+        """∇J(θ + t d)."""
+        run, params = self._moved(t)
+        with twice_differentiable():
+            loss = run()[0]
+        return _flat(_filled(torch.autograd.grad(loss, params, allow_unused=True), params))
+
+    def _moved(self, t: float) -> tuple[Callable[..., tuple[Tensor, Tensor | None]], list[Tensor]]:
+        """The program at θ + t d, and what stands there for the parameters."""
         moved = {**self.tensors}
         params = []
         for leaf, p, d in zip(self.program.params, self.params, self.direction, strict=True):
             moved[leaf.name] = (p.detach() + t * d).requires_grad_()
             params.append(moved[leaf.name])
-        loss = self.program.bind(moved)()[0]
-        return loss.item(), _flat(_filled(torch.autograd.grad(loss, params, allow_unused=True), params))
+        return self.program.bind(moved), params
 
     def by_differences(self) -> tuple[Estimate, Estimate]:
         """(slope, total) without any derivative of torch's."""
-        return differences({t: self.along(t)[0] for h in STEPS for t in (h, -h)}, self.loss.item())
+        return differences({t: self.loss_at(t) for h in STEPS for t in (h, -h)}, self.loss.item())
 
     def rows(self) -> tuple[Tensor, Tensor] | None:
         """(slopes, curvatures) of each sample's loss J_s, whose mean is J; None where samples mix."""
@@ -155,9 +167,6 @@ class Truth:
         if slope.requires_grad:
             product = torch.autograd.grad(slope, self.params, retain_graph=True, allow_unused=True)
         return slope.detach(), _filled(product, self.params)
-
-    def _gradient(self, loss: Tensor) -> Tensor:
-        return _flat(_filled(torch.autograd.grad(loss, self.params, allow_unused=True), self.params))
 
     def _double_backward(self) -> None:
         with twice_differentiable():
@@ -193,13 +202,13 @@ class Examination:
         product = self._attempt("hvp", lambda: tape.hvp(params, d))
         if product is not None and self.truth.product is not None and not self.doubted:
             self._agree("hvp", _flat(product), self.truth.product, self.truth.scale)
-        far = self.truth.along(FAR)
+        far, steep = self.truth.loss_at(FAR), self.truth.gradient_at(FAR)
         line = self._attempt("loss_along", lambda: tape.loss_along(params, d, [0.0, FAR]))
         if line is not None:
-            self._agree("loss_along", line, torch.tensor([self.truth.loss.item(), far[0]]), abs(far[0]) + 1e-3)
+            self._agree("loss_along", line, torch.tensor([self.truth.loss.item(), far]), abs(far) + 1e-3)
         there = self._attempt("gradient_along", lambda: tape.gradient_along(params, d, FAR))
         if there is not None:
-            self._agree("gradient_along", _flat(there), far[1], 1e-3 + float(far[1].norm()))
+            self._agree("gradient_along", _flat(there), steep, 1e-3 + float(steep.norm()))
         return self.report
 
     def _record(self) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tests.fuzz import explicit
 from tests.fuzz.campaign import GENERATORS
@@ -129,6 +130,19 @@ def test_the_truth_of_log_sums_behind_a_mask_is_right() -> None:
     with explicit.twice_differentiable():
         found = [hessian(lambda x: x.logcumsumexp(0)), hessian(lambda x: torch.logcumsumexp(x, dim=0))]
     assert all(torch.allclose(each, true, rtol=1e-12, atol=1e-14) for each in found)
+
+
+def test_the_truth_of_a_batch_norm_before_a_transposed_gradient_is_right() -> None:
+    x, c = torch.randn(2, 3, 4, 1, requires_grad=True), torch.randn(2, 4, 3, 1).transpose(1, 2)
+
+    def gradient(h: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(h, x, c)[0]
+
+    centred = x - x.mean((0, 2, 3), keepdim=True)
+    true = gradient(centred * (centred.square().mean((0, 2, 3), keepdim=True) + 1e-5).rsqrt())
+    with explicit.twice_differentiable():
+        found = F.batch_norm(x, None, None, training=True)
+    torch.testing.assert_close(gradient(found), true, rtol=1e-12, atol=1e-13)
 
 
 # Sums of exponentials behind a mask: torch's own double backward is wrong there.
