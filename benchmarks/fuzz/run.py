@@ -34,4 +34,4 @@ def run(
     before.first, before.engine = first, engine
     campaign = Campaign(before, jobs, lambda found: store.append(FuzzRow(**found.json())))
     found = campaign.run(cases - first, 3600 * hours)
-    return [name for name in found.failures if name not in LOOKED_AT]
+    return [name for name, find in found.failures.items() if (generator, seed, find["case"]) not in LOOKED_AT]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 import curvestep
 from curvestep.testing import Problem
@@ -110,3 +112,68 @@ SHOWN: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("terms", SHOWN.values(), ids=SHOWN)
 def test_samples_that_meet_the_same_parameters_are_split(terms: Callable[[Tensor], Tensor], stated: int | None) -> None:
     assert measured(terms, (3, 2), stated)[0]
+
+
+# Activations (B, B, B) or (5, B, B), a weight and a bias: by their sizes, these might have an entry for each sample or
+# one for each channel or feature.
+Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
+MEAN, VARIANCE, MAPS = drawn((BATCH,), (BATCH,), (5, BATCH, BATCH))
+PER_CHANNEL: dict[str, Layer] = {
+    "instance norm": lambda x, w, b: F.instance_norm(x, weight=w, bias=b),
+    "batch norm in evaluation": lambda x, w, b: F.batch_norm(x, MEAN, VARIANCE.exp(), w, b),
+    "prelu": lambda x, w, b: F.prelu(x, w) + b[:, None],
+    "scale of channels": lambda x, w, b: x * w[:, None] + b[:, None],
+    "addcmul": lambda x, w, b: torch.addcmul(x, w, b[:, None]),
+    "lerp": lambda x, w, b: torch.lerp(x, w[:, None], b),
+    "layer norm": lambda x, w, b: F.layer_norm(x, (BATCH,), w, b),
+    "rms norm": lambda x, w, b: F.rms_norm(x, (BATCH,), w) + b,
+    "linear": lambda x, w, b: F.linear(x, w.outer(b), b),
+    "positions": lambda x, w, b: x + w.outer(b),
+}
+ACROSS_CHANNELS: dict[str, Layer] = {
+    "group norm": lambda x, w, b: F.group_norm(x, 2, w, b),
+    "group norm, a channel a group": lambda x, w, b: F.group_norm(x, BATCH, w, b),
+    "convolution, a channel a group": lambda x, w, b: F.conv1d(x, w.outer(b)[:, None, :3], b, padding=1, groups=BATCH),
+    "convolution": lambda x, w, b: F.conv1d(x, w.outer(b)[:, :, None], b),
+    "layer norm of two axes": lambda x, w, b: F.layer_norm(x, (BATCH, BATCH), w.outer(b), b.outer(w)),
+}
+# A table with as many rows as there are samples, each of which looks one up.
+TABLES: dict[str, Layer] = {
+    "embedding": lambda x, w, b: F.embedding(ORDER, w.outer(b)) * b,
+    "embedding beside the data": lambda x, w, b: x[:, 0] * F.embedding(ORDER, w.outer(b)),
+}
+ALL = PER_CHANNEL | ACROSS_CHANNELS | TABLES
+
+
+def check_parts_of(layer: Layer, dim: int, outer: int) -> None:
+    """Slope, total and rows of every part are those of its samples, which lie on axis `dim`."""
+    x = MAPS[:outer]
+    w, b, p, *d = drawn(*[(BATCH,)] * 6)
+    params = [t.requires_grad_() for t in (w, b, p)]
+
+    def each() -> Tensor:
+        out = layer(torch.tanh(x * p), w, b)
+        return (out.sin() + out.square()).movedim(dim, 0).reshape(BATCH, -1).mean(1)
+
+    truth = double_backward(Problem(params, d, lambda: each().mean(), each))
+    with curvestep.record(BATCH) as tape:
+        each().mean().backward()
+    for count in range(1, BATCH + 1):
+        for chosen in itertools.combinations(range(BATCH), count):
+            found = tape.curvature(params, d, samples=chosen)
+            assert found.samples == count and found.per_sample_exact and found.per_sample is not None
+            own = list(chosen)
+            # float64 sums of some hundred products
+            torch.testing.assert_close(found.slope, truth.slopes[own].mean(), rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(found.total, truth.curvatures[own].mean(), rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(found.per_sample, truth.curvatures[own], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("layer", ALL.values(), ids=ALL)
+def test_a_part_where_all_sizes_are_the_batch(layer: Layer) -> None:
+    check_parts_of(layer, 0, BATCH)
+
+
+@pytest.mark.parametrize("layer", PER_CHANNEL.values(), ids=PER_CHANNEL)
+def test_a_part_where_the_channels_are_the_samples(layer: Layer) -> None:
+    check_parts_of(layer, 1, 5)

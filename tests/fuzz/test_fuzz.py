@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.nn import functional as F
 
+from tests.fuzz import explicit
 from tests.fuzz.campaign import GENERATORS
 from tests.fuzz.generate import layout_program, random_program
 from tests.fuzz.operations import BY_NAME, LOSSES, TABLE
@@ -116,6 +118,48 @@ def test_differences_give_the_derivatives_of_the_exponential() -> None:
     slope, total = differences({t: math.exp(t) for h in (0.04, 0.02, 0.01) for t in (h, -h)}, 1.0)
     assert abs(slope.value - 1) <= slope.error < 1e-7
     assert abs(total.value - 1) <= total.error < 1e-7
+
+
+def test_the_truth_of_log_sums_behind_a_mask_is_right() -> None:
+    x, mask = torch.randn(4), torch.tensor([1.0, 0.0, 1.0, 1.0])
+
+    def hessian(sums: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        return torch.autograd.functional.hessian(lambda x: (sums(x) * mask).logsumexp(0), x)  # pyright: ignore
+
+    true = hessian(lambda x: x.exp().cumsum(0).log())
+    with explicit.twice_differentiable():
+        found = [hessian(lambda x: x.logcumsumexp(0)), hessian(lambda x: torch.logcumsumexp(x, dim=0))]
+    assert all(torch.allclose(each, true, rtol=1e-12, atol=1e-14) for each in found)
+
+
+def test_the_truth_of_a_batch_norm_before_a_transposed_gradient_is_right() -> None:
+    x, c = torch.randn(2, 3, 4, 1, requires_grad=True), torch.randn(2, 4, 3, 1).transpose(1, 2)
+
+    def gradient(h: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(h, x, c)[0]
+
+    centred = x - x.mean((0, 2, 3), keepdim=True)
+    true = gradient(centred * (centred.square().mean((0, 2, 3), keepdim=True) + 1e-5).rsqrt())
+    with explicit.twice_differentiable():
+        found = F.batch_norm(x, None, None, training=True)
+    torch.testing.assert_close(gradient(found), true, rtol=1e-12, atol=1e-13)
+
+
+# Sums of exponentials behind a mask: torch's own double backward is wrong there.
+MASKED_SUMS = 40893
+
+
+def test_rows_of_log_sums_behind_a_mask_are_judged() -> None:
+    report = examine(random_program(MASKED_SUMS))
+    assert (report.faults, report.unjudged) == ([], [])
+
+
+def test_where_double_backward_is_wrong_nothing_is_judged_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = examine(random_program(MASKED_SUMS)).checks
+    monkeypatch.setattr(explicit, "_WRITTEN", {})
+    report = examine(random_program(MASKED_SUMS))
+    assert report.faults == [] and 0 < report.checks < judged
+    assert report.unjudged == ["total: the truths differ", "rows, parts and product: double backward differs"]
 
 
 def test_samples_are_found_on_their_axis() -> None:

@@ -176,3 +176,32 @@ def the_first_sample_of_a_cube_written_into_a_parameter() -> Iterator[Claim]:
         return h.square()
 
     return split(lambda: made().mean((1, 2, 3)), [p], 3, mean=lambda: made().mean())
+
+
+# -- 7: torch's backward kernel of batch norm, where only one of its arguments looks channels-last ---------------------
+
+
+def _normalised(narrow: int, around: Callable[[Tensor], Tensor]) -> Iterator[Claim]:
+    """Batch norm of activations with an axis of size 1, along a direction that is laid out in another order."""
+    sizes = [2, 3, 4, 4]
+    sizes[narrow] = 1
+    p, c = torch.randn(sizes, requires_grad=True), torch.randn(sizes)
+    d = [around(directions([p])[0])]
+
+    def explicit() -> Tensor:
+        h = p.tanh() - p.tanh().mean((0, 2, 3), keepdim=True)
+        return (c * h * (h.square().mean((0, 2, 3), keepdim=True) + 1e-5).rsqrt()).sin().mean()
+
+    with curvestep.record() as tape:
+        (c * F.batch_norm(p.tanh(), None, None, training=True)).sin().mean().backward()
+    yield from whole(tape.curvature([p], d), explicit, [p], d)
+
+
+@FINDINGS.row("fuzz 7")
+def batch_norm_of_one_column_along_a_transposed_direction() -> Iterator[Claim]:
+    return _normalised(3, lambda d: d.transpose(1, 2).contiguous().transpose(1, 2))
+
+
+@FINDINGS.row("fuzz 7")
+def batch_norm_of_one_row_along_a_direction_with_channels_last() -> Iterator[Claim]:
+    return _normalised(2, lambda d: d.transpose(1, 3).contiguous().transpose(1, 3))

@@ -283,6 +283,9 @@ def _batch_by_kernel(
 
     def kernel(t: Tensor, *, sums: bool) -> tuple[Tensor, Tensor | None]:
         mask = [True, sums, False]
+        # On a CPU the kernel is wrong where only one of the two looks channels-last, by an axis of size 1.
+        if t.stride() != x.stride():
+            t = torch.empty_like(x).copy_(t)
         found = aten.native_batch_norm_backward.default(t, x, None, None, None, mean, rstd, True, eps, mask)
         return found[0], found[1]
 
