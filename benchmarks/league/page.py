@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.league.methods import ADAMW, METHODS
 from benchmarks.league.problems import PROBLEMS
-from benchmarks.league.prototypes import AFTER, PROTOTYPES
+from benchmarks.league.prototypes import PROTOTYPES
 from benchmarks.league.render import summary, table
 from benchmarks.league.score import Key, Scores, score
 from benchmarks.league.split import HALVES, half
@@ -18,7 +18,7 @@ from curvestep.bench.store import Store
 
 SEEDS = (0, 1, 2)
 #: In the tables and figures of the halves.
-SHOWN = (*METHODS, AFTER)
+SHOWN = tuple(METHODS)
 #: Problems of the design half whose losses move by factors between runs that differ in nothing that matters.
 WILD = ("adding-lstm", "deep-linear", "poisson", "sorting")
 _HEAD = """# The no-tuning league

