@@ -100,12 +100,11 @@ def _measured(kind: Pass) -> Callable[[Predicted], float | None]:
 
 
 def _default(counted: Predicted) -> float | None:
-    """At each window's end a pass that computes values again, one of first order that does, and two more forwards."""
+    """At each window's end a pass that computes values again, and two more forwards."""
     measured = counted.measured("again")
     if measured is None or counted.forward is None:
         return None
-    # A pass of first order has as many products as a backward, and with the values again as a plain step.
-    return 1.0 + (measured + 1.0 + 2.0 * counted.forward - 1.0) / _WINDOW_EVERY
+    return 1.0 + (measured + 2.0 * counted.forward - 1.0) / _WINDOW_EVERY
 
 
 def _lazy(counted: Predicted) -> float | None:

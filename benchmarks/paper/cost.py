@@ -12,9 +12,8 @@ from curvestep.bench.record import RunRecord
 #: Products of a gradient and of a measurement, a forward being one: the tangent pass does two or three, the more is
 #: counted.
 _GRADIENT, _TANGENT = 3, 3
-#: What Auto does at a window's end beside a gradient: a tangent pass and a first-order one, each with the forward once
-#: more, and two forwards.
-_WINDOW = (3 + 1) + (2 + 1) + 2
+#: What Auto does at a window's end beside a gradient: a tangent pass, with the forward once more, and two forwards.
+_WINDOW = (3 + 1) + 2
 
 
 @final

@@ -43,7 +43,7 @@ _REST = (
     "the linear probe 0.9). The second figure of each pair has the loss on a fixed part of the training data over what "
     "was spent on it, in gradients of the line's own batch and in seconds, tuning included: a line with a grid begins "
     "where its grid ended. A measured step counts as two gradients, one of Step-Tuned SGD as two, a batch on "
-    "which Auto ends a window as four. The seconds are those of a machine that had other work: compare gradients. "
+    "which Auto ends a window as three. The seconds are those of a machine that had other work: compare gradients. "
     "▲ stands for a line that is above its panel throughout, × for a seed that diverged.",
     "",
     "Auto and AdamW, with a grid of its own, stand beside the source's methods; the source has neither.",
