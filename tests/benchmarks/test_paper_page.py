@@ -79,8 +79,8 @@ def test_what_a_step_costs(method: str, share: float | None, spent: float) -> No
 
 
 def test_auto_costs_its_windows() -> None:
-    """Of 30 batches the 6th, 13th and 21st end a window, each for 9 products more."""
-    assert gradients(measured(record(), "auto", None)) == pytest.approx([10 + 9 / 3, 20 + 18 / 3, 30 + 27 / 3])
+    """Of 30 batches the 6th, 13th and 21st end a window, each for 6 products more."""
+    assert gradients(measured(record(), "auto", None)) == pytest.approx([10 + 6 / 3, 20 + 12 / 3, 30 + 18 / 3])
 
 
 def test_a_miss_costs_as_far_as_it_came() -> None:
