@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
 
 from benchmarks.paper import plan, times
 from benchmarks.paper.cost import cost
 from benchmarks.paper.curves import tuning_cost
-from benchmarks.paper.plan import Figure, Line, ScaleName
+from benchmarks.paper.parts import of_tasks
+from benchmarks.paper.plan import Figure, GridName, Line, ScaleName
 from benchmarks.paper.store import chosen, line_runs, training_loss, tuning_runs
 from benchmarks.paper.times import TimeRow, ratio
 from curvestep.bench.record import FINISHED, RunRecord
@@ -51,7 +54,32 @@ _REST = (
 )
 
 
-def text(scale: ScaleName, runs: Mapping[str, RunRecord], rows: Sequence[TimeRow], device: str = "cpu") -> str:
+@final
+@dataclass(frozen=True)
+class Part:
+    """What a page shows of the plan.
+
+    Args:
+        tasks: whose panels, separated by commas; all of them if it is empty.
+        grid: that the tuned lines have.
+        stem: of the page, with which its figures begin.
+    """
+
+    tasks: str = ""
+    grid: GridName = "whole"
+    stem: str = "paper"
+
+
+WHOLE = Part()
+
+
+def text(
+    scale: ScaleName,
+    runs: Mapping[str, RunRecord],
+    rows: Sequence[TimeRow],
+    device: str = "cpu",
+    part: Part = WHOLE,
+) -> str:
     """The document.
 
     Args:
@@ -59,17 +87,18 @@ def text(scale: ScaleName, runs: Mapping[str, RunRecord], rows: Sequence[TimeRow
         runs: by key.
         rows: of table 3.
         device: where the runs were made.
+        part: of the plan, that the page shows.
 
     Returns:
         Markdown.
     """
     out = [*_HEAD, *(_SMALL if scale == "small" else ()), *_REST]
-    for figure in plan.figures(scale, device).values():
-        out += _section(figure, runs)
-    return "\n".join([*out, *_times(scale, rows)])
+    for figure in of_tasks(plan.figures(scale, device, part.grid), part.tasks).values():
+        out += _section(figure, runs, part.stem)
+    return "\n".join([*out, *([] if part.tasks else _times(scale, rows))])
 
 
-def _section(figure: Figure, runs: Mapping[str, RunRecord]) -> list[str]:
+def _section(figure: Figure, runs: Mapping[str, RunRecord], stem: str) -> list[str]:
     """A figure with its table."""
     number_of = figure.name.removeprefix("fig")
     out = [f"## Figure {number_of}: {figure.title}", "", f"The source: {figure.claim}", ""]
@@ -77,7 +106,7 @@ def _section(figure: Figure, runs: Mapping[str, RunRecord]) -> list[str]:
     if not any(line_runs(line, runs) for line in lines):
         return [*out, "Not measured yet.", ""]
     for end, what in (("", "over the epochs"), ("-cost", "over what was spent")):
-        out += [f"![Figure {number_of} {what}](figures/paper-{figure.name}{end}.png)", ""]
+        out += [f"![Figure {number_of} {what}](figures/{stem}-{figure.name}{end}.png)", ""]
     descent = "descent" in figure.quantities
     head = ["panel", "line", "chosen", "training loss", "test loss", "test accuracy", "gradients: grid + run"]
     head += ["steps that descend"] if descent else []
