@@ -11,7 +11,7 @@ import typer
 
 from benchmarks import options
 from benchmarks.paper import plan
-from benchmarks.paper.parts import named_figures, of_methods, of_tasks
+from benchmarks.paper.parts import Part, named_figures, of_methods
 from benchmarks.paper.plan import FIGURES, NAMES, GridName, ScaleName
 from benchmarks.paper.store import pack, read_runs
 from benchmarks.paper.times import time_rows, times_store
@@ -77,7 +77,8 @@ def paper(
     if threads is not None and threads < 1:
         raise SettingError(f"--threads is a whole number ≥ 1, {threads} was given.")
     told = error_console().print
-    figures = of_tasks(plan.figures(chosen, device, pairs), tasks)
+    part = Part(tasks, pairs, page.stem)
+    figures = part.figures(chosen, device)
     named = [name for name in wanted if name in FIGURES]
     drawn = named_figures(figures, named, tasks)
     made = named_figures(of_methods(figures, methods), named, methods)
@@ -103,11 +104,10 @@ def paper(
         for path in pack(out):
             told(f"packed: {shown(path)}")
     from benchmarks.paper.figure import write_figures
-    from benchmarks.paper.page import Part, text
+    from benchmarks.paper.page import text
 
     runs = read_runs(out)
     written = write_figures(drawn, runs, page.parent / "figures", page.stem)
-    part = Part(tasks, pairs, page.stem)
     write(page, text(chosen, runs, times_store(out).read(), device, part))
     for path in written:
         print(shown(path))

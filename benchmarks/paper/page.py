@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import final
 
 from benchmarks.paper import plan, times
 from benchmarks.paper.cost import cost
 from benchmarks.paper.curves import tuning_cost
-from benchmarks.paper.parts import of_tasks
-from benchmarks.paper.plan import Figure, GridName, Line, ScaleName
+from benchmarks.paper.parts import WHOLE, Part
+from benchmarks.paper.plan import Figure, Line, ScaleName
 from benchmarks.paper.store import chosen, line_runs, training_loss, tuning_runs
 from benchmarks.paper.times import TimeRow, ratio
 from curvestep.bench.record import FINISHED, RunRecord
@@ -54,25 +52,6 @@ _REST = (
 )
 
 
-@final
-@dataclass(frozen=True)
-class Part:
-    """What a page shows of the plan.
-
-    Args:
-        tasks: whose panels, separated by commas; all of them if it is empty.
-        grid: that the tuned lines have.
-        stem: of the page, with which its figures begin.
-    """
-
-    tasks: str = ""
-    grid: GridName = "whole"
-    stem: str = "paper"
-
-
-WHOLE = Part()
-
-
 def text(
     scale: ScaleName,
     runs: Mapping[str, RunRecord],
@@ -93,7 +72,7 @@ def text(
         Markdown.
     """
     out = [*_HEAD, *(_SMALL if scale == "small" else ()), *_REST]
-    for figure in of_tasks(plan.figures(scale, device, part.grid), part.tasks).values():
+    for figure in part.figures(scale, device).values():
         out += _section(figure, runs, part.stem)
     return "\n".join([*out, *([] if part.tasks else _times(scale, rows))])
 

@@ -1,13 +1,56 @@
-"""Parts of the plan: the panels of some tasks, and the lines of some methods."""
+"""Parts of the plan: the panels of some tasks, and the lines of some methods; the part that a page shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import final
 
-from benchmarks.paper.plan import Figure, Line, all_lines
+from benchmarks.paper import plan
+from benchmarks.paper.plan import Figure, GridName, Line, Panel, ScaleName, all_lines
 from curvestep.bench.errors import SettingError
 from curvestep.bench.names import several
+
+
+@final
+@dataclass(frozen=True)
+class Part:
+    """What a page shows of the plan.
+
+    Args:
+        tasks: whose panels, separated by commas; all of them if it is empty.
+        grid: that the tuned lines have.
+        stem: of the page, with which the names of its figures begin.
+    """
+
+    tasks: str = ""
+    grid: GridName = "whole"
+    stem: str = "paper"
+
+    def figures(self, scale: ScaleName, device: str = "cpu") -> dict[str, Figure]:
+        """Its figures.
+
+        Args:
+            scale: of the plan.
+            device: where the runs are made.
+
+        Returns:
+            Name → figure.
+
+        Raises:
+            SettingError: if the plan has no such task.
+        """
+        return of_tasks(plan.figures(scale, device, self.grid), self.tasks)
+
+
+WHOLE = Part()
+#: The panel of the source's scale that a CPU can make; the page `docs/paper-mnist.md`.
+MNIST = Part("mnist-lenet", "coarse", "paper-mnist")
+
+
+def mnist_panels() -> tuple[Panel, ...]:
+    """The panel of MNIST at the source's scale, with the coarse grid."""
+    return MNIST.figures("paper")["fig2"].panels
 
 
 def of_tasks(figures: Mapping[str, Figure], tasks: str) -> dict[str, Figure]:
