@@ -20,7 +20,6 @@ from benchmarks.paper.times import SOURCE, TimeRow
 from curvestep.schedules.ran import PHASES as TAKEN
 from tests.benchmarks.evidence_runs import Course, made, runs_of
 
-
 PANELS = figures("small")["fig2"].panels
 
 

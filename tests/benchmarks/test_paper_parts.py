@@ -1,0 +1,193 @@
+"""Parts of the plan: some tasks, some methods, a coarse grid; runs and pages stay apart from the small ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.evidence.claims import mnist_verdicts
+from benchmarks.paper import plan
+from benchmarks.paper.figure import write_figures
+from benchmarks.paper.page import text
+from benchmarks.paper.parts import MNIST, Part, mnist_panels, named_figures, of_methods, of_tasks
+from benchmarks.paper.plan import Figure, Line, Panel
+from benchmarks.paper.store import line_runs, read_runs
+from benchmarks.repository import DOCS, FIGURES, STORES
+from curvestep.bench.errors import SettingError
+from curvestep.bench.record import RunRecord
+from curvestep.bench.settings import LR_GRID, Wish
+from tests.benchmarks.commands import refuse, run
+from tests.benchmarks.evidence_runs import Course, made
+
+STORE = STORES / "paper-scale"
+
+
+def test_a_task_leaves_its_panels_and_a_method_its_lines() -> None:
+    figures = plan.figures("paper")
+    assert {name: len(each.panels) for name, each in of_tasks(figures, "mnist-lenet").items()} == {"fig2": 1}
+    some = of_tasks(figures, "mnist-autoencoder, cifar100-vgg19")
+    assert {name: [panel.title for panel in each.panels] for name, each in some.items()} == {
+        "fig2": ["mnist-autoencoder", "cifar100-vgg19"],
+        "fig3": ["cifar100-vgg19"],
+        "fig6": ["ℓ from 1", "ℓ from 0.1"],
+        "fig7": ["cifar100-vgg19"],
+        "fig9": ["mnist-autoencoder, λ = 1e-07", "mnist-autoencoder, λ = 0.0001"],
+    }
+    assert of_tasks(figures, "") == figures == of_methods(figures, "")
+    red = of_methods(of_tasks(figures, "mnist-lenet"), "red-sgd,red-rmsprop")
+    assert [line.label for line in red["fig2"].panels[0].lines] == ["red-sgd", "red-rmsprop"]
+
+
+def test_where_no_line_is_left_a_sentence_says_where_there_is_one() -> None:
+    left = of_tasks(plan.figures("small"), "mnist-lenet")
+    assert named_figures(left, ["fig2", "fig3"], "mnist-lenet") == [left["fig2"]]
+    assert named_figures(left, [], "mnist-lenet") == []
+    with pytest.raises(SettingError, match=r"^There is no line of mnist-lenet in fig3; .* have one are fig2\.$"):
+        named_figures(left, ["fig3"], "mnist-lenet")
+    with pytest.raises(SettingError, match=r"^There is no task 'mnist'; did you mean mnist-lenet"):
+        of_tasks(plan.figures("small"), "mnist")
+    with pytest.raises(SettingError, match=r"^There is no method 'half-sgd'; .*the methods are red-sgd, red-rmsprop,"):
+        of_methods(left, "half-sgd")
+
+
+def test_the_coarse_grid_is_every_other_pair_and_half_as_long() -> None:
+    whole, coarse = plan.figures("paper")["fig2"].panels[0], mnist_panels()[0]
+    for line, thin in zip(whole.lines, coarse.lines, strict=True):
+        if not line.tuned:
+            assert thin == line
+            continue
+        assert thin.rates == tuple(5.0 * 10.0**power for power in range(-5, 2)) and set(thin.rates) < set(LR_GRID)
+        assert thin.decays == (0.98, 1.0) and (line.tuning_epochs, thin.tuning_epochs) == (40, 20)
+        pair = thin.tuning()[3]
+        assert [run.key for run in thin.runs(pair)] == [run.key for run in line.runs(pair)], "the runs to the end"
+        assert not {run.key for run in thin.tuning()} & {run.key for run in line.tuning()}
+    other = plan.figures("paper", "cpu", "coarse")["fig8"].panels[0].lines[2]
+    assert other.decays == (0.99, 1.0), "a decay of 1 is always among them"
+
+
+def test_no_run_is_one_of_both_scales() -> None:
+    keys: list[set[str]] = []
+    for scale in plan.SCALES:
+        lines = [line for each in plan.figures(scale).values() for panel in each.panels for line in panel.lines]
+        keys.append({config.key for line in lines for config in (line.tuning() or line.runs())})
+    assert not keys[0] & keys[1]
+
+
+def mnist_runs(seeds: int = 3, red: float = 0.1) -> dict[str, RunRecord]:
+    """Runs of MNIST at the source's scale: of each grid the fourth pair is the best."""
+    found: list[RunRecord] = []
+    for line in mnist_panels()[0].lines:
+        grid = line.tuning()
+        found += [made(config, Course(loss=0.5 + abs(place - 3))) for place, config in enumerate(grid)]
+        steps = [0.1 + 0.001 * epoch for epoch in range(200)]
+        ends = line.runs(grid[3] if grid else None)[:seeds]
+        found += [made(config, Course(loss=0.1 if grid else red, step=steps)) for config in ends]
+    return {run.key: run for run in found}
+
+
+@pytest.mark.parametrize(("red", "held"), [(0.11, True), (0.12, False)])
+def test_the_verdicts_on_mnist(red: float, held: bool) -> None:
+    training, step = mnist_verdicts(mnist_runs(red=red))
+    assert training.held is held and step.held is True
+    assert "Held if on mnist-lenet the mean" in training.rule and "Level in" in training.remark
+    few = mnist_verdicts(mnist_runs(seeds=1, red=red))
+    assert [verdict.held for verdict in few] == [None, None]
+
+
+def test_the_page_of_a_part_says_what_was_run_and_what_not() -> None:
+    runs = mnist_runs(seeds=2)
+    page = text("paper", runs, (), part=MNIST)
+    assert "--scale paper --tasks mnist-lenet --grid coarse --page docs/paper-mnist.md`" in page
+    assert "d of 0.98 and 1, 14 pairs for each tuned method" in page
+    assert "| mnist-lenet | sgd | 14 of 14 | 2 of 3 |" in page and "| mnist-lenet | red-sgd | – | 2 of 3 |" in page
+    assert "| 5 % | 10 % | 25 % | 50 % | 75 % | 100 % |" in page
+    assert "(figures/paper-mnist-fig2-cost.png)" in page and "Table 3" not in page and "## Figure 3" not in page
+    none = text("paper", {}, (), part=MNIST)
+    assert "| mnist-lenet | auto | – | not run |" in none and "Not measured yet." in none
+
+
+def test_figures_begin_with_the_name_of_their_page(tmp_path: Path) -> None:
+    line = mnist_panels()[0].lines[0]
+    runs = {config.key: made(config, Course()) for config in line.runs()}
+    figure = dataclasses.replace(MNIST.figures("paper")["fig2"], quantities=("test_loss",))
+    written = write_figures([figure], runs, tmp_path, "paper-mnist")
+    assert [path.name for path in written if path.suffix == ".png"] == [
+        "paper-mnist-fig2.png",
+        "paper-mnist-fig2-cost.png",
+    ]
+
+
+def test_a_part_has_a_page_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store of one part is drawn on its page, and leaves the page and the figures of the whole as they are."""
+    monkeypatch.chdir(tmp_path)
+    selected = ("--scale", "paper", "--tasks", "mnist-lenet")
+    run("paper", "fig2", *selected, "--render", "--out", "none", "--page", "docs/a.md")
+    assert [path.name for path in Path("docs").iterdir()] == ["a.md"]
+    page = Path("docs/a.md").read_text(encoding="utf-8")
+    assert page == text("paper", {}, (), part=Part("mnist-lenet", "whole", "a"))
+    assert "coarse" not in page
+
+
+def test_methods_are_run_alone_and_the_page_has_the_others_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CURVESTEP_CACHE", str(tmp_path / "cache"))
+    wish = Wish("digits-mlp", scale="small", epochs=2, subset=128)
+    lines = (Line("red-sgd", "red-sgd", wish), Line("auto", "auto", wish))
+    figure = Figure("fig2", "a title", "a claim.", (Panel("digits", lines),))
+    monkeypatch.setattr(plan, "figures", lambda *_: {"fig2": figure})
+    run("paper", "fig2", "--methods", "red-sgd", "--out", "kept", "--page", "docs/part.md")
+    said = capsys.readouterr()
+    assert "fig2: 3 of 3 runs to make" in said.err and "docs/figures/part-fig2.png" in said.out
+    assert {each.config.method for each in read_runs(Path("kept")).values()} == {"red-sgd"}
+    assert "|  | auto | not measured yet |" in Path("docs/part.md").read_text(encoding="utf-8")
+    run("paper", "fig2", "--methods", "auto", "--out", "kept", "--page", "docs/part.md")
+    assert "fig2: 3 of 3 runs to make" in capsys.readouterr().err and len(read_runs(Path("kept"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("--tasks", "mnist-lenet"),
+            "The page docs/paper.md has all tasks and the whole grid; for a part",
+        ),
+        (("--scale", "paper", "--grid", "coarse"), "The page docs/paper-scale.md has all tasks and the whole grid;"),
+        (("fig3", "--tasks", "mnist-lenet", "--page", "a.md"), "There is no line of mnist-lenet in fig3; the figures"),
+        (
+            ("fig2", "--methods", "half-sgd"),
+            "There is no line of half-sgd in fig2; the figures",
+        ),
+        (("--tasks", "mnist", "--page", "a.md"), "There is no task 'mnist'; did you mean mnist-lenet"),
+        (("table3", "--tasks", "mnist-lenet", "--page", "a.md"), "Table 3 compares all its tasks; leave out table3,"),
+        (("--grid", "fine"), "--grid is one of whole, coarse; 'fine' was given."),
+    ],
+)
+def test_refusals(
+    arguments: tuple[str, ...],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sentence in refuse(capsys, "paper", *arguments, "--out", "kept")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_committed_page_of_mnist_is_that_of_its_store() -> None:
+    runs = read_runs(STORE)
+    page = (DOCS / "paper-mnist.md").read_text(encoding="utf-8")
+    assert page == text("paper", runs, (), part=MNIST)
+    assert all(run.config.scale == "paper" and run.config.task == "mnist-lenet" for run in runs.values())
+    for picture in re.findall(r"\(figures/([\w-]+)\.png\)", page):
+        assert (FIGURES / f"{picture}.png").exists() and (FIGURES / f"{picture}.svg").exists()
+    assert {"red-sgd", "red-rmsprop"} <= {line.label for line in mnist_panels()[0].lines if line_runs(line, runs)}
+
+
+def test_the_committed_store_of_mnist_is_small() -> None:
+    assert sum(path.stat().st_size for path in STORE.glob("*.jsonl*")) < 3_000_000
