@@ -10,10 +10,12 @@ import pytest
 
 from benchmarks.evidence.claims import mnist_verdicts
 from benchmarks.paper import plan
+from benchmarks.paper.course import course
 from benchmarks.paper.figure import write_figures
 from benchmarks.paper.page import text
 from benchmarks.paper.parts import MNIST, Part, mnist_panels, named_figures, of_methods, of_tasks
 from benchmarks.paper.plan import Figure, Line, Panel
+from benchmarks.paper.reach import reach
 from benchmarks.paper.store import line_runs, read_runs
 from benchmarks.repository import DOCS, FIGURES, STORES
 from curvestep.bench.errors import SettingError
@@ -107,6 +109,27 @@ def test_the_page_of_a_part_says_what_was_run_and_what_not() -> None:
     assert "(figures/paper-mnist-fig2-cost.png)" in page and "Table 3" not in page and "## Figure 3" not in page
     none = text("paper", {}, (), part=MNIST)
     assert "| mnist-lenet | auto | – | not run |" in none and "Not measured yet." in none
+
+
+def test_the_table_says_when_red_is_where_a_tuned_method_ends() -> None:
+    figure = MNIST.figures("paper")["fig2"]
+    lines = {line.label: line for line in figure.panels[0].lines}
+    runs = mnist_runs()
+    for seed, config in enumerate(lines["red-sgd"].runs()[:2]):  # the third stays at 0.1 throughout
+        falling = [1.0 / epoch + seed for epoch in range(1, 201)]
+        runs[config.key] = made(config, Course(loss=falling))
+    grid = lines["sgd"].tuning()[3]
+    for config in lines["sgd"].runs(grid):
+        runs[config.key] = made(config, Course(loss=0.55 if config.seed < 2 else None))
+    page = "\n".join(reach(figure, runs))
+    # RED's mean over two seeds, 1/e + 1/2, is at 0.55 after epoch 20, of 10 gradients each.
+    assert "| mnist-lenet | red-sgd | sgd | 2 | 0.505 | 0.550 | 0.92 | 20 | 200 | 420 + 30 |" in page
+    assert "| mnist-lenet | red-sgd | rmsprop | 3 | 0.370 | 0.100 | 3.70 | not once |  | 420 + 30 |" in page
+    assert "| mnist-lenet | red-rmsprop | adamw | 3 | 0.100 | 0.100 | 1.00 | 1 | 10 | 420 + 30 |" in page
+    assert reach(figure, {}) == []
+    table = "\n".join(course(figure, runs))
+    assert "| mnist-lenet | red-sgd | 0.433 | 0.400 | 0.380 | 0.373 | 0.371 | 0.370 |" in table
+    assert "| mnist-lenet | sgd |  |  |  |  |  |  |" in table, "a seed that diverged leaves no mean"
 
 
 def test_figures_begin_with_the_name_of_their_page(tmp_path: Path) -> None:
