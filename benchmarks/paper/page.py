@@ -12,9 +12,10 @@ from benchmarks.paper.cost import cost
 from benchmarks.paper.course import course
 from benchmarks.paper.curves import tuning_cost
 from benchmarks.paper.head import head
-from benchmarks.paper.parts import WHOLE, Part
+from benchmarks.paper.parts import MNIST, WHOLE, Part
 from benchmarks.paper.plan import Figure, Line, ScaleName
 from benchmarks.paper.reach import reach
+from benchmarks.paper.reading import reading
 from benchmarks.paper.store import chosen, line_runs, training_loss, tuning_runs
 from benchmarks.paper.table import table_row
 from benchmarks.paper.times import TimeRow, ratio
@@ -45,7 +46,7 @@ def text(
     for figure in part.figures(scale, device).values():
         out += _section(figure, runs, part.stem)
         if part.tasks and figure.name == "fig2":
-            out += [*course(figure, runs), *reach(figure, runs)]
+            out += [*course(figure, runs), *reach(figure, runs), *(reading(runs) if part == MNIST else ())]
             out += _verdicts(figure, runs)
     return "\n".join([*out, *([] if part.tasks else _times(scale, rows))])
 

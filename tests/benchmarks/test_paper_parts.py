@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from benchmarks.evidence.claims import mnist_verdicts
 from benchmarks.paper import plan
+from benchmarks.paper.cost import gradients
 from benchmarks.paper.course import course
+from benchmarks.paper.curves import tuning_cost
 from benchmarks.paper.figure import write_figures
 from benchmarks.paper.page import text
 from benchmarks.paper.parts import MNIST, Part, mnist_panels, named_figures, of_methods, of_tasks
 from benchmarks.paper.plan import Figure, Line, Panel
 from benchmarks.paper.reach import reach
+from benchmarks.paper.reading import READ
 from benchmarks.paper.store import line_runs, read_runs
 from benchmarks.repository import DOCS, FIGURES, STORES
 from curvestep.bench.errors import SettingError
-from curvestep.bench.record import RunRecord
+from curvestep.bench.record import EpochMetrics, RunRecord
 from curvestep.bench.settings import LR_GRID, Wish
 from tests.benchmarks.commands import refuse, run
 from tests.benchmarks.evidence_runs import Course, made
@@ -105,7 +109,7 @@ def test_the_page_of_a_part_says_what_was_run_and_what_not() -> None:
     assert "--scale paper --tasks mnist-lenet --grid coarse --page docs/paper-mnist.md`" in page
     assert "d of 0.98 and 1, 14 pairs for each tuned method" in page
     assert "| mnist-lenet | sgd | 14 of 14 | 2 of 3 |" in page and "| mnist-lenet | red-sgd | – | 2 of 3 |" in page
-    assert "| 5 % | 10 % | 25 % | 50 % | 75 % | 100 % |" in page
+    assert "| first | 5 % | 10 % | 25 % | 50 % | 75 % | 100 % |" in page
     assert "(figures/paper-mnist-fig2-cost.png)" in page and "Table 3" not in page and "## Figure 3" not in page
     none = text("paper", {}, (), part=MNIST)
     assert "| mnist-lenet | auto | – | not run |" in none and "Not measured yet." in none
@@ -128,8 +132,8 @@ def test_the_table_says_when_red_is_where_a_tuned_method_ends() -> None:
     assert "| mnist-lenet | red-rmsprop | adamw | 3 | 0.100 | 0.100 | 1.00 | 1 | 10 | 420 + 30 |" in page
     assert reach(figure, {}) == []
     table = "\n".join(course(figure, runs))
-    assert "| mnist-lenet | red-sgd | 0.433 | 0.400 | 0.380 | 0.373 | 0.371 | 0.370 |" in table
-    assert "| mnist-lenet | sgd |  |  |  |  |  |  |" in table, "a seed that diverged leaves no mean"
+    assert "| mnist-lenet | red-sgd | 1.033 | 0.433 | 0.400 | 0.380 | 0.373 | 0.371 | 0.370 |" in table
+    assert "| mnist-lenet | sgd |  |  |  |  |  |  |  |" in table, "a seed that diverged leaves no mean"
 
 
 def test_figures_begin_with_the_name_of_their_page(tmp_path: Path) -> None:
@@ -210,6 +214,36 @@ def test_the_committed_page_of_mnist_is_that_of_its_store() -> None:
     for picture in re.findall(r"\(figures/([\w-]+)\.png\)", page):
         assert (FIGURES / f"{picture}.png").exists() and (FIGURES / f"{picture}.svg").exists()
     assert {"red-sgd", "red-rmsprop"} <= {line.label for line in mnist_panels()[0].lines if line_runs(line, runs)}
+
+
+def test_the_reading_of_mnist_says_what_the_store_has() -> None:
+    lines = {line.label: line for line in mnist_panels()[0].lines}
+    sgd_red, rms_red, sgd = (line_runs(lines[label], read_runs(STORE))[0] for label in READ)
+    for red, ratio in ((sgd_red, 0.36), (rms_red, 0.32)):
+        assert red.config.seed == sgd.config.seed == 0 and red.last and sgd.last
+        pairs = list(zip(red.epochs, sgd.epochs, strict=True))
+        losses = [(own.train_eval_loss or 0.0) / (other.train_eval_loss or 1.0) for own, other in pairs]
+        assert max(losses[1:]) < 1.0 and losses[-1] == pytest.approx(ratio, abs=0.01)
+        behind = [(own.test_loss or 0.0) > (other.test_loss or 0.0) for own, other in pairs]
+        assert all(behind[9:]) and not all(behind[8:9] + behind[7:8])
+        assert red.last.test_loss == pytest.approx(0.0835, abs=5e-4)
+        assert (red.last.test_accuracy or 0.0) - (sgd.last.test_accuracy or 0.0) == pytest.approx(0.00145, abs=1e-4)
+        there = next(place for place, (own, _) in enumerate(pairs) if own.train_eval_loss <= sgd.last.train_eval_loss)
+        assert 3 * gradients(red)[there] < tuning_cost(lines["sgd"], read_runs(STORE)).gradients
+    assert [lowest(run.epochs) for run in (sgd_red, rms_red, sgd)] == [(8, 0.061), (8, 0.06), (13, 0.059)]
+    first, second = ([epoch.step_size or 0.0 for epoch in run.epochs] for run in (sgd_red, rms_red))
+    assert (first.index(min(first)), first.index(max(first))) == (6, 65)
+    assert min(first) == pytest.approx(0.65, abs=0.01) and max(first) == pytest.approx(240, abs=2)
+    assert first[-1] == pytest.approx(100, rel=0.1)
+    assert second.index(max(second)) == 31 and max(second) == pytest.approx(0.0033, abs=5e-5)
+    assert second[0] == pytest.approx(0.0025, abs=5e-5) and 90 < max(second) / second[-1] < 130
+    assert second[49] < second[0]
+
+
+def lowest(epochs: Sequence[EpochMetrics]) -> tuple[int, float]:
+    """The epoch of the lowest test loss, and that in three decimals."""
+    losses = [epoch.test_loss or 0.0 for epoch in epochs]
+    return 1 + losses.index(min(losses)), round(min(losses), 3)
 
 
 def test_the_committed_store_of_mnist_is_small() -> None:
