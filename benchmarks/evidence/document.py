@@ -9,6 +9,7 @@ from benchmarks.evidence.gather import Evidence, share_of_runs
 from benchmarks.evidence.glance import GROUPS, figure_title, glance
 from benchmarks.growth import page as growth_page
 from benchmarks.paper import page as paper_page
+from benchmarks.paper.parts import MNIST
 from benchmarks.paper.plan import figures
 from benchmarks.regimes import page as regimes_page
 from benchmarks.sensitivity import page as sensitivity_page
@@ -43,6 +44,10 @@ def document(evidence: Evidence, figure_folder: Path, *, whole: bool) -> str:
         "",
         *_scale(evidence),
         *_paper(evidence, figure_folder, whole=whole),
+        f"## {GROUPS['mnist']}",
+        "",
+        *_mnist(figure_folder),
+        *_verdicts(evidence, "mnist"),
         f"## {GROUPS['sources']}",
         "",
         *_verdicts(evidence, "sources"),
@@ -114,6 +119,17 @@ def _paper(evidence: Evidence, folder: Path, *, whole: bool) -> list[str]:
         if tables.get(title):
             out += [f"#### {title}: every line", "", *tables[title], ""]
     return out
+
+
+def _mnist(folder: Path) -> list[str]:
+    """What the panel at the source's own size is."""
+    return [
+        "The source's network, batches and 200 epochs on all of MNIST, the one panel of its figure 2 that a CPU can "
+        "make; rates and decays from a coarser grid than the source's. [paper-mnist.md](paper-mnist.md) has the "
+        "settings, the table and what was not run.",
+        "",
+        *_image(folder, f"{MNIST.stem}-fig2", "MNIST at the size of the source"),
+    ]
 
 
 def _tables(text: str) -> dict[str, list[str]]:
@@ -197,6 +213,8 @@ def _again(evidence: Evidence) -> list[str]:
         "```console",
         '$ pip install -e ".[bench]"                     # and CURVESTEP_DATA: a folder with MNIST and CIFAR',
         "$ python -m benchmarks paper                    # an hour on a core; --scale paper: weeks on a GPU",
+        f"$ python -m benchmarks paper fig2 --scale paper --tasks {MNIST.tasks} --grid {MNIST.grid} \\",
+        f"    --page docs/{MNIST.stem}.md                 # two hours on a core",
         "$ python -m benchmarks claims                   # ten minutes",
         "$ python -m benchmarks regimes                  # a quarter of an hour",
         "$ python -m benchmarks sensitivity              # a quarter of an hour",

@@ -12,10 +12,11 @@ from typing import Any, TypeVar, final
 
 from benchmarks.claims import page as claims_page
 from benchmarks.claims.look import Look, look_store
-from benchmarks.evidence.claims import paper_verdicts
+from benchmarks.evidence.claims import mnist_verdicts, paper_verdicts
 from benchmarks.growth.row import ExchangeRow, GrowthRow
 from benchmarks.overhead.row import Machine
-from benchmarks.paper.plan import ScaleName, all_lines, figures
+from benchmarks.paper.parts import MNIST
+from benchmarks.paper.plan import Figure, ScaleName, all_lines, figures
 from benchmarks.paper.store import line_runs, read_runs, tuning_runs
 from benchmarks.paper.times import TimeRow, times_store
 from benchmarks.regimes import page as regimes_page
@@ -36,7 +37,7 @@ class Claim:
     """A claim with what became of it.
 
     Attributes:
-        group: "paper", "sources" or "regimes".
+        group: "paper", "mnist", "sources" or "regimes".
         place: figure or table of the source that it is read off; the title's beginning elsewhere.
         verdict: what became of it.
     """
@@ -114,6 +115,8 @@ def gather(folder: Path = STORES, scale: ScaleName = "small") -> Evidence:
     reader = _Reader(folder)
     paper = reader.mapping("paper", lambda path: read_runs(path))
     times = reader.rows("paper", times_store)
+    mnist = reader.mapping("paper-scale", lambda path: read_runs(path, ["mnist-lenet"]))
+    large = tuple(mnist.values())
     looks: tuple[Look, ...] = reader.rows("claims", look_store)
     runs: tuple[RunRecord, ...] = reader.rows("claims", run_store)
     regimes = reader.rows("regimes", lambda path: rows(path, RegimeRow))
@@ -125,6 +128,7 @@ def gather(folder: Path = STORES, scale: ScaleName = "small") -> Evidence:
         *reader.rows("growth", lambda path: Store(path / "machines.jsonl", Machine)),
     ]
     claims = [Claim("paper", place, verdict) for place, verdict in paper_verdicts(scale, paper, times)]
+    claims += [Claim("mnist", "fig2", verdict) for verdict in mnist_verdicts(mnist)]
     names = ("LQA", "ALI-G", "EG")
     found = claims_page.verdicts(looks, runs)
     claims += [Claim("sources", place, verdict) for place, verdict in zip(names, found, strict=True)]
@@ -133,6 +137,7 @@ def gather(folder: Path = STORES, scale: ScaleName = "small") -> Evidence:
     stores = (
         _line("paper", "runs of the figures, tuning included", own, own),
         _line("paper", "times of table 3", times),
+        _line("paper-scale", "runs of MNIST at the source's scale, tuning included", large, large),
         _line("claims", "line searches beside LQA's steps", looks),
         _line("claims", "runs of ALI-G, of the exponentiated gradient, and of SGD beside them", runs, runs),
         _line("regimes", "short runs where the source leaves a question", regimes),
@@ -140,8 +145,9 @@ def gather(folder: Path = STORES, scale: ScaleName = "small") -> Evidence:
         _line("growth", "steps on growing models", growth),
         _line("growth", "exchanges between two processes", exchanges),
     )
-    missing = [*_missing(scale, paper), *_versions(stores)]
-    environments = _environments([*own, *runs], machines)
+    missing = _missing(figures(scale), paper)
+    missing += [*_missing(MNIST.figures("paper"), mnist, " on MNIST at the source's scale"), *_versions(stores)]
+    environments = _environments([*own, *large, *runs], machines)
     return Evidence(
         scale, tuple(claims), stores, (*reader.notes, *missing), paper, times, regimes, sensitivity, growth, exchanges,
         tuple({machine.machine: machine for machine in machines}.values()), environments,
@@ -187,10 +193,10 @@ def _line(name: str, holds: str, found: Sequence[Any], runs: Sequence[Any] | Non
     return StoreLine(name, holds, len(found), diverged, tuple(revisions))
 
 
-def _missing(scale: ScaleName, paper: Mapping[str, RunRecord]) -> list[str]:
+def _missing(plan: Mapping[str, Figure], paper: Mapping[str, RunRecord], where: str = "") -> list[str]:
     """Sentences on figures whose runs are not all there."""
     notes: list[str] = []
-    for name, figure in figures(scale).items():
+    for name, figure in plan.items():
         lines = all_lines((figure,))
         runs = sum(len(line_runs(line, paper)) for line in lines)
         wanted = sum(len(line.runs(line.tuning()[0] if line.tuned else None)) for line in lines)
@@ -198,8 +204,8 @@ def _missing(scale: ScaleName, paper: Mapping[str, RunRecord]) -> list[str]:
         if runs < wanted or tuned < grid:
             number = name.removeprefix("fig")
             notes.append(
-                f"Figure {number}: {runs} of {wanted} runs to the end and {tuned} of {grid} tuning runs are there; a "
-                "line is drawn with the seeds that it has, and judged with all of them or not at all."
+                f"Figure {number}{where}: {runs} of {wanted} runs to the end and {tuned} of {grid} tuning runs are "
+                "there; a line is drawn with the seeds that it has, and judged with all of them or not at all."
             )
     return notes
 

@@ -10,6 +10,7 @@ from benchmarks.evidence.gather import Claim, Evidence, counts
 #: Group of claims → its title.
 GROUPS = {
     "paper": "Curvature rescaling (de Gournay, Gossard), section 4 and appendix C",
+    "mnist": "Curvature rescaling at the size of the source, MNIST",
     "sources": "LQA, ALI-G and the exponentiated gradient",
     "regimes": "Regimes that the curvature paper leaves open",
 }
@@ -48,9 +49,8 @@ def _place(claim: Claim) -> tuple[str, str]:
     if claim.group == "paper":
         title = figure_title(claim.place)
         return title, slug(title)
-    if claim.group == "sources":
-        return claim.place, slug(GROUPS["sources"])
-    return claim.place, slug(GROUPS["regimes"])
+    place = figure_title(claim.place) if claim.group == "mnist" else claim.place
+    return place, slug(GROUPS[claim.group])
 
 
 def figure_title(place: str) -> str:

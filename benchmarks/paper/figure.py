@@ -50,13 +50,16 @@ _BEGINNING = 0.1
 _ABOVE_OTHERS = 1.5
 
 
-def write_figures(figures: Sequence[Figure], runs: Mapping[str, RunRecord], folder: Path) -> list[Path]:
+def write_figures(
+    figures: Sequence[Figure], runs: Mapping[str, RunRecord], folder: Path, stem: str = "paper"
+) -> list[Path]:
     """Draw what there is of some figures.
 
     Args:
         figures: of the plan.
         runs: by key.
         folder: where the files go.
+        stem: beginning of their names, that of the page.
 
     Returns:
         The files, PNG and SVG; none of a figure without a run.
@@ -69,8 +72,8 @@ def write_figures(figures: Sequence[Figure], runs: Mapping[str, RunRecord], fold
             if not any(line_runs(line, runs) for panel in figure.panels for line in panel.lines):
                 continue
             for name, drawing in (
-                (f"paper-{figure.name}", _epochs(figure, runs)),
-                (f"paper-{figure.name}-cost", _costs(figure, runs)),
+                (f"{stem}-{figure.name}", _epochs(figure, runs)),
+                (f"{stem}-{figure.name}-cost", _costs(figure, runs)),
             ):
                 written += save(drawing, folder / name, 120)
     return written

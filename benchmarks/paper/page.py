@@ -6,52 +6,30 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
+from benchmarks.evidence.claims.training import growing_step_verdict, training_verdict
 from benchmarks.paper import plan, times
 from benchmarks.paper.cost import cost
+from benchmarks.paper.course import course
 from benchmarks.paper.curves import tuning_cost
+from benchmarks.paper.head import head
+from benchmarks.paper.parts import MNIST, WHOLE, Part
 from benchmarks.paper.plan import Figure, Line, ScaleName
+from benchmarks.paper.reach import reach
+from benchmarks.paper.reading import reading
 from benchmarks.paper.store import chosen, line_runs, training_loss, tuning_runs
+from benchmarks.paper.table import table_row
 from benchmarks.paper.times import TimeRow, ratio
 from curvestep.bench.record import FINISHED, RunRecord
 from curvestep.report.table import number
 
-_HEAD = (
-    "# The figures of the source, run again",
-    "",
-    "`python -m benchmarks paper` makes the runs that the figures of *Adaptive scaling of the learning rate by second "
-    "order automatic differentiation* (de Gournay, Gossard) ask for, draws them, and writes this page from the stores "
-    "in `benchmarks/stores/paper`. `python -m benchmarks paper fig5 table3` does so for some of them.",
-    "",
-)
-_SMALL = (
-    "What is below is the scale `small`, made for one core and an hour. It says how the commands and the figures work, "
-    "and what becomes of the source's observations at this size; it is no repetition of the source's results. Against "
-    "the scale `paper` (`--scale paper`: the source's networks, lengths and grid): networks of 4 channels in the first "
-    "convolution that see the images at 16×16, 768 to 1,280 examples, 25 epochs instead of 200 or 500, batches of 64 "
-    "(128 for CIFAR-100). 150 steps do not take VGG19 far from chance on CIFAR-100: its panels say little.",
-    "",
-    "Rates and decays (τ₀, d) are chosen as in the source, by the training loss after a fifth of the epochs, from a "
-    "grid of 14 pairs instead of 42 or 56: τ₀ from 0.01 to 10 for SGD and its kin, from 1e-5 to 0.01 for what divides "
-    "by a root of squares, {1, 5}·10ⁿ; d of 0.9 and 1. The grid is run with the first seed, and its cost counts. A run "
-    "of the grid whose average loss is above ten times its first one, or not finite, ends there and is a miss. Where "
-    "the table says *edge*, the pair lies at the end of this grid, and the source's might have had a better one.",
-    "",
-)
-_REST = (
-    "Lines are means of three seeds, or as many as the table says; bands go from the lowest to the highest, losses "
-    "contain the L2 term. Loss of the batches and step are exponential moving averages with the task's factor (0.99, "
-    "the linear probe 0.9). The second figure of each pair has the loss on a fixed part of the training data over what "
-    "was spent on it, in gradients of the line's own batch and in seconds, tuning included: a line with a grid begins "
-    "where its grid ended. A measured step counts as two gradients, one of Step-Tuned SGD as two, a batch on "
-    "which Auto ends a window as three. The seconds are those of a machine that had other work: compare gradients. "
-    "▲ stands for a line that is above its panel throughout, × for a seed that diverged.",
-    "",
-    "Auto and AdamW, with a grid of its own, stand beside the source's methods; the source has neither.",
-    "",
-)
 
-
-def text(scale: ScaleName, runs: Mapping[str, RunRecord], rows: Sequence[TimeRow], device: str = "cpu") -> str:
+def text(
+    scale: ScaleName,
+    runs: Mapping[str, RunRecord],
+    rows: Sequence[TimeRow],
+    device: str = "cpu",
+    part: Part = WHOLE,
+) -> str:
     """The document.
 
     Args:
@@ -59,17 +37,21 @@ def text(scale: ScaleName, runs: Mapping[str, RunRecord], rows: Sequence[TimeRow
         runs: by key.
         rows: of table 3.
         device: where the runs were made.
+        part: of the plan, that the page shows.
 
     Returns:
         Markdown.
     """
-    out = [*_HEAD, *(_SMALL if scale == "small" else ()), *_REST]
-    for figure in plan.figures(scale, device).values():
-        out += _section(figure, runs)
-    return "\n".join([*out, *_times(scale, rows)])
+    out = head(scale, part, runs, device)
+    for figure in part.figures(scale, device).values():
+        out += _section(figure, runs, part.stem)
+        if part.tasks and figure.name == "fig2":
+            out += [*course(figure, runs), *reach(figure, runs), *(reading(runs) if part == MNIST else ())]
+            out += _verdicts(figure, runs)
+    return "\n".join([*out, *([] if part.tasks else _times(scale, rows))])
 
 
-def _section(figure: Figure, runs: Mapping[str, RunRecord]) -> list[str]:
+def _section(figure: Figure, runs: Mapping[str, RunRecord], stem: str) -> list[str]:
     """A figure with its table."""
     number_of = figure.name.removeprefix("fig")
     out = [f"## Figure {number_of}: {figure.title}", "", f"The source: {figure.claim}", ""]
@@ -77,15 +59,24 @@ def _section(figure: Figure, runs: Mapping[str, RunRecord]) -> list[str]:
     if not any(line_runs(line, runs) for line in lines):
         return [*out, "Not measured yet.", ""]
     for end, what in (("", "over the epochs"), ("-cost", "over what was spent")):
-        out += [f"![Figure {number_of} {what}](figures/paper-{figure.name}{end}.png)", ""]
+        out += [f"![Figure {number_of} {what}](figures/{stem}-{figure.name}{end}.png)", ""]
     descent = "descent" in figure.quantities
-    head = ["panel", "line", "chosen", "training loss", "test loss", "test accuracy", "gradients: grid + run"]
-    head += ["steps that descend"] if descent else []
-    out += [_row(head), _row(["---"] * 3 + ["--:"] * (len(head) - 3))]
+    titles = ["panel", "line", "chosen", "training loss", "test loss", "test accuracy", "gradients: grid + run"]
+    titles += ["steps that descend"] if descent else []
+    out += [table_row(titles), table_row(["---"] * 3 + ["--:"] * (len(titles) - 3))]
     for panel in figure.panels:
         for index, line in enumerate(panel.lines):
-            out.append(_row(_cells(panel.title if index == 0 else "", line, runs, descent=descent)))
+            out.append(table_row(_cells(panel.title if index == 0 else "", line, runs, descent=descent)))
     return [*out, ""]
+
+
+def _verdicts(figure: Figure, runs: Mapping[str, RunRecord]) -> list[str]:
+    """What became of the claims of figure 2 on some of its tasks."""
+    out: list[str] = []
+    for verdict in (training_verdict(figure.panels, runs), growing_step_verdict(figure.panels, runs)):
+        out += [f"### {verdict.claim}", "", f"**{verdict.word}.** {verdict.rule}", "", verdict.table, ""]
+        out += [verdict.remark, ""] if verdict.remark else []
+    return out
 
 
 def _cells(panel: str, line: Line, runs: Mapping[str, RunRecord], *, descent: bool) -> list[str]:
@@ -147,7 +138,7 @@ def _times(scale: ScaleName, rows: Sequence[TimeRow]) -> list[str]:
     ]
     if not own:
         return [*out, "Not measured yet.", ""]
-    out += [_row(["task", *times.METHODS]), _row(["---", *["--:"] * len(times.METHODS)])]
+    out += [table_row(["task", *times.METHODS]), table_row(["---", *["--:"] * len(times.METHODS)])]
     for task, source in times.SOURCE.items():
         base = own.get(times.TimeKey(task, scale, "sgd"))
         cells = [task]
@@ -158,10 +149,5 @@ def _times(scale: ScaleName, rows: Sequence[TimeRow]) -> list[str]:
                 continue
             published = f" ({source[index] / source[0]:.2f})" if index < len(source) else ""
             cells.append(f"{ratio(row, base):.2f}{published}")
-        out.append(_row(cells))
+        out.append(table_row(cells))
     return [*out, ""]
-
-
-def _row(cells: Sequence[str]) -> str:
-    """A row of a table in Markdown."""
-    return f"| {' | '.join(cells)} |"

@@ -73,7 +73,7 @@ def test_the_committed_page_is_that_of_its_stores(stored: Evidence) -> None:
 
 def test_every_claim_is_there_with_its_verdict(stored: Evidence) -> None:
     text = document(stored, FIGURES, whole=True)
-    assert len(stored.claims) == 12 + 3 + 8
+    assert len(stored.claims) == 12 + 2 + 3 + 8
     assert sum(counts(stored.claims).values()) == len(stored.claims)
     for claim in stored.claims:
         assert f"#### {claim.verdict.claim}\n\n**{claim.word}.** {claim.verdict.rule}\n" in text
@@ -104,7 +104,7 @@ def test_links_of_the_page_lead_somewhere(stored: Evidence) -> None:
 
 def test_without_stores_every_part_says_that_it_has_nothing(tmp_path: Path) -> None:
     empty = gather(tmp_path)
-    assert counts(empty.claims) == {"held": 0, "not held": 0, "not enough runs": 23}
+    assert counts(empty.claims) == {"held": 0, "not held": 0, "not enough runs": 25}
     text = document(empty, tmp_path, whole=True)
     assert "figures/" not in text and checked(web_page(text, tmp_path)).wrong == []
     assert [note for note in empty.notes if note.startswith("Figure 2: 0 of ")]
@@ -145,7 +145,7 @@ def test_the_command_writes_both_pages_and_makes_no_run(
     monkeypatch.chdir(tmp_path)
     run("report", "--stores", "stores", "--figures", "none", "--page", "docs/evidence.md", "--html", "one.html")
     verdicts, *written = capsys.readouterr().out.splitlines()
-    assert verdicts == "2 held, 1 not held, 20 not enough runs" and written == ["docs/evidence.md", "one.html"]
+    assert verdicts == "2 held, 1 not held, 22 not enough runs" and written == ["docs/evidence.md", "one.html"]
     page = Path("docs/evidence.md").read_text(encoding="utf-8")
     assert (
         "LQA takes nearly the greatest decrease" in page

@@ -20,6 +20,8 @@ from benchmarks.paper.times import SOURCE, TimeRow
 from curvestep.schedules.ran import PHASES as TAKEN
 from tests.benchmarks.evidence_runs import Course, made, runs_of
 
+PANELS = figures("small")["fig2"].panels
+
 
 def test_without_runs_nothing_is_judged_and_every_claim_says_what_it_lacks() -> None:
     found = paper_verdicts("small", {}, ())
@@ -30,7 +32,7 @@ def test_without_runs_nothing_is_judged_and_every_claim_says_what_it_lacks() -> 
 @pytest.mark.parametrize(("loss", "held"), [(0.11, True), (0.1101, False), (0.01, True), (None, False)])
 def test_training(loss: float | None, held: bool) -> None:
     runs = runs_of("fig2", lambda _, line: Course(loss) if line.method.startswith("red") else Course(0.1))
-    verdict = training_verdict("small", runs)
+    verdict = training_verdict(PANELS, runs)
     assert verdict.held is held
     assert f"Level in {8 if held else 0} of 8 pairs." in verdict.remark
     if loss is None:
@@ -41,17 +43,17 @@ def test_training_of_which_a_line_is_missing() -> None:
     def rule(panel: Panel, line: Line) -> Course | None:
         return None if (panel.title, line.method) == ("mnist-lenet", "sgd") else Course(0.1)
 
-    verdict = training_verdict("small", runs_of("fig2", rule))
+    verdict = training_verdict(PANELS, runs_of("fig2", rule))
     assert verdict.held is None and verdict.remark.endswith("Not enough runs: sgd on mnist-lenet (0 of 3 seeds).")
     worse = runs_of("fig2", lambda p, line: rule(p, line) and Course(1.0 if line.method == "red-sgd" else 0.1))
-    assert training_verdict("small", worse).held is False, "what is there refutes it"
+    assert training_verdict(PANELS, worse).held is False, "what is there refutes it"
 
 
 def test_a_grid_that_diverged_throughout_is_a_miss() -> None:
     line = next(each for each in figures("small")["fig2"].panels[0].lines if each.method == "sgd")
     runs = runs_of("fig2", lambda panel, other: None if other == line else Course(0.1))
     runs.update({config.key: made(config, Course(loss=None)) for config in line.tuning()})
-    verdict = training_verdict("small", runs)
+    verdict = training_verdict(PANELS, runs)
     assert verdict.held is True
     assert "| mnist-lenet | red-sgd | 0.100 (0.100–0.100) | sgd | 1 of 1 diverged | 0.00 |" in verdict.table
 
@@ -70,7 +72,7 @@ def test_seeds_that_are_there_are_shown_while_others_are_missing() -> None:
 def test_growing_step(late: float, held: bool) -> None:
     # 25 epochs: a quarter of them is over in the seventh
     steps = [0.1] * 6 + [late] + [0.01] * 18
-    assert growing_step_verdict("small", runs_of("fig2", lambda *_: Course(step=steps))).held is held
+    assert growing_step_verdict(PANELS, runs_of("fig2", lambda *_: Course(step=steps))).held is held
 
 
 def test_phases_are_those_of_the_schedule() -> None:

@@ -15,7 +15,8 @@ from benchmarks.evidence.claims.probe import probe_verdict
 from benchmarks.evidence.claims.rivals import decay_verdict, step_tuned_verdict
 from benchmarks.evidence.claims.seconds import seconds_verdict
 from benchmarks.evidence.claims.training import growing_step_verdict, training_verdict
-from benchmarks.paper.plan import ScaleName
+from benchmarks.paper.parts import mnist_panels
+from benchmarks.paper.plan import ScaleName, figures
 from benchmarks.paper.times import TimeRow
 from benchmarks.verdict import Verdict
 from curvestep.bench.record import RunRecord
@@ -34,9 +35,10 @@ def paper_verdicts(
     Returns:
         Each with the figure or table that it is read off.
     """
+    panels = figures(scale)["fig2"].panels
     return (
-        ("fig2", training_verdict(scale, runs)),
-        ("fig2", growing_step_verdict(scale, runs)),
+        ("fig2", training_verdict(panels, runs)),
+        ("fig2", growing_step_verdict(panels, runs)),
         ("fig3", phase_verdict(scale, runs)),
         ("fig4", probe_verdict(scale, runs)),
         ("fig5", average_verdict(scale, runs)),
@@ -48,3 +50,15 @@ def paper_verdicts(
         ("fig9", step_tuned_verdict(scale, runs)),
         ("table3", seconds_verdict(scale, times)),
     )
+
+
+def mnist_verdicts(runs: Mapping[str, RunRecord]) -> tuple[Verdict, ...]:
+    """The claims of figure 2 on MNIST at the source's scale, where the tuned methods have the coarse grid.
+
+    Args:
+        runs: of the store of that scale, by key.
+
+    Returns:
+        The verdicts, by the same rules as at the small scale.
+    """
+    return training_verdict(mnist_panels(), runs), growing_step_verdict(mnist_panels(), runs)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from benchmarks.evidence.claims.ends import Ends, bootstrapped, judged, ratio
-from benchmarks.paper.plan import Line, Panel, ScaleName, figures
+from benchmarks.paper.plan import Line, Panel
 from benchmarks.verdict import Verdict
 from curvestep.bench.record import RunRecord
 
@@ -15,6 +15,7 @@ MATCH = 1.1
 #: "The first epochs" end with this share of them: 50 of 200 in the source's MNIST.
 FIRST = 0.25
 _PAIRS = (("red-sgd", "sgd"), ("red-rmsprop", "rmsprop"))
+_NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 
 def line_of(panel: Panel, label: str) -> Line:
@@ -22,10 +23,9 @@ def line_of(panel: Panel, label: str) -> Line:
     return next(line for line in panel.lines if line.label == label)
 
 
-def training_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict:
+def training_verdict(panels: Sequence[Panel], runs: Mapping[str, RunRecord]) -> Verdict:
     """Whether RED is level with the tuned methods in training loss."""
     ends = Ends(runs)
-    panels = figures(scale)["fig2"].panels
     lines = [
         "| task | method | training loss | tuned | its training loss | ratio | test loss | tuned: test loss |",
         "|---|---|--:|---|--:|--:|--:|--:|",
@@ -44,12 +44,17 @@ def training_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict
             lines.append(f"| {' | '.join(cells)} |")
     return Verdict(
         "RED, with nothing to tune, matches tuned SGD and RMSprop in training loss",
-        f"Held if on each of the four tasks the mean training loss at the end of RED-SGD is at most {MATCH:g} times "
+        f"Held if {_where(panels)} the mean training loss at the end of RED-SGD is at most {MATCH:g} times "
         f"that of tuned SGD, and that of RED-RMSprop at most {MATCH:g} times that of tuned RMSprop.",
         judged(held, 2 * len(panels)),
         "\n".join(lines),
         _level(held, ends),
     )
+
+
+def _where(panels: Sequence[Panel]) -> str:
+    """The tasks, as a rule says them."""
+    return f"on {panels[0].title}" if len(panels) == 1 else f"on each of the {_NUMBERS[len(panels)]} tasks"
 
 
 def _level(held: list[bool | None], ends: Ends) -> str:
@@ -59,10 +64,9 @@ def _level(held: list[bool | None], ends: Ends) -> str:
     return " ".join(part for part in (level, ends.remark) if part)
 
 
-def growing_step_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Verdict:
+def growing_step_verdict(panels: Sequence[Panel], runs: Mapping[str, RunRecord]) -> Verdict:
     """Whether the step is longer after a quarter of the epochs than in the first."""
     ends = Ends(runs)
-    panels = figures(scale)["fig2"].panels
     lines = [
         "| task | method | step, first epoch | after a quarter | ratio | longest at epoch |",
         "|---|---|--:|--:|--:|--:|",
@@ -86,7 +90,7 @@ def growing_step_verdict(scale: ScaleName, runs: Mapping[str, RunRecord]) -> Ver
             )
     return Verdict(
         "The step of RED grows in the first epochs",
-        "Held if on each of the four tasks, with both directions, the mean step of the epoch at which a quarter of the "
+        f"Held if {_where(panels)}, with both directions, the mean step of the epoch at which a quarter of the "
         "run is over is longer than that of the first epoch (geometric mean over the seeds), though ℓ falls meanwhile.",
         judged(held, 2 * len(panels)),
         "\n".join(lines),
