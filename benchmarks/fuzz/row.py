@@ -1,3 +1,7 @@
+_AS_LONG = (
+    "The engine is right: the number of samples was guessed, the part of them that was drawn is as long as the program's "
+    "batch, and it was taken for the whole of it. Parts are told by `Curvature.indices` since."
+)
 """What a campaign of random programs gave, and the page of all campaigns; imports no torch."""
 
 from __future__ import annotations
@@ -29,6 +33,9 @@ LOOKED_AT = {
     "derivative in torch the tolerance was that of differences alone. It has a floor since.",
     ("chains", 0, 27447): "The engine is right: every curvature is rounding, and it was by them that the part's "
     "samples were told. They are those of `Curvature.indices` since.",
+    ("chains", 0, 59375): _AS_LONG,
+    ("chains", 0, 61797): _AS_LONG,
+    ("chains", 0, 63224): "The machine was busy: the program answers at once.",
     ("layouts", 0, 23238): "Mended: `x[0]` of data all of whose axes are as long as the batch. The engine took it for "
     "a batch drawn out of a stack of batches, and here it is the first sample's. Such rows are not called exact since.",
     ("layouts", 0, 26492): "Mended: two operands have an axis as long as the batch, on different axes of the result. "

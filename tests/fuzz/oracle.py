@@ -295,7 +295,8 @@ class Examination:
         """A part whose rows are exact has rows of the batch, and their means."""
         if self.truth.total is None or self.doubted:
             return
-        if found.samples is None or found.samples == self.program.batch:
+        # A part of a guessed number of samples may be as long as the batch.
+        if found.samples is None or (found.indices or tuple(range(found.samples))) == tuple(range(self.program.batch)):
             self._agree("whole batch for a part", found.total, self.truth.total, self.truth.scale)
             return
         rows = self.truth.rows()
