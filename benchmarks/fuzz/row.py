@@ -1,7 +1,3 @@
-_AS_LONG = (
-    "The engine is right: the number of samples was guessed, the part of them that was drawn is as long as the program's "
-    "batch, and it was taken for the whole of it. Parts are told by `Curvature.indices` since."
-)
 """What a campaign of random programs gave, and the page of all campaigns; imports no torch."""
 
 from __future__ import annotations
@@ -23,6 +19,10 @@ _LOGCUMSUMEXP = (
     "The engine is right: torch's second derivative of `logcumsumexp` is wrong where zeros come into its backward, as "
     "they do from a maximum or a mask. Written as `x.exp().cumsum(1).log()` both agree. The truth takes an explicit "
     "form since."
+)
+_AS_LONG = (
+    "The engine is right: the number of samples was guessed, the part of them that was drawn is as long as the "
+    "program's batch, and it was taken for the whole of it. Parts are told by `Curvature.indices` since."
 )
 # What came of looking at a find, by generator, seed and case: the same signature elsewhere is looked at again.
 LOOKED_AT = {
