@@ -33,6 +33,11 @@ LOOKED_AT = {
     "derivative in torch the tolerance was that of differences alone. It has a floor since.",
     ("chains", 0, 27447): "The engine is right: every curvature is rounding, and it was by them that the part's "
     "samples were told. They are those of `Curvature.indices` since.",
+    ("chains", 0, 48724): "The engine is right by what it was told: the data have one axis of the 4 samples that "
+    "are stated, their columns, and the program means the rows that a `cat` makes of 2.",
+    ("chains", 0, 51721): "The engine is right: the loss averages over the axis of the samples as over classes. Its "
+    "terms have no such axis, but before that mean each sample has its own; others are in them, as with batch "
+    "normalisation.",
     ("chains", 0, 59375): _AS_LONG,
     ("chains", 0, 61797): _AS_LONG,
     ("chains", 0, 63224): "The machine was busy: the program answers at once.",

@@ -88,7 +88,7 @@ def test_the_first_scale_is_relative_to_the_weights_and_guarded_by_the_first_ste
 
 def test_the_course_rises_over_the_ramp_and_falls_after_the_knee() -> None:
     own = rule()
-    assert [own.course(k) for k in (1, 10, 20, 100, 1600)] == pytest.approx([0.05, 0.5, 1.0, 1.0, 0.5])
+    assert [own._course(k) for k in (1, 10, 20, 100, 1600)] == pytest.approx([0.05, 0.5, 1.0, 1.0, 0.5])
     state, sizes = own.init(), []
     for _ in range(3):
         choice = taken(own.choose(SIZED, 0.5, state))

@@ -205,11 +205,11 @@ class NoiseBalance:
         if own.first == 0.0:
             first = self._first(probe.weight_size, self.level * choice.rescaling, choice.outcome in LONGEST)
             own = replace(own, first=first, scale=first)
-        rescaling = own.scale * self.course(own.count) / self.level
+        rescaling = own.scale * self._course(own.count) / self.level
         new = {**choice.state, **_saved(own)}
         return StepChoice(rescaling, choice.lipschitz, Outcome.WINDOW_SCALE, new, advances=True)
 
-    def course(self, count: int) -> float:
+    def _course(self, count: int) -> float:
         """Return c_k, the factor of the scale at step k, from 1 on."""
         return min(1.0, count / self.ramp) * (self.knee / max(count, self.knee)) ** self.fall
 
