@@ -26,11 +26,15 @@ def weight_size(numbers: Mapping[str, float], gathered: Gathered) -> float:
         numbers: What ``weight_squares`` comes to, of all processes.
         gathered: What moves.
     """
-    squares = [(numbers[f"{_NAME}{i}"], weight.numel()) for i, weight in enumerate(_weights(gathered))]
+    counts = [weight.numel() * (2 if weight.is_complex() else 1) for weight in _weights(gathered)]
+    squares = [(numbers[f"{_NAME}{i}"], count) for i, count in enumerate(counts)]
     logs = [0.5 * math.log(square / count) for square, count in squares if square > 0.0 and math.isfinite(square)]
     return math.exp(math.fsum(logs) / len(logs)) if logs else 0.0
 
 
 def _weights(gathered: Gathered) -> Sequence[Tensor]:
-    """Return the tensors with two dimensions or more: biases and the gains of norms begin at 0 and 1 by convention."""
-    return [p for part in gathered.moving for p in part.parameters if p.dim() >= 2]
+    """Return the tensors with two dimensions or more: biases and the gains of norms begin at 0 and 1 by convention.
+
+    A complex number is a pair of real ones, and the pair is a dimension.
+    """
+    return [p for part in gathered.moving for p in part.parameters if p.dim() + p.is_complex() >= 2]
