@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -168,6 +169,59 @@ def test_time_first() -> None:
     assert torch.allclose(q.total, truth.curvatures.mean(), rtol=1e-10)
     if q.per_sample_exact and q.per_sample is not None:
         assert torch.allclose(q.per_sample, truth.curvatures, rtol=1e-10)
+
+
+def matrix(h: Tensor) -> Tensor:
+    """A positive definite matrix (4, 4) that is made of all samples, the rows of h."""
+    return h.mT @ h / 4 + torch.eye(4, dtype=h.dtype)
+
+
+# Each row of the result is one sample's, though what it meets is made of all samples, as in batch normalisation.
+TOGETHER: dict[str, Callable[[Tensor], Tensor]] = {
+    "solve": lambda h: torch.linalg.solve(matrix(h), h.mT).mT,
+    "solve from the right": lambda h: torch.linalg.solve(matrix(h), h, left=False),
+    "solve for each": lambda h: torch.linalg.solve(matrix(h).expand(3, 4, 4), h[..., None]),
+    "triangular solve": lambda h: torch.linalg.solve_triangular(matrix(h), h.mT, upper=False).mT,
+    "least squares": lambda h: torch.linalg.lstsq(matrix(h), h.mT)[0].mT,
+    "Cholesky solve": lambda h: torch.cholesky_solve(h.mT, torch.linalg.cholesky(matrix(h))).mT,
+    "solve with factors": lambda h: torch.linalg.lu_solve(*torch.linalg.lu_factor(matrix(h)), h.mT).mT,
+    "inverse": lambda h: h @ torch.linalg.inv(matrix(h)),
+    "quadratic form": lambda h: torch.einsum("bi,ij,bj->b", h, matrix(h), h),
+    "bilinear": lambda h: F.bilinear(h, h, matrix(h)[None]),
+    "addmm": lambda h: torch.addmm(h, h, matrix(h)),
+    "baddbmm": lambda h: torch.baddbmm(h[:, None], h[:, None], matrix(h).expand(3, 4, 4)),
+    "as many rows as samples": lambda h: matrix(h)[:3] * h,
+    "index": lambda h: h.var(0)[torch.tensor([[0, 1], [2, 1], [0, 3]])] * h[:, :2],
+    "embedding": lambda h: F.embedding(torch.tensor([0, 2, 1]), matrix(h)) * h,
+    "where": lambda h: torch.where(h > 0, h, h.mean(0)),
+    "maximum": lambda h: torch.maximum(h, h.mean(0)),
+    "cat": lambda h: torch.cat([h, h.var(0).expand(3, 4)], 1),
+    "scatter": lambda h: h.scatter(1, torch.tensor([[0], [1], [2]]), h.mean(0)[:1].expand(3, 1)),
+    "softmax of a mean temperature": lambda h: (h / (1 + h.square().mean())).softmax(1),
+    "standardised": lambda h: (h - h.mean(0)) / (1 + h.std(0)),
+    "layer norm": lambda h: F.layer_norm(h, (4,), h.mean(0), h.var(0)),
+}
+# Of these the rows could be called exact and are not.
+UNSPLIT = {"least squares", "Cholesky solve", "solve with factors", "index", "embedding"}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_a_row_that_meets_what_all_samples_made_is_that_samples_term(name: str) -> None:
+    w, x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True), torch.randn(3, 5, dtype=torch.float64)
+    d = torch.randn_like(w)
+
+    def terms() -> Tensor:
+        return TOGETHER[name](torch.tanh(x @ w)).square().reshape(3, -1).mean(1)
+
+    with curvestep.record(3) as tape:
+        terms().mean().backward()
+    found, truth = tape.curvature([w], [d]), double_backward(Problem([w], [d], lambda: terms().mean(), terms))
+    # float64 sums of some hundred products
+    torch.testing.assert_close(found.total, truth.curvatures.mean(), rtol=1e-10, atol=1e-12)
+    assert found.per_sample_exact is (name not in UNSPLIT)
+    if found.per_sample_exact:
+        assert found.per_sample is not None
+        torch.testing.assert_close(found.per_sample, truth.curvatures, rtol=1e-10, atol=1e-12)
 
 
 def test_a_loss_over_pairs_of_samples_has_no_exact_split() -> None:

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from tests.fuzz.oracle import differences, examine
 from tests.fuzz.planted import Planted, plant_all
 from tests.fuzz.programs import Leaf, Program, Step
 from tests.fuzz.shrink import shrink
-from tests.fuzz.trace import MIXED, SHARED, Samples, trace_terms, where
+from tests.fuzz.trace import MIXED, SHARED, Samples, couples, readings, trace_terms, where
 
 pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.filterwarnings("ignore")]
 
@@ -185,6 +186,44 @@ def test_folded_samples_own_their_entries() -> None:
 
 def test_terms_of_a_plain_program_are_the_samples() -> None:
     assert trace_terms(_cubic()) == Samples(0, (0, 1, 2))
+
+
+def _solved_together(loss: Step) -> Program:
+    """A column of h0 (4, 3) is a sample, and the matrix for which all of them are solved is made of all."""
+    leaves = (Leaf("x0", "data", (4, 3), 1, 1), Leaf("p1", "param", (), 2), Leaf("i2", "classes", (4, 3), 3, 1, 2))
+    steps = (Step("meets a parameter", "h0", "x0", {"w": "p1"}), Step("solve for vectors", "h1", "h0"))
+    return Program(3, leaves, steps, loss).used()
+
+
+def test_terms_that_a_loss_adds_up_along_the_samples_are_theirs() -> None:
+    program = _solved_together(Step("multilabel soft margin", "loss", "h1", {"hot": "i2.double()"}))
+    report = examine(program)
+    assert trace_terms(program) == MIXED
+    assert (report.faults, report.unjudged) == ([], ["rows called exact where no truth is at hand"])
+
+
+def test_a_loss_that_is_curved_along_the_samples_couples_them() -> None:
+    program = _solved_together(Step("log of a softmax", "loss", "h1"))
+    assert couples(program, 1e-8) and examine(program).faults == []
+
+
+# x0 (2, 4) has the samples on its columns and is overwritten by x5 (4, 4), which has them on its rows.
+SQUARE_DATA_LATE = 48724
+
+
+def test_rows_along_the_only_axis_of_the_first_data_are_right() -> None:
+    program = random_program(SQUARE_DATA_LATE)
+    (other,) = readings(program)
+    assert (trace_terms(program), trace_terms(other)) == (Samples(0, (3, 2, 1, 0)), Samples(1, (0, 1, 2, 3)))
+    report = examine(program)
+    assert report.faults == []
+    assert report.unjudged == ["rows along the other axis of data that has two as long as the batch"]
+
+
+def test_data_with_two_axes_of_the_batch_alone_has_its_samples_on_the_first() -> None:
+    program = random_program(SQUARE_DATA_LATE)
+    alone = replace(program, leaves=tuple(leaf for leaf in program.leaves if leaf.name != "x0"))
+    assert list(readings(alone)) == []
 
 
 def test_a_step_is_taken_out() -> None:

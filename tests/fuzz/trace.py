@@ -5,13 +5,14 @@ Nothing here knows what an operation does to an axis, so that it cannot share a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from tests.fuzz.programs import Leaf, Program
+from tests.fuzz.programs import Leaf, Program, Step, normal
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,9 @@ def trace_terms(program: Program) -> Where:
 def couples(program: Program, tolerance: float) -> bool:
     """Whether the loss is seen to have no terms that are a sample's own.
 
-    Terms along an axis of the samples are theirs, though other samples are in them (batch normalisation). Without such
-    an axis J = Σ_s J_s has J(s and t changed) − J(s changed) = J(t changed) − J for all samples s and t.
+    Terms along an axis of the samples are theirs, though other samples are in them (batch normalisation); so they are
+    where the loss itself adds them up along such an axis. Without one J = Σ_s J_s has
+    J(s and t changed) − J(s changed) = J(t changed) − J for all samples s and t.
     """
 
     def loss(*samples: int) -> float:
@@ -125,8 +127,46 @@ def couples(program: Program, tolerance: float) -> bool:
 
     with torch.no_grad():
         each = program.bind(program.tensors())(True)[1]
-        if each is None or any(size % program.batch == 0 for size in each.shape):
+        if each is None or any(size % program.batch == 0 for size in each.shape) or _adds_up(program, tolerance):
             return False
         none, alone = loss(), [loss(s) for s in range(program.batch)]
         pairs = [(s, t) for t in range(program.batch) for s in range(t)]
         return any(abs(loss(s, t) - alone[s] - alone[t] + none) > tolerance for s, t in pairs)
+
+
+def _adds_up(program: Program, tolerance: float) -> bool:
+    """Whether the loss is a sum over an axis of what it is given, as long as the batch or some batches."""
+    ends, tensors = replace(program, steps=()), program.tensors()
+    for name in ends.names() - set(tensors):
+        given = replace(program, loss=Step("plain", "loss", name)).bind(program.tensors())(True)[1]
+        assert given is not None
+        tensors[name] = given.detach()
+    a = tensors[program.loss.a]
+    other = normal(0, *a.shape)
+
+    def adds_up(dim: int) -> bool:
+        def loss(*entries: int) -> float:
+            index = torch.tensor(entries, dtype=torch.long)
+            changed = a.index_copy(dim, index, other.index_select(dim, index))
+            return float(ends.bind({**tensors, program.loss.a: changed})()[0])
+
+        none, alone = loss(), [loss(i) for i in range(a.shape[dim])]
+        pairs = itertools.combinations(range(a.shape[dim]), 2)
+        return all(abs(loss(i, j) - alone[i] - alone[j] + none) <= tolerance for i, j in pairs)
+
+    return any(size % program.batch == 0 and adds_up(dim) for dim, size in enumerate(a.shape))
+
+
+def readings(program: Program) -> Iterator[Program]:
+    """The program with its samples along other axes of data that has several as long as the batch.
+
+    There is none where no data has only one such axis: then nothing but the order of the axes says which is meant.
+    """
+    data = [leaf for leaf in program.leaves if leaf.axis is not None]
+    axes = [[d for d, size in enumerate(leaf.shape) if size == program.batch] for leaf in data]
+    if any(len(each) == 1 for each in axes):
+        for chosen in itertools.product(*axes):
+            new = {leaf.name: replace(leaf, axis=axis) for leaf, axis in zip(data, chosen, strict=True)}
+            leaves = tuple(new.get(leaf.name, leaf) for leaf in program.leaves)
+            if leaves != program.leaves:
+                yield replace(program, leaves=leaves)
