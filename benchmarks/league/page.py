@@ -119,7 +119,7 @@ def _variants(trials: Mapping[Key, Trial]) -> str:
     found = score(dict(trials), problems, names, (0,))
     lines = [
         "## Variants\n",
-        "The design half with one seed: Auto's numbers at half and at twice their value, Auto without a part, and what",
+        "The design half with one seed: Auto without a part, the rule before with half and twice its numbers, and what",
         "was tried on the way. One seed tells a few per cent from chance on most problems, but not on adding-lstm,",
         "poisson, deep-linear and sorting, whose losses fall by orders of magnitude: *tame* leaves these four out.",
         "Prototypes are written outside of the library (`benchmarks/league/prototypes`).\n",

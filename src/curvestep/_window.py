@@ -51,6 +51,7 @@ class WindowReading:
         iterate_curvature: Eᵀ∇²J(x̄) E.
         displacement_norm_sq: ‖D‖².
         iterate_norm_sq: ‖E‖².
+        resolution: relative rounding of the losses, that of the coarsest dtype that they went through.
 
     Example:
         On J = ½ θ² the average went from 3 to 2 between the steps 10 and 20, and the iterate is at 2.5. The minimum
@@ -76,6 +77,7 @@ class WindowReading:
     iterate_curvature: float
     displacement_norm_sq: float
     iterate_norm_sq: float
+    resolution: float = 2.0**-52
 
     @property
     def further(self) -> float | None:

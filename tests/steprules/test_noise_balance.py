@@ -114,6 +114,10 @@ def test_where_the_loss_bends_in_kinks_alone_their_gap_is_the_noise(curved: floa
     kinked = replace(READING, loss_at_iterate=2.5, iterate_slope=0.3, iterate_curvature=curved)
     expected = math.sqrt(0.015 * math.sqrt(5.0) * READING.progress / 0.2)
     assert kinked.gap == pytest.approx(0.2) and scaled(kinked, rule(most=1e3, gain=1.0)) == pytest.approx(expected)
+    rounded = replace(kinked, resolution=2.0**-6)  # 0.2 is less than eight roundings of a loss of 2
+    assert scaled(rounded, rule(most=1e3, gain=1.0)) == scaled(
+        replace(rounded, loss_at_iterate=None), rule(most=1e3, gain=1.0)
+    )
     bent = replace(kinked, iterate_curvature=0.05)
     assert scaled(bent, rule(most=1e3, gain=1.0)) == pytest.approx(expected * math.sqrt(8.0))
 

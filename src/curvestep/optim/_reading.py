@@ -84,11 +84,13 @@ class Measured:
         numbers: name → number, shape ().
         bends: Dᵀ∇²J_s D of its samples, one number for all where they cannot be told apart; None where not measured.
         slopes: ⟨∇J_s, D⟩ of its samples, or None.
+        resolution: relative rounding of the coarsest dtype that it went through.
     """
 
     numbers: Mapping[str, Tensor]
     bends: Tensor | None
     slopes: Tensor | None
+    resolution: float
 
     @property
     def samples(self) -> int:
@@ -154,7 +156,14 @@ def measure(tape: Tape, way: Way, needs: frozenset[WindowNeed]) -> Measured:
         OUT_CURVATURE: outwards.total,
         **asked,
     }
-    return Measured({name: number.detach().reshape(()) for name, number in numbers.items()}, bends, slopes)
+    found = {name: number.detach().reshape(()) for name, number in numbers.items()}
+    return Measured(found, bends, slopes, _resolution(tape))
+
+
+def _resolution(tape: Tape) -> float:
+    """Return the relative rounding of the coarsest dtype that the loss went through."""
+    values = [value for node in tape.nodes for value in node.outputs if value is not None and value.needs_grad]
+    return max([torch.finfo(dtype).eps for dtype in {value.dtype for value in values}], default=2.0**-52)
 
 
 def sums_of(
@@ -270,13 +279,16 @@ def _decayed(
     return shifts
 
 
-def reading_of(numbers: Mapping[str, float], window: tuple[int, int], processes: int) -> WindowReading:
+def reading_of(
+    numbers: Mapping[str, float], window: tuple[int, int], processes: int, resolution: float
+) -> WindowReading:
     """Return the reading that the numbers make, in float64 on the host.
 
     Args:
         numbers: Those of `sums_of`, the mean over the processes of what is each one's own.
         window: (k', k).
         processes: How many.
+        resolution: Relative rounding of the losses.
     """
     start, step = window
     return WindowReading(
@@ -294,6 +306,7 @@ def reading_of(numbers: Mapping[str, float], window: tuple[int, int], processes:
         iterate_curvature=numbers[OUT_CURVATURE],
         displacement_norm_sq=numbers[LENGTH],
         iterate_norm_sq=numbers[OUT_LENGTH],
+        resolution=resolution,
     )
 
 

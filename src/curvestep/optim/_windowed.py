@@ -227,7 +227,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             if not math.isfinite(numbers[name]):
                 return self._stopped(outcome, self._ell(), numbers[LOSS]), loss
         count = dist.get_world_size(None if group == "default" else group) if is_shared(group) else 1
-        reading = reading_of(numbers, rule.window(state), count)
+        reading = reading_of(numbers, rule.window(state), count, max([m.resolution for m in measured]))
         self._begin_window(rule.learn(reading, state))
         self.last_window = reading
         return self._stopped(Outcome.WINDOW_ENDED, self._ell(), reading.loss), loss

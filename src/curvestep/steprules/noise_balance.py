@@ -77,8 +77,8 @@ class NoiseBalance:
       that move with the network: their progress is none.
     - p* ≤ 0 with N > 0: f = −ln(most). N = 0: f = ln(most). A reading that is not finite: u falls by ln(most), and the
       sums begin anew.
-    - Where the gap J(z) − J(x̄) − ⟨∇J(x̄), E⟩ is above ``kinks`` · |N|, it stands for |N|: a loss made of straight pieces
-      (hinge, absolute error) has no curvature, and its noise shows in the gap alone.
+    - Where the gap J(z) − J(x̄) − ⟨∇J(x̄), E⟩ is above ``kinks`` · |N| and above eight roundings of the loss, it stands
+      for |N|: a loss made of straight pieces (hinge, absolute error) has no curvature, and its noise shows in the gap.
 
     ========  ====================================  ==========================================
     symbol    name                                  meaning
@@ -157,6 +157,8 @@ class NoiseBalance:
 
     #: How many standard errors below zero a progress is a loss that certainly rises.
     _RISES = 2.0
+    #: How many roundings of the loss a gap must be above: three losses are in it, each rounded in several places.
+    _ROUNDINGS = 8.0
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
@@ -258,7 +260,8 @@ class NoiseBalance:
     def _height(self, reading: WindowReading) -> float:
         """Return |N|, or the gap where the curvature does not see what bends."""
         curved, gap = abs(reading.noise), reading.gap
-        return gap if gap is not None and gap > self.kinks * curved else curved
+        least = max(self.kinks * curved, self._ROUNDINGS * reading.resolution * abs(reading.loss))
+        return gap if gap is not None and gap > least else curved
 
     def _move(self, now: BalanceState, loss: float) -> float:
         """Return f."""
@@ -280,7 +283,8 @@ class NoiseBalance:
             return -most if now.noise > 0.0 else 0.0
         if now.noise == 0.0:
             return most
-        return min(max(self.gain * 0.5 * math.log(self._balance(now, progress) / now.noise), -most), most)
+        ratio = self._balance(now, progress) / now.noise
+        return min(max(self.gain * 0.5 * math.log(ratio), -most), most) if ratio > 0.0 else -most
 
 
 def _is_number(value: object) -> bool:
