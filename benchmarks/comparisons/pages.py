@@ -29,7 +29,7 @@ _VERSUS = re.compile(
 _ALIKE = re.compile(
     r"<!-- alike (?P<methods>\S+) (?P<reference>\S+) (?P<stores>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL
 )
-_LEAGUE = re.compile(r"<!-- league (?P<half>\S+) -->\n.*?<!-- end -->", re.DOTALL)
+_LEAGUE = re.compile(r"<!-- league -->\n.*?<!-- end -->", re.DOTALL)
 _EVIDENCE = re.compile(r"<!-- evidence (?P<groups>\S+) (?P<page>\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -57,7 +57,7 @@ def filled(text: str) -> str:
     def league(slot: re.Match[str]) -> str:
         from benchmarks.league.page import glance
 
-        return "\n".join([slot[0].split("\n", 1)[0], glance(slot["half"]), "<!-- end -->"])
+        return "\n".join([slot[0].split("\n", 1)[0], glance(), "<!-- end -->"])
 
     def evidence(slot: re.Match[str]) -> str:
         lines = glance(gather(), groups=slot["groups"].split(","), page=slot["page"])

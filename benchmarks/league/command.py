@@ -19,7 +19,9 @@ _FIVE = "adamw"
 
 def league(
     render: options.Render = False,
-    half: Annotated[Literal["design", "test", "fresh"], typer.Option(help="Which half of the problems.")] = "design",
+    half: Annotated[
+        Literal["design", "test", "fresh", "later"], typer.Option(help="Which half of the problems.")
+    ] = "design",
     problems: Annotated[str, typer.Option(help="Only these problems, separated by commas, in place of a half.")] = "",
     methods: Annotated[
         str, typer.Option(help="Only these methods, separated by commas; adamw stands for its five rates.")

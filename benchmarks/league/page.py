@@ -46,11 +46,21 @@ What was tried on the design half, and what it gave, is in `benchmarks/league/NO
 """
 
 
-def glance(name: str) -> str:
-    """The scores of a half, from the committed store, for another page."""
+def glance() -> str:
+    """The figure and the scores of the first half on which something has run, from the committed store, for README."""
     trials = {trial.key: trial for trial in Store(STORES / "league" / "trials.jsonl", Trial).read()}
+    name = begun(trials)[0]
     found = scores(trials, name)
-    return "The runs of this half are not whole." if found is None else summary(*found)
+    if found is None:
+        return f"The runs of the {name} half are not whole."
+    what = "Held-out loss of each method over that of AdamW at its best rate, and scores"
+    return f"![{what}](docs/figures/league-{name}.png)\n\n{summary(*found)}"
+
+
+def begun(trials: Mapping[Key, Trial]) -> list[str]:
+    """The halves on which something has run, in the order of the page."""
+    seen = {problem for problem, *_ in trials}
+    return [row.name for row in HALVES if not seen.isdisjoint(half(row.name))]
 
 
 def seeded(trials: Mapping[Key, Trial], name: str, names: Sequence[str], scale: float = 1.0) -> list[str]:
@@ -76,11 +86,7 @@ def document(trials: Mapping[Key, Trial]) -> str:
         Markdown.
     """
     parts = [_HEAD.format(halves="\n".join(f"- **{row.name}**, {row.drawn}: {row.what}" for row in HALVES))]
-    seen = {problem for problem, *_ in trials}
-    for name in (row.name for row in HALVES):
-        # Until something has run on it, it has no section.
-        if name == "fresh" and seen.isdisjoint(half(name)):
-            continue
+    for name in begun(trials):
         parts.append(f"## The {name} half\n")
         found = scores(trials, name)
         if found is None:

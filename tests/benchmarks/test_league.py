@@ -10,7 +10,7 @@ import pytest
 from benchmarks.league.figure import write_figures
 from benchmarks.league.methods import ADAMW
 from benchmarks.league.page import SEEDS, document, scores
-from benchmarks.league.problems import FRESH, PROBLEMS
+from benchmarks.league.problems import FRESH, LATER, PROBLEMS
 from benchmarks.league.score import Key, calibrated, score
 from benchmarks.league.split import HALVES, draw, half
 from benchmarks.league.trial import Trial
@@ -70,7 +70,8 @@ def test_the_split_is_the_one_that_was_drawn() -> None:
 def test_every_problem_is_in_one_half() -> None:
     assert sorted(name for row in HALVES for name in half(row.name)) == sorted(PROBLEMS)
     assert half("fresh") == tuple(sorted(row.name for row in FRESH))
-    assert [len(half(row.name)) for row in HALVES] == [16, 15, 15]
+    assert half("later") == tuple(sorted(row.name for row in LATER))
+    assert [len(half(row.name)) for row in HALVES] == [16, 16, 15, 15]
 
 
 def test_a_trial_survives_its_line() -> None:
@@ -81,7 +82,8 @@ def test_a_trial_survives_its_line() -> None:
 
 
 def test_the_page_of_what_is_not_whole_says_so(small: dict[Key, Trial], tmp_path: Path) -> None:
-    assert document(small).count("Its runs are not whole") == 2
+    begun = {**small, **_by_key([_trial(p, "auto", 0, (1.0,)) for p in ("heat", "poisson")])}
+    assert document(begun).count("Its runs are not whole") == 2
     assert write_figures(small, tmp_path) == ()
 
 
@@ -90,20 +92,25 @@ def test_the_page_says_what_the_store_holds() -> None:
     assert (DOCS / "league.md").read_text(encoding="utf-8") == document(trials)
 
 
-def test_the_fresh_half_stands_first_once_something_ran_on_it(small: dict[Key, Trial]) -> None:
+def test_a_half_stands_on_the_page_once_something_ran_on_it(small: dict[Key, Trial]) -> None:
     def headings(trials: dict[Key, Trial]) -> list[str]:
         return [line for line in document(trials).split("\n") if line.startswith("## The") and line.endswith("half")]
 
-    assert headings(small) == ["## The test half", "## The design half"]
-    begun = {**small, **_by_key([_trial("heat", "auto", 0, (1.0,))])}
-    assert headings(begun) == ["## The fresh half", "## The test half", "## The design half"]
+    assert headings(small) == []
+    begun = dict(small)
+    shown: list[str] = []
+    for problem, name in (("poisson", "design"), ("logistic", "test"), ("heat", "fresh"), ("hinge", "later")):
+        begun.update(_by_key([_trial(problem, "auto", 0, (1.0,))]))
+        shown.insert(0, f"## The {name} half")
+        assert headings(begun) == shown
 
 
-@pytest.mark.parametrize("name", ["design", "fresh"])
+@pytest.mark.parametrize("name", ["design", "fresh", "later"])
 def test_the_figures_show_every_scored_method(name: str, tmp_path: Path) -> None:
     names = ("auto", *ADAMW)
     trials = _by_key([_trial(p, m, s, (2.0, 1.0)) for p in half(name) for m in names for s in SEEDS])
     assert scores(trials, "test") is None
+    assert f"\n## The {name} half\n" in document(trials)
     files = sorted(path.name for path in write_figures(trials, tmp_path))
     assert files == [f"league-{name}.png", f"league-{name}.svg"]
     assert "| **auto** | 1.000 | 1.000 |" in document(trials)

@@ -1,4 +1,4 @@
-"""The league's fresh problems: each repeats on a seed, and what they take for the truth is true."""
+"""The league's fresh and later problems: each repeats on a seed, and what they take for the truth is true."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Problem
-from benchmarks.league.problems import FRESH, PROBLEMS
+from benchmarks.league.problems import FRESH, LATER, PROBLEMS
 
 # What each problem reads; the others make their data or have scikit-learn's.
 _READS = {
@@ -24,10 +24,21 @@ _READS = {
     "finetune-mixer": ("cifar10", "cifar100"),
     "triplets": ("mnist",),
     "rescaled-layers": ("mnist",),
+    "spelling": ("tinyshakespeare",),
+    "bytes-experts": ("tinyshakespeare",),
+    "pixels-states": ("mnist",),
+    "segmentation": ("mnist",),
+    "mnist-pixelcnn": ("mnist",),
+    "mixup": ("cifar10",),
+    "finetune-order": ("tinyshakespeare",),
+    "mean-teacher": ("mnist",),
+    "captions": ("mnist",),
+    "hinge": ("cifar10",),
+    "cifar-preact": ("cifar10",),
 }
 _ROWS = [
     pytest.param(row, id=row.name, marks=[pytest.mark.data(*_READS[row.name])] if row.name in _READS else [])
-    for row in FRESH
+    for row in (*FRESH, *LATER)
 ]
 
 
@@ -65,7 +76,7 @@ def _few_steps(problem: Problem, seed: int) -> tuple[list[float], float]:
 
 
 @pytest.mark.parametrize("problem", _ROWS)
-def test_a_fresh_problem_repeats_on_a_seed(problem: Problem) -> None:
+def test_a_problem_repeats_on_a_seed(problem: Problem) -> None:
     losses, held = _few_steps(problem, 0)
     assert all(math.isfinite(value) and value >= 0.0 for value in (*losses, held))
     assert _few_steps(problem, 0) == (losses, held)
@@ -161,3 +172,131 @@ def test_a_triplet_has_two_images_of_one_class() -> None:
     anchor, same, other = _triplets(labels, labels, torch.arange(200), torch.Generator().manual_seed(0))
     assert (anchor == same).all() and (anchor != other).all()
     assert len(other.unique()) == 10
+
+
+@pytest.mark.data("tinyshakespeare")
+def test_a_misspelt_row_stands_beside_itself() -> None:
+    pair, rows = next(PROBLEMS["spelling"].build(0).batches)
+    wrong, written = pair.unbind(1)
+    assert (written[:, 1:] == rows[:, :-1]).all() and (written[:, 0] == 0).all()
+    # 16 rows of 24 bytes: 0 stands at the end for each that is left out.
+    assert 0.0 < (wrong == 0).float().mean() < 0.15
+    assert ((wrong == 0).diff(dim=1).long() >= 0).all() and (wrong != rows).any()
+
+
+def test_each_token_asks_two_experts() -> None:
+    from benchmarks.league.problems.text import _Experts
+
+    torch.manual_seed(0)
+    experts, x = _Experts(8, 16), torch.randn(2, 5, 8)
+    added, uneven = experts(x)
+    best = experts.router(x[0, 0]).topk(2)
+    answers = [nn.functional.gelu(x[0, 0] @ experts.up[k]) @ experts.down[k] for k in best.indices]
+    shares = best.values.softmax(0)
+    assert torch.allclose(added[0, 0], shares[0] * answers[0] + shares[1] * answers[1], atol=1e-5)
+    assert uneven.shape == (2,) and (uneven > 0.9).all()
+
+
+def test_a_state_space_adds_up_its_past() -> None:
+    from benchmarks.league.problems.recurrent import _States
+
+    torch.manual_seed(0)
+    part, x = _States(4, 3, 7), torch.randn(2, 7, 4)
+    pace, inner = part.pace[:, :, 0].exp(), part.norm(x)
+    moved = torch.zeros(2, 7, 4)
+    for place in range(7):
+        for before in range(place + 1):
+            time = pace * (place - before)
+            waves = part.parts[0, ..., 0] * (part.pitch[..., 0] * time).cos()
+            waves = waves - part.parts[1, ..., 0] * (part.pitch[..., 0] * time).sin()
+            response = 2.0 * (pace * (-part.damping[..., 0].exp() * time).exp() * waves).sum(1)
+            moved[:, place] += response * inner[:, before]
+    moved = moved + part.past * inner
+    expected = x + nn.functional.glu(part.out(nn.functional.gelu(moved)), -1)
+    assert torch.allclose(part(x), expected, atol=1e-5)
+
+
+def test_the_loss_of_a_forecast_is_least_at_the_quantiles() -> None:
+    instance = PROBLEMS["forecast"].build(0)
+    past, _ = next(instance.batches)
+    normal = torch.randn(len(past), 12, generator=torch.Generator().manual_seed(0))
+
+    def at(shift: float) -> float:
+        levels = torch.tensor([-1.2816, 0.0, 1.2816]) + shift
+        return instance.loss(_Known(lambda x: levels.expand(len(x), 12, 3)), (past, normal)).item()
+
+    assert at(0.0) < min(at(-0.5), at(0.5))
+    exact = _Known(lambda x: normal[..., None].expand(-1, -1, 3))
+    assert instance.loss(exact, (past, normal)).item() == 0.0
+
+
+def test_the_pixels_of_a_digit_have_its_class() -> None:
+    from benchmarks.league.problems.vision import _scenes
+
+    full = torch.ones(3, 1, 14, 14)
+    scenes, classes = _scenes(full, torch.tensor([4, 5, 6]), 50, torch.Generator().manual_seed(0))
+    assert set(classes.unique().tolist()) == {0, 5, 6, 7}
+    assert ((classes > 0).sum((1, 2)) >= 196).all() and ((classes > 0).sum((1, 2)) <= 392).all()
+    assert scenes[:, 0][classes > 0].mean().item() == pytest.approx(1.0, abs=0.01)
+    assert scenes[:, 0][classes == 0].mean().item() == pytest.approx(0.0, abs=0.01)
+
+
+def test_neighbours_are_of_one_community_by_the_chance_that_is_said() -> None:
+    from benchmarks.league.problems.graphs import _graph
+
+    _, labels, neighbours = _graph(torch.Generator().manual_seed(0))
+    same = (labels[neighbours] == labels[:, None]).float().mean()
+    assert same.item() == pytest.approx(0.5 + 0.5 / 6.0, abs=0.01)
+
+
+def test_a_pixel_is_told_by_those_before_it_alone() -> None:
+    from benchmarks.league.problems.pixels import _Stepwise
+
+    torch.manual_seed(0)
+    model, image = _Stepwise(8), torch.rand(1, 1, 14, 14)
+    changed = image.clone()
+    changed[0, 0, 6, 5] += 1.0
+    told = (model(image) - model(changed)).flatten().abs() > 0.0
+    assert not told[: 6 * 14 + 6].any() and told[6 * 14 + 6]
+
+
+def test_the_solutions_of_the_reaction_follow_its_equation() -> None:
+    from benchmarks.league.problems.operators import _solved
+
+    sources, solutions = _solved(20, torch.Generator().manual_seed(0))
+    middle = solutions[:, 1:-1, 1:-1]
+    bend = (solutions[:, 1:-1, 2:] - 2.0 * middle + solutions[:, 1:-1, :-2]) * 40.0**2
+    change = (solutions[:, 2:, 1:-1] - solutions[:, :-2, 1:-1]) / 0.2
+    wrong = change - (0.01 * bend + 0.01 * middle**2 + sources[:, None, 1:-1])
+    assert wrong.norm() < 0.03 * change.norm()
+
+
+@pytest.mark.data("mnist")
+def test_the_teacher_becomes_its_student() -> None:
+    """With one image for both the two agree, once the teacher has followed, and the labels' loss is left."""
+    instance = PROBLEMS["mean-teacher"].build(0)
+    assert instance.on_step is not None
+    inputs, targets, mine, _ = next(instance.batches)
+    with torch.no_grad():
+        for parameter in instance.model.parameters():
+            parameter.mul_(2.0)
+        own = nn.functional.cross_entropy(instance.model(inputs), targets)
+        assert instance.loss(instance.model, (inputs, targets, mine, mine)) > own + 1e-3
+        for step in range(1, 2_001):
+            instance.on_step(step, instance.model)
+        assert instance.loss(instance.model, (inputs, targets, mine, mine)).item() == pytest.approx(
+            own.item(), abs=1e-6
+        )
+
+
+@pytest.mark.data("cifar10")
+def test_the_hinge_begins_at_one_and_is_that_of_torch() -> None:
+    instance = PROBLEMS["hinge"].build(0)
+    assert instance.evaluate(instance.model) == pytest.approx(1.0, rel=1e-5)
+    inputs, labels = next(instance.batches)
+    with torch.no_grad():
+        scores = torch.randn(len(labels), 10)
+        expected = nn.functional.multi_margin_loss(scores, labels) * 10.0 / 9.0
+        assert instance.loss(_Known(lambda x: scores), (inputs, labels)).item() == pytest.approx(
+            expected.item(), rel=1e-5
+        )

@@ -9,14 +9,20 @@ from benchmarks.league.problems import (
     deep,
     embeddings,
     finetune,
+    finetune_text,
     flows,
     generative,
+    graphs,
     labels,
     moving,
+    operators,
     physics,
+    pixels,
     recurrent,
+    series,
     tabular,
     text,
+    translation,
     vision,
 )
 
@@ -72,4 +78,27 @@ FRESH = (
     Problem("poisson-regression", "convex", 900, convex.poisson_regression, "counts, badly scaled features"),
     Problem("rescaled-layers", "deep", 750, deep.rescaled_layers, "weights 10 and 0.1 times the usual in turn"),
 )
-PROBLEMS = {row.name: row for row in (*FIRST, *FRESH)}
+#: Written after the three sets above had been seen, before any method ran on them.
+LATER = (
+    Problem("spelling", "language", 350, translation.spelling, "encoder and decoder, corrects bytes, dropout"),
+    Problem("bytes-experts", "language", 300, text.bytes_experts, "transformer on bytes, two of four experts a token"),
+    Problem("pixels-states", "recurrent", 350, recurrent.pixels_states, "diagonal state spaces on pixels in a row"),
+    Problem("forecast", "recurrent", 500, series.forecast, "dilated convolutions, quantiles of the next hours"),
+    Problem("segmentation", "vision", 300, vision.segmentation, "U-Net, batch norm, a class for each pixel"),
+    Problem("communities", "embeddings", 900, graphs.communities, "graph network on sampled neighbours"),
+    Problem("tumours", "tabular", 520, tabular.tumours, "classification, 427 patients, dropout"),
+    Problem(
+        "feature-tokens", "tabular", 450, tabular.feature_tokens, "transformer of columns, Huber's loss, long tails"
+    ),
+    Problem("mnist-pixelcnn", "generative", 600, pixels.mnist_pixelcnn, "masked convolutions, pixel by pixel"),
+    Problem("reaction", "physics", 900, operators.reaction, "operator network, solutions measured with noise"),
+    Problem("mixup", "labels", 500, labels.mixup, "mixed images and labels, separable convolutions, batch norm"),
+    Problem(
+        "finetune-order", "fine-tuning", 300, finetune_text.finetune_order, "byte transformer, all weights, dropout"
+    ),
+    Problem("mean-teacher", "moving", 750, moving.mean_teacher, "1,000 labels, and a teacher that is an average"),
+    Problem("captions", "contrastive", 500, contrastive.captions, "images and captions, temperature learned"),
+    Problem("hinge", "convex", 900, convex.hinge, "support vector machine on pixels"),
+    Problem("cifar-preact", "deep", 250, deep.cifar_preact, "20 layers, batch norm before each, augmented"),
+)
+PROBLEMS = {row.name: row for row in (*FIRST, *FRESH, *LATER)}

@@ -1,14 +1,15 @@
-"""Embeddings of images from which of them belong together: in-batch negatives, and triplets."""
+"""Embeddings from what belongs together: two views of an image, triplets, an image and its caption."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Batch, Instance
-from benchmarks.league.problems.data import mnist_images
+from benchmarks.league.problems.data import mnist_images, mnist_ink
 from benchmarks.league.problems.feed import dense, generator, held_out, shuffled
 
 
@@ -75,3 +76,47 @@ def triplets(seed: int) -> Instance:
     )  # fmt: skip
     known = _triplets(test, truth, torch.arange(len(test)), torch.Generator().manual_seed(7))
     return Instance(model, batches(), _margin, held_out(_margin, known))
+
+
+class _Towers(nn.Module):
+    """Convolutions for an image, embeddings and a dense network for its caption, and a temperature that is learned."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.seen = nn.Sequential(
+            nn.Conv2d(1, 12, 3, padding=1, stride=2), nn.ReLU(), nn.Conv2d(12, 24, 3, padding=1, stride=2), nn.ReLU(),
+            nn.Flatten(), nn.Linear(24 * 4 * 11, width),
+        )  # fmt: skip
+        self.read = nn.Sequential(nn.Embedding(10, 16), nn.Flatten(), dense(48, 64, width))
+        self.sharp = nn.Parameter(torch.tensor(math.log(1.0 / 0.07)))
+
+    def forward(self, images: Tensor, captions: Tensor) -> Tensor:
+        one, other = (nn.functional.normalize(part, dim=-1) for part in (self.seen(images), self.read(captions)))
+        return self.sharp.exp() * one @ other.T
+
+
+def _matched(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the cross-entropy of finding the caption of an image and the image of a caption."""
+    scores = model(*batch)
+    own = torch.arange(len(scores))
+    return 0.5 * (nn.functional.cross_entropy(scores, own) + nn.functional.cross_entropy(scores.T, own))
+
+
+def _captioned(images: Tensor, labels: Tensor, triples: Tensor, draw: torch.Generator) -> Batch:
+    """Return three digits side by side with noise, and their names."""
+    rows = torch.cat([images[part] for part in triples.unbind(1)], -1)
+    return rows + 0.2 * torch.randn(rows.shape, generator=draw), labels[triples]
+
+
+def captions(seed: int) -> Instance:
+    """Three digits of MNIST at 14×14 beside each other and what they are, encoders to 32 numbers, 64 pairs a batch."""
+    images, labels, test, truth = mnist_ink(10_000, 2_000)
+    order, noise = generator(seed, "order"), generator(seed, "noise")
+
+    def batches() -> Iterator[Batch]:
+        while True:
+            yield _captioned(images, labels, torch.randint(len(images), (64, 3), generator=order), noise)
+
+    fixed = torch.Generator().manual_seed(7)
+    known = _captioned(test, truth, torch.randint(len(test), (1_920, 3), generator=fixed), fixed)
+    return Instance(_Towers(32), batches(), _matched, held_out(_matched, known, 64))

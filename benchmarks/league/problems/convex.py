@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Batch, Instance
-from benchmarks.league.problems.data import mnist_images
+from benchmarks.league.problems.data import cifar_images, mnist_images
 from benchmarks.league.problems.feed import cross_entropy, generator, held_out, shuffled, squared_error
 
 
@@ -54,3 +54,21 @@ def poisson_regression(seed: int) -> Instance:
     nn.init.zeros_(model.bias)
     evaluate = held_out(_deviance, (x[:2_000], y[:2_000]))
     return Instance(model, shuffled((x[2_000:], y[2_000:]), 32, seed), _deviance, evaluate)
+
+
+def _hinge(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the mean over samples and classes of [1 + s_j − s_y]₊, without the class itself."""
+    inputs, labels = batch
+    scores = model(inputs)
+    own = scores.gather(1, labels[:, None])
+    return (nn.functional.relu(1.0 + scores - own).sum(-1) - 1.0).mean() / (scores.shape[1] - 1)
+
+
+def hinge(seed: int) -> Instance:
+    """A support vector machine for ten classes on the pixels of CIFAR-10 at 16×16, from zero, batch 64."""
+    images, labels, test, truth = cifar_images(20_000, 2_000)
+    model = nn.Linear(768, 10)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    evaluate = held_out(_hinge, (test.flatten(1), truth))
+    return Instance(model, shuffled((images.flatten(1), labels), 64, seed), _hinge, evaluate)

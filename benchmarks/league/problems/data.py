@@ -42,6 +42,14 @@ def mnist_pixels(train: int, test: int) -> tuple[Tensor, Tensor]:
 
 
 @cache
+def mnist_ink(train: int, test: int) -> Images:
+    """Return MNIST's first images as (N, 1, 14, 14) with the ink of each pixel from 0 to 1, and their labels."""
+    first, labels, second, truth = mnist_images(train, test, 2)
+    least, most = first.min(), first.max()
+    return (first - least) / (most - least), labels, ((second - least) / (most - least)).clamp(0.0, 1.0), truth
+
+
+@cache
 def cifar_images(train: int, test: int) -> Images:
     """Return CIFAR-10's first images at 16×16, standardised, and their labels."""
     return _scaled(cifar10(None), train, test, 2)

@@ -14,18 +14,18 @@ from benchmarks.league.problems.data import cifar100_images, cifar_images, mnist
 from benchmarks.league.problems.feed import cross_entropy, dense, held_out, shuffled
 
 
-def _trained(make: Callable[[], nn.Module], batches: Iterator[Batch], seed: int, steps: int) -> dict[str, Tensor]:
+def trained(make: Callable[[], nn.Module], batches: Iterator[Batch], seed: int, steps: int) -> dict[str, Tensor]:
     """Return the state of a model after AdamW at 3e-3 with a linear decay to zero; the global random state is kept."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = make()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-    for batch in islice(batches, steps):
-        optimizer.zero_grad()
-        cross_entropy(model, batch).backward()
-        optimizer.step()
-        schedule.step()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+        for batch in islice(batches, steps):
+            optimizer.zero_grad()
+            cross_entropy(model, batch).backward()
+            optimizer.step()
+            schedule.step()
     return model.state_dict()
 
 
@@ -43,7 +43,7 @@ def _known_classes(seed: int) -> dict[str, Tensor]:
     """Return the state of a network trained on the first five classes of CIFAR-10."""
     images, labels, _, _ = cifar_images(10_000, 1_000)
     first = labels < 5
-    return _trained(_convolutions, shuffled((images[first], labels[first]), 48, seed + 50), seed, 300)
+    return trained(_convolutions, shuffled((images[first], labels[first]), 48, seed + 50), seed, 300)
 
 
 def _new_classes(seed: int) -> tuple[nn.Sequential, Instance]:
@@ -87,7 +87,7 @@ class _LowRank(nn.Module):
 def _upright(seed: int) -> dict[str, Tensor]:
     """Return the state of a network trained on upright MNIST at 14×14."""
     images, labels, _, _ = mnist_images(20_000, 2_000, 2)
-    return _trained(lambda: dense(196, 128, 128, 10), shuffled((images.flatten(1), labels), 64, seed + 50), seed, 500)
+    return trained(lambda: dense(196, 128, 128, 10), shuffled((images.flatten(1), labels), 64, seed + 50), seed, 500)
 
 
 def finetune_lowrank(seed: int) -> Instance:
@@ -132,7 +132,7 @@ class _Mixer(nn.Module):
 def _ten_classes(seed: int) -> dict[str, Tensor]:
     """Return the state of a mixer trained on CIFAR-10."""
     images, labels, _, _ = cifar_images(10_000, 1_000)
-    return _trained(_Mixer, shuffled((images, labels), 48, seed + 50), seed, 400)
+    return trained(_Mixer, shuffled((images, labels), 48, seed + 50), seed, 400)
 
 
 def finetune_mixer(seed: int) -> Instance:

@@ -1,11 +1,13 @@
-"""Labels that are wrong, and classes that are rare."""
+"""Labels that are wrong or mixed, and classes that are rare."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from collections.abc import Iterator
 
-from benchmarks.league.problem import Instance
+import torch
+from torch import Tensor, nn
+
+from benchmarks.league.problem import Batch, Instance
 from benchmarks.league.problems.data import cifar_images, mnist_images
 from benchmarks.league.problems.feed import cross_entropy, dense, generator, held_out, shuffled
 
@@ -51,6 +53,53 @@ def pair_noise(seed: int) -> Instance:
         model,
         shuffled((images, labels), 48, seed),
         cross_entropy,
+        held_out(cross_entropy, (test, truth)),
+        tuple((images[start : start + 250],) for start in (0, 250, 500, 750)),
+    )
+
+
+def _separable(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """A convolution of each channel by itself, then one across the channels, each with batch norm."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False), nn.BatchNorm2d(inputs), nn.ReLU6(),
+        nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU6(),
+    )  # fmt: skip
+
+
+def _mixed_entropy(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the mean cross-entropy with two classes of each sample, by their shares."""
+    inputs, one, other, share = batch
+    scores = model(inputs)
+    parts = [nn.functional.cross_entropy(scores, labels, reduction="none") for labels in (one, other)]
+    return (share * parts[0] + (1.0 - share) * parts[1]).mean()
+
+
+def mixup(seed: int) -> Instance:
+    """CIFAR-10 at 16×16, pairs of images and labels mixed evenly (mixup), separable convolutions, batch norm, batch 32.
+
+    Held out: the cross-entropy of images as they are.
+
+    Returns:
+        The instance.
+    """
+    images, labels, test, truth = cifar_images(10_000, 1_000)
+    draw = generator(seed, "noise")
+
+    def batches() -> Iterator[Batch]:
+        for x, y in shuffled((images, labels), 32, seed):
+            share, other = torch.rand(len(x), generator=draw), torch.randperm(len(x), generator=draw)
+            weight = share[:, None, None, None]
+            yield weight * x + (1.0 - weight) * x[other], y, y[other], share
+
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(16), nn.ReLU6(),
+        _separable(16, 32, 1), _separable(32, 64, 2), _separable(64, 64, 1),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
+    )  # fmt: skip
+    return Instance(
+        model,
+        batches(),
+        _mixed_entropy,
         held_out(cross_entropy, (test, truth)),
         tuple((images[start : start + 250],) for start in (0, 250, 500, 750)),
     )

@@ -1,4 +1,4 @@
-"""Targets that move with the network: values fitted to a copy of themselves."""
+"""Targets that move with the network: values fitted to a copy of themselves, and a teacher that is an average."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Batch, Instance
-from benchmarks.league.problems.feed import dense, generator
+from benchmarks.league.problems.data import mnist_images
+from benchmarks.league.problems.feed import cross_entropy, dense, generator, held_out, shuffled
 
 _SIDE, _DISCOUNT, _SLIP, _REFRESH = 12, 0.9, 0.1, 20
 
@@ -128,4 +129,42 @@ def linear_system(seed: int) -> Instance:
             for mine, its in zip(target.parameters(), model.parameters(), strict=True):
                 mine.lerp_(its, 0.02)
 
+    return Instance(model, batches(), loss, evaluate, on_step=follow)
+
+
+def mean_teacher(seed: int) -> Instance:
+    """MNIST at 14×14, 1,000 labels; on 19,000 more images what a teacher says, which follows by 1 % a step; batch 32.
+
+    Student and teacher see an image with different noise. Held out: the student's cross-entropy.
+
+    Returns:
+        The instance.
+    """
+    images, labels, test, truth = mnist_images(20_000, 2_000, 2)
+    x, draw = images.flatten(1), generator(seed, "noise")
+    model = dense(196, 128, 64, 10)
+    teacher = copy.deepcopy(model).requires_grad_(False)
+
+    def noisy(part: Tensor) -> Tensor:
+        return part + 0.3 * torch.randn(part.shape, generator=draw)
+
+    def batches() -> Iterator[Batch]:
+        known, others = shuffled((x[:1_000], labels[:1_000]), 32, seed), shuffled((x[1_000:],), 32, seed)
+        for (inputs, targets), (other,) in zip(known, others, strict=False):
+            yield noisy(inputs), targets, noisy(other), noisy(other)
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        inputs, targets, mine, its = batch
+        with torch.no_grad():
+            goal = teacher(its).softmax(-1)
+        apart = ((model(mine).softmax(-1) - goal) ** 2).sum(-1).mean()
+        return nn.functional.cross_entropy(model(inputs), targets) + apart
+
+    def follow(step: int, model: nn.Module) -> None:
+        del step
+        with torch.no_grad():
+            for old, new in zip(teacher.parameters(), model.parameters(), strict=True):
+                old.lerp_(new, 0.01)
+
+    evaluate = held_out(cross_entropy, (test.flatten(1), truth))
     return Instance(model, batches(), loss, evaluate, on_step=follow)

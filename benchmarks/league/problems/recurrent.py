@@ -1,6 +1,8 @@
-"""Recurrent networks on synthetic sequences, and on the rows of images."""
+"""Recurrent networks on synthetic sequences and on the rows of images, and a state space that reads pixels."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -61,4 +63,53 @@ def rows_gru(seed: int) -> Instance:
         shuffled((images[:, 0], labels), 32, seed),
         cross_entropy,
         held_out(cross_entropy, (test[:, 0], truth)),
+    )
+
+
+class _States(nn.Module):
+    """A diagonal state space for each channel, as in S4D: its impulse response is a sum of damped waves."""
+
+    def __init__(self, width: int, modes: int, length: int) -> None:
+        super().__init__()
+        self.length = length
+        self.pace = nn.Parameter(torch.empty(width, 1, 1).uniform_(math.log(0.001), math.log(0.1)))
+        self.damping = nn.Parameter(torch.full((width, modes, 1), math.log(0.5)))
+        self.pitch = nn.Parameter(math.pi * torch.arange(modes)[:, None].float().repeat(width, 1, 1))
+        self.parts = nn.Parameter(torch.randn(2, width, modes, 1) / 2.0**0.5)
+        self.past, self.norm, self.out = (
+            nn.Parameter(torch.randn(width)),
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        pace = self.pace.exp()
+        time = pace * torch.arange(self.length)
+        waves = self.parts[0] * (self.pitch * time).cos() - self.parts[1] * (self.pitch * time).sin()
+        response = 2.0 * (pace * (-self.damping.exp() * time).exp() * waves).sum(1)
+        # Row r of the lower triangle has the response to column c, r − c places later.
+        shifted = nn.functional.pad(response.flip(1), (0, self.length - 1)).unfold(1, self.length, 1).flip(1)
+        inner = self.norm(x)
+        moved = (shifted @ inner.permute(2, 1, 0)).permute(2, 1, 0) + self.past * inner
+        return x + nn.functional.glu(self.out(nn.functional.gelu(moved)), -1)
+
+
+class _StateSpace(nn.Module):
+    def __init__(self, inputs: int, width: int, length: int, outputs: int) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(inputs, width), nn.Linear(width, outputs)
+        self.blocks, self.norm = nn.Sequential(*(_States(width, 8, length) for _ in range(2))), nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.blocks(self.embed(x)).mean(1)))
+
+
+def pixels_states(seed: int) -> Instance:
+    """MNIST at 14×14 as 98 pairs of pixels, one after another, two diagonal state spaces of width 24; batch 32."""
+    images, labels, test, truth = mnist_images(20_000, 2_000, 2)
+    return Instance(
+        _StateSpace(2, 24, 98, 10),
+        shuffled((images.reshape(-1, 98, 2), labels), 32, seed),
+        cross_entropy,
+        held_out(cross_entropy, (test.reshape(-1, 98, 2), truth)),
     )

@@ -1,4 +1,4 @@
-"""Images: batch, group, layer norm and none, and an autoencoder."""
+"""Images: batch, group, layer norm and none, an autoencoder, and classes of pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Batch, Instance
-from benchmarks.league.problems.data import cifar100_images, cifar_images, mnist_images, mnist_pixels
+from benchmarks.league.problems.data import cifar100_images, cifar_images, mnist_images, mnist_ink, mnist_pixels
 from benchmarks.league.problems.feed import cross_entropy, dense, generator, held_out, normal_start, shuffled
 
 
@@ -110,3 +110,57 @@ def cifar100_plain(seed: int) -> Instance:
     normal_start(model, "relu")
     evaluate = held_out(cross_entropy, (test[:1_000], truth[:1_000]))
     return Instance(model, shuffled((images, labels), 32, seed), cross_entropy, evaluate)
+
+
+def _scenes(images: Tensor, labels: Tensor, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return scenes of 28×28 with two digits of 14×14 somewhere and noise, and for each pixel 0 or its digit plus 1."""
+    scenes, classes = torch.zeros(count, 28, 28), torch.zeros(count, 28, 28, dtype=torch.long)
+    rows, side = torch.arange(count)[:, None, None], torch.arange(14)
+    for _ in range(2):
+        which = torch.randint(len(images), (count,), generator=draw)
+        down, across = torch.randint(15, (2, count, 1), generator=draw)
+        place = rows, (down + side)[:, :, None], (across + side)[:, None]
+        ink = images[which, 0]
+        classes[place] = torch.where(ink > 0.3, labels[which, None, None] + 1, classes[place])
+        scenes[place] = torch.maximum(scenes[place], ink)
+    return (scenes + 0.2 * torch.randn(scenes.shape, generator=draw))[:, None], classes
+
+
+def _convolved(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class _UNet(nn.Module):
+    """Two steps down and two up, with what was seen on the way down beside; classes are the last axis."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = _convolved(1, width), _convolved(width, 2 * width)
+        self.middle = _convolved(2 * width, 4 * width)
+        self.rise2, self.rise1 = (
+            nn.ConvTranspose2d(4 * width, 2 * width, 2, 2),
+            nn.ConvTranspose2d(2 * width, width, 2, 2),
+        )
+        self.join2, self.join1 = _convolved(4 * width, 2 * width), _convolved(2 * width, width)
+        self.head = nn.Conv2d(width, 11, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.first(x)
+        second = self.second(nn.functional.max_pool2d(first, 2))
+        middle = self.middle(nn.functional.max_pool2d(second, 2))
+        second = self.join2(torch.cat([second, self.rise2(middle)], 1))
+        return self.head(self.join1(torch.cat([first, self.rise1(second)], 1))).permute(0, 2, 3, 1)
+
+
+def segmentation(seed: int) -> Instance:
+    """The class of each pixel of 4,000 noisy scenes with two digits of MNIST, a U-Net with batch norm, batch 16."""
+    images, labels, test, truth = mnist_ink(10_000, 2_000)
+    scenes, classes = _scenes(images, labels, 4_000, generator(seed, "data"))
+    known = _scenes(test, truth, 300, torch.Generator().manual_seed(7))
+    return Instance(
+        _UNet(8),
+        shuffled((scenes, classes), 16, seed),
+        cross_entropy,
+        held_out(cross_entropy, known, 100),
+        tuple((scenes[start : start + 100],) for start in range(0, 500, 100)),
+    )
