@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim.optimizer import ParamsT
 
-from curvestep._errors import CurvestepError, RecordingError
+from curvestep._errors import CurvestepError
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import any_sharded
 from curvestep._warn import warn
@@ -24,7 +24,7 @@ from curvestep.optim._average import AVERAGE, AVERAGING, exchanged, starts
 from curvestep.optim._groups import AbstractGroupedOptimizer
 from curvestep.optim._processes import Group, is_shared
 from curvestep.optim._proof import Versions, versions_of
-from curvestep.optim._recordings import NOTHING_RECORDED, Pending, Recordings, returned_loss
+from curvestep.optim._recordings import Pending, Recordings, returned_loss
 from curvestep.optim._runaway import drift, sentence
 from curvestep.optim._telemetry import OUTCOMES
 from curvestep.optim._watch import Watch
@@ -226,7 +226,7 @@ class AbstractRecordedOptimizer(AbstractGroupedOptimizer, ABC):
                 if self._is_still():
                     self._begin()
                     return None
-                raise RecordingError(NOTHING_RECORDED)
+                self._pending.refuse_nothing()
             # A closure that returns no loss must be treated alike on all steps, measured or not.
             reads = closure is not None and not tapes and (returned is not None or self._needs_loss)
             recordings = Recordings(tapes, scale, returned_loss(returned) if reads else None, left)

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from curvestep.engine import Curvature, Tape, spread
 from curvestep.optim._options import Measure
 from curvestep.optim._proof import Left
 
-NOTHING_RECORDED = """\
+_NOTHING_RECORDED = """\
 step() needs a recorded forward and backward pass, but nothing was recorded since the last step. Either record it,
 
     with optimizer.record():
@@ -36,6 +36,12 @@ or give step a closure,
 
 or, where a trainer owns the loop, call curvestep.attach(model, optimizer) once before it."""
 
+_OF_OTHERS = (
+    "A recording of the loss whose gradient is in p.grad was needed, but the losses that were recorded since the last "
+    "step gave no parameter of this optimizer a gradient. A recording goes from the first forward of a loss to its "
+    "backward: call the modules again for the loss of this step, after the backward of the loss before it."
+)
+
 
 @final
 @dataclass
@@ -48,6 +54,7 @@ class Pending:
         left: `p.grad` as the last recorded backward left it.
         scale: the factor of the GradScaler that was named to ``record``.
         is_averaged: whether the parameters are the averaged ones.
+        dropped: whether the last recording was of a loss that gave the parameters no gradient.
     """
 
     tapes: list[Tape] = field(default_factory=list)
@@ -55,12 +62,25 @@ class Pending:
     left: Left | None = None
     scale: Tensor | None = None
     is_averaged: bool = False
+    dropped: bool = False
 
     def take(self) -> tuple[list[Tape], bool, Left | None]:
         """Hand over what was recorded, and begin anew."""
         taken = self.tapes, self.unrecorded, self.left
         self.tapes, self.unrecorded, self.left = [], False, None
         return taken
+
+    def refuse_nothing(self) -> NoReturn:
+        """Say why a step has no recording."""
+        if self.dropped:
+            raise RecordingError(_OF_OTHERS)
+        raise RecordingError(_NOTHING_RECORDED)
+
+    def drop(self, tape: Tape) -> None:
+        """Free a recording whose loss gave the parameters no gradient."""
+        self.tapes = [each for each in self.tapes if each is not tape]
+        tape.release()
+        self.dropped = True
 
 
 @final
