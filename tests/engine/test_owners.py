@@ -195,17 +195,6 @@ def test_an_optimizer_takes_the_index() -> None:
     assert optimizer.last_step is not None and optimizer.last_step.outcome is curvestep.Outcome.TAKEN
 
 
-def test_of_a_part_the_whole_batch_is_measured_with_a_warning() -> None:
-    w = net()
-    params = [w["own"], w["out"]]
-    d = [torch.randn_like(p) for p in params]
-    with curvestep.record(samples=INDEX) as tape:
-        (torch.tanh(NODES @ w["own"]) @ w["out"]).exp().mean().backward()
-    with pytest.warns(UserWarning, match="these have rows of different number"):
-        found = tape.curvature(params, d, samples=2)
-    assert found.samples == BATCH
-
-
 @pytest.mark.parametrize(
     ("given", "batch_size"),
     [([0, 1], None), (torch.zeros(2, 2, dtype=torch.int64), None), (torch.zeros(3), None), (torch.tensor([-1]), None),

@@ -41,8 +41,8 @@ def record(
             to B − 1 (`batch_size`, or max(samples) + 1 of them): for graphs of unequal size, packed sequences, experts
             that take some of the rows. `per_sample` then has B entries. Rows that are gathered or added by an index
             (messages along edges, pooling) stay with their samples where it leads from rows of one sample to rows of
-            the same; elsewhere the split is not called exact. All these indices are read on the host. A part of the
-            samples cannot be measured.
+            the same; elsewhere the split is not called exact, and of a part of the samples the whole is measured. All
+            these indices are read on the host.
         memory: "keep" holds the values and cotangents that the rules need, which about doubles the activations held.
             A number in [0, ∞) holds the values, and of the cotangents those nearest to the loss, as many as take this
             share of the bytes that the values take; below that cut the pass carries second-order terms up to it, for

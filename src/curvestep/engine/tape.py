@@ -164,8 +164,11 @@ class Tape:
                 penalties on weights whole: `per_sample` has one exact entry for each of them, in the order of
                 `Curvature.indices`, and `slope` is that of the part, not of the batch. Where the samples come in random
                 order, `total` is an unbiased estimate of the batch's curvature, and `Curvature.standard_error` says how
-                far off it may be. Where samples mix (batch normalisation in training, contrastive losses) or their
-                axis is lost the whole batch is measured, with a warning; `Curvature.samples` says how many were.
+                far off it may be. Under `record(samples=index)` the rows of these samples are measured. J_s is B times
+                what sample s adds to J: its own loss where J is a mean over samples, and where J is a mean over N rows
+                B/N times the sum over its own, so that `total` is unbiased, and no mean over the rows of the part.
+                Where samples mix (batch normalisation in training, contrastive losses), their axis is lost or the part
+                has no row, the whole batch is measured, with a warning; `Curvature.samples` says how many were.
             part: o, at least 0: which of the parts with `samples` = k as a number or a fraction. Sample s belongs to
                 it iff ⌊(s + 1 + o) k/B⌋ > ⌊(s + o) k/B⌋, so that ⌈B/k⌉ of them in a row measure each sample, and B of
                 them each equally often. An integer tensor of shape () serves a graph that is traced once for all parts.
@@ -197,8 +200,8 @@ class Tape:
             the first layer), two with kind="ggn"; one more where terms are carried, and the forward again where the
             recording holds no values; no host sync, but one where a `torch.autograd.Function` has to be proved. Of a
             part of the batch, that part of it, and then also first tangents of the whole for that proof. Per operation
-            some microseconds of Python, and once for each new sequence of shapes some milliseconds to find how the tape
-            is cut.
+            some microseconds of Python, and once for each new sequence of shapes, or in each pass under
+            `record(samples=index)`, some milliseconds to find how the tape is cut.
 
         Example:
             The curvature of ½‖θ‖² along d is ‖d‖²:

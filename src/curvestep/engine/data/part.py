@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import torch
 from torch import Tensor
 
-from curvestep.engine.data.samples import SampleAxis
+from curvestep.engine.data.samples import Owners, Renumbering, SampleAxis
 
 Chosen = range | tuple[int, ...]
 
@@ -51,6 +51,20 @@ def as_chosen(indices: Sequence[int]) -> Chosen:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a part, where samples have rows of different number.
+
+    Attributes:
+        index: which of all rows, int64, shape (n,), in order.
+        owners: whose they are, the samples numbered as in the part.
+    """
+
+    index: Tensor
+    owners: Owners
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Part:
     """Some of the samples of a batch.
 
@@ -59,12 +73,14 @@ class Part:
         count: k, those of the part.
         chosen: which ones; None where only `index` says so, in a graph that is to serve every part.
         index: the same as a tensor, int64, shape (k,); None where `chosen` is a range.
+        owned: the rows of the part, once they have been asked for.
     """
 
     batch: int
     count: int
     chosen: Chosen | None
     index: Tensor | None = None
+    owned: dict[Owners, Rows] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
     def of(batch: int, chosen: Chosen, device: torch.device) -> Part:
@@ -82,11 +98,13 @@ class Part:
     def read(self, tensor: Tensor, axis: SampleAxis) -> Tensor:
         """The samples of the part: contiguous where the whole tensor is, as kernels expect of each other's results."""
         picked, dim = tensor, axis.dim
-        folded = axis.outer > 1 or (axis.inner > 1 and not self._leads)
+        own = None if axis.owners is None else self.rows_of(axis.owners).index.to(tensor.device)
+        index = self.index if own is None else own
+        folded = axis.outer > 1 or (axis.inner > 1 and not (own is None and self._leads))
         if folded:
-            picked, dim = tensor.unflatten(dim, (axis.outer, self.batch, axis.inner)), dim + 1
-        if self.index is not None:
-            picked = picked.index_select(dim, self.index)
+            picked, dim = tensor.unflatten(dim, (axis.outer, axis.count(self.batch), axis.inner)), dim + 1
+        if index is not None:
+            picked = picked.index_select(dim, index)
         else:
             assert isinstance(self.chosen, range)
             wide = 1 if folded else axis.inner
@@ -95,6 +113,48 @@ class Part:
         if folded:
             picked = picked.flatten(dim - 1, dim + 1)
         return picked.contiguous() if tensor.is_contiguous() else picked
+
+    def rows_of(self, owners: Owners) -> Rows:
+        """The rows of the samples of the part."""
+        found = self.owned.get(owners)
+        if found is None:
+            assert self.chosen is not None
+            place = {sample: at for at, sample in enumerate(self.chosen)}
+            index = [row for row, sample in enumerate(owners.numbers) if sample in place]
+            numbers = tuple([place[owners.numbers[row]] for row in index])
+            found = self.owned[owners] = Rows(torch.tensor(index, dtype=torch.int64), Owners(numbers))
+        return found
+
+    def count_of(self, axis: SampleAxis) -> int:
+        """How many rows of their own the samples of the part have along an axis."""
+        return self.count if axis.owners is None else len(self.rows_of(axis.owners).owners.numbers)
+
+    def axis_of(self, axis: SampleAxis) -> SampleAxis:
+        """The axis of what was read along another one."""
+        if axis.owners is None:
+            return axis
+        owners = self.rows_of(axis.owners).owners
+        return replace(axis, owners=None if owners.numbers == tuple(range(self.count)) else owners)
+
+    def renumbered(self, index: Tensor, how: Renumbering) -> Tensor:
+        """An index of rows for the part: its own rows, numbering those of the part along `how.within`."""
+        if index.dtype in (torch.bool, torch.uint8):
+            index = index.nonzero()[:, 0]
+        kept, whole = self._kept(how.within).to(index.device), how.within.count(self.batch)
+        place = index.new_full((whole,), -1)
+        place[kept] = torch.arange(len(kept), dtype=index.dtype, device=index.device)
+        line = index.movedim(how.dim, 0).flatten(1)[:, 0] if index.dim() > 1 else index
+        line = place[line[self._kept(how.rows).to(index.device)].long() % whole]
+        shape = [*index.shape]
+        shape[how.dim] = len(line)
+        return line.reshape([-1 if dim == how.dim else 1 for dim in range(len(shape))]).expand(shape)
+
+    def _kept(self, axis: SampleAxis) -> Tensor:
+        """Which rows along an axis are those of the part, on the host."""
+        if axis.owners is not None:
+            return self.rows_of(axis.owners).index
+        assert self.chosen is not None
+        return torch.tensor(tuple(self.chosen))
 
     @property
     def _leads(self) -> bool:

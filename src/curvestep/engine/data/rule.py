@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from curvestep.engine.data.samples import Annotation, SampleAxis
+from curvestep.engine.data.samples import Annotation, Renumbering, SampleAxis
 
 
 class Kind(enum.Enum):
@@ -78,12 +78,17 @@ class Cut:
         statistics: node, axis of the first output → the axis of kept outputs along which their samples lie.
         counts: node, axis of each input, number of samples → the input whose entries are the numbers of the samples,
             and its axis; None without one. On a part it counts the samples of that part.
+        renumbers: node, annotation of each input, axis of the output → the axis of each input, and the index among them
+            that numbers rows of samples; None without one. It is asked where a user named the rows of the samples.
     """
 
     sizes: Callable[[list[Any], tuple[int, ...], Callable[[int, Any], Any]], list[Any]] | None = None
     aligned: Callable[[Any, SampleAxis, Any], Callable[[Any], SampleAxis | None] | None] | None = None
     statistics: Callable[[Any, Annotation], SampleAxis | None] | None = None
     counts: Callable[[Any, Sequence[SampleAxis | None], int], tuple[Any, SampleAxis] | None] | None = None
+    renumbers: (
+        Callable[[Any, Sequence[Annotation], SampleAxis], tuple[list[SampleAxis | None], Renumbering] | None] | None
+    ) = None
 
 
 @final

@@ -37,6 +37,9 @@ class Owners:
 
     numbers: tuple[int, ...]
 
+    def __hash__(self) -> int:  # asked often, of many rows: most are the same object, or differ in their number
+        return hash((len(self.numbers), self.numbers[:4], self.numbers[-4:]))
+
 
 @dataclass(frozen=True, slots=True)
 class SampleAxis:
@@ -66,6 +69,24 @@ class SampleAxis:
 
 
 Annotation = SampleAxis | Marker
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Renumbering:
+    """An index of rows, which numbers those of a part where they are some of all.
+
+    Attributes:
+        at: its place among the inputs of its operation.
+        dim: the axis of the index along which its own rows lie.
+        rows: whose they are.
+        within: the axis whose rows it numbers.
+    """
+
+    at: int
+    dim: int
+    rows: SampleAxis
+    within: SampleAxis
 
 
 def through_view(axis: SampleAxis, old: Sequence[int], new: Sequence[int], batch: int) -> Annotation:

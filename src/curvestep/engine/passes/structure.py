@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from curvestep.engine.data.recording import Recording
-from curvestep.engine.data.value import Value
+from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.batch import is_weight
 
 Key = tuple[Any, ...]
@@ -56,6 +56,21 @@ def structure_of(recording: Recording, root: Value, moving: set[Value], *more: A
         return None
     parts.append(number.get(root))
     return tuple(parts), list(number)
+
+
+def signature(node: Node) -> Key | None:
+    """What the shapes that an operation's rule makes depend on; None where they depend on more."""
+    number: dict[Value, int] = {}
+
+    def seen(value: Value) -> Any:
+        return value.shape, value.dtype, value.needs_grad, number.setdefault(value, len(number))
+
+    try:
+        parts = [node.op, *[_plain(a, seen) for a in node.args]]
+        parts += [(k, _plain(v, seen)) for k, v in node.kwargs.items()]
+        return (*parts, *[None if v is None else seen(v) for v in node.outputs])
+    except _Opaque:
+        return None
 
 
 def remember(known: OrderedDict[Key, Found], key: Key, found: Found, most: int) -> None:

@@ -174,13 +174,17 @@ def _part_of(
         if count >= cut.batch:
             return None
         if not cut.reason:
-            if given is None and isinstance(part, Tensor):
+            if given is None and isinstance(part, Tensor) and recording.owners is None:
                 return cut, Part.traced(cut.batch, count, part)
             chosen = spread(cut.batch, count, int(part)) if given is None else as_chosen(given)
-            return cut, Part.of(cut.batch, chosen, root.data.device if root.data is not None else torch.device("cpu"))
+            device = root.data.device if root.data is not None else torch.device("cpu")
+            of = Part.of(cut.batch, chosen, device)
+            if all([of.rows_of(owners).owners.numbers for owners in cut.owners]):
+                return cut, of
+    why = cut.reason or "none of the samples of the part has rows in one of the tensors that it goes through"
     warnings.warn(
         "The curvature of a part of the batch was asked for, but that of the whole batch is measured: "
-        f"{cut.reason}. The result is right and costs a full pass; leave `samples` out to ask for that.",
+        f"{why}. The result is right and costs a full pass; leave `samples` out to ask for that.",
         stacklevel=4,
     )
     return None

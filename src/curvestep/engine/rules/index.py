@@ -13,7 +13,7 @@ from curvestep.engine.data.rule import Cut, Kind, Rule
 from curvestep.engine.data.samples import Annotation, Marker, SampleAxis, merge
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.operators import aten
-from curvestep.engine.rules.owned import gathered
+from curvestep.engine.rules.owned import gathered, picked_on_a_part
 from curvestep.engine.rules.site import AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
 
@@ -94,7 +94,13 @@ def _index_select_axis(s: AxisSite) -> Annotation:
     return source if index is Marker.SHARED else Marker.LOST
 
 
-op(aten.index_select.default, Rule(Kind.LINEAR, _index_select, _index_select_axis), dtype="arriving", draws=True)
+op(
+    aten.index_select.default,
+    Rule(Kind.LINEAR, _index_select, _index_select_axis),
+    dtype="arriving",
+    cut=Cut(renumbers=picked_on_a_part),
+    draws=True,
+)
 
 
 def _index(s: Site) -> Jet:
@@ -192,7 +198,9 @@ def _numbering(node: Node, inputs: Sequence[SampleAxis | None], batch: int) -> t
         return None
     index = indices[source.dim]
     known = inputs[node.inputs.index(index)]
-    return index, known or SampleAxis(next(dim for dim, size in enumerate(index.shape) if size == batch))
+    count = source.count(batch)
+    at = next(dim for dim, size in enumerate(index.shape) if size == count)
+    return index, known or SampleAxis(at, owners=source.owners)
 
 
 def _values_read(node: Node) -> Any:
@@ -215,7 +223,7 @@ op(
     aten.index.Tensor,
     Rule(Kind.LINEAR, _index, _index_axis),
     dtype="arriving",
-    cut=Cut(counts=_numbering),
+    cut=Cut(counts=_numbering, renumbers=picked_on_a_part),
     draws=True,
     reads_values=_values_read,
 )

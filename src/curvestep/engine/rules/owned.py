@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import torch
 
-from curvestep.engine.data.samples import Annotation, Marker, SampleAxis
-from curvestep.engine.data.value import Value
+from curvestep.engine.data.rule import NotCut
+from curvestep.engine.data.samples import Annotation, Marker, Renumbering, SampleAxis
+from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.site import AxisSite
 
 
@@ -50,6 +51,40 @@ def added(s: AxisSite, target: int, index: Value, written: int) -> Annotation:
     return Marker.LOST if filled is None else SampleAxis(dim).picked(filled, s.batch)
 
 
+Renumbered = tuple[list["SampleAxis | None"], Renumbering]
+
+
+def picked_on_a_part(node: Node, axes: Sequence[Annotation], out: SampleAxis) -> Renumbered | None:
+    """How rows are gathered on a part of the samples: as in `gathered`, the index numbers rows of the source."""
+    source, rest = node.args[0], node.args[1]
+    within = axes[node.inputs.index(source)]
+    if isinstance(rest, list):
+        used = [dim for dim, index in enumerate(rest) if index is not None]
+        dim, index = used[0], rest[used[0]]
+        along = len(used) == 1
+    else:
+        dim, index, along = rest % max(len(source.shape), 1), node.args[2], True
+    if not (along and isinstance(within, SampleAxis) and within.dim == dim):
+        return None
+    found: list[SampleAxis | None] = [within if v is source else None for v in node.inputs]
+    return found, Renumbering(node.inputs.index(index), 0, SampleAxis(0, owners=out.owners), within)
+
+
+def added_on_a_part(node: Node, axes: Sequence[Annotation], out: SampleAxis) -> Renumbered | None:
+    """How rows are added on a part of the samples: as in `added`, the index numbers rows of the target."""
+    target, dim, index, written = node.args[:4]
+    dim %= max(len(target.shape), 1)
+    if dim != out.dim:
+        return None
+    above = axes[node.inputs.index(written)] if isinstance(written, Value) else Marker.SHARED
+    lines = dim if len(index.shape) > 1 else 0
+    if not isinstance(above, SampleAxis) or index.shape[lines : lines + 1] != written.shape[dim : dim + 1]:
+        raise NotCut(f"{node.name} writes rows along the samples, and not one of a sample for each number in its index")
+    inputs = {target: out, written: above}
+    rows = SampleAxis(0, owners=above.owners)
+    return [inputs.get(v) for v in node.inputs], Renumbering(node.inputs.index(index), lines, rows, out)
+
+
 def _filled(found: Sequence[int | None], whole: Sequence[Sequence[int]]) -> list[int] | None:
     """The samples of all rows: one that took nothing is a sample's by the only numbering that all others agree with."""
     if None not in found:
@@ -69,7 +104,7 @@ def _numbers(s: AxisSite, axis: SampleAxis) -> Sequence[int]:
 def _rows(s: AxisSite, index: Value, dim: int) -> list[int] | None:
     """The rows that an index names along an axis, the same in all others; None where it cannot be known."""
     data = index.data
-    if s.owners is None or data is None or index.overwritten or data.dim() <= dim:
+    if s.owners is None or data is None or index.overwritten or (data.dim() != 1 and data.dim() <= dim):
         return None
     if data.dtype in (torch.bool, torch.uint8):
         return data.nonzero()[:, 0].tolist() if data.dim() == 1 else None

@@ -16,7 +16,7 @@ from curvestep.engine.data.value import Node, Value
 from curvestep.engine.rules.axes import Under, joined_axis, kept_unless, unnamed
 from curvestep.engine.rules.forms import formula, jointly_linear, linear_in_first
 from curvestep.engine.rules.operators import aten
-from curvestep.engine.rules.owned import added
+from curvestep.engine.rules.owned import added, added_on_a_part
 from curvestep.engine.rules.site import Arguments, AxisSite, Jet, Site
 from curvestep.engine.rules.table import op
 
@@ -55,6 +55,8 @@ def _into_own(op: Any) -> Any:
 
 def _alongside(node: Node, out: SampleAxis, result: Value) -> Under:
     """What has as many axes as the result has the samples where that has them, whatever it was made from."""
+    if isinstance(node.args[1], int) and node.args[1] % len(result.shape) == out.dim:
+        raise NotCut(f"{node.name} writes along the samples")
 
     def under(v: Value) -> SampleAxis | None:
         if len(v.shape) != len(result.shape):
@@ -74,11 +76,12 @@ def _alongside_cut(node: Node, out: SampleAxis, result: Value) -> Under:
 
 
 _ALONGSIDE = Cut(aligned=_alongside)
-op(aten.index_add.default, jointly_linear((0, 3), _beside(0, 3)), cut=_ALONGSIDE)
-op(aten.index_copy.default, jointly_linear((0, 3), _beside(0, 3)), cut=_ALONGSIDE)
-op(aten.scatter.src, jointly_linear((0, 3), _beside(0, 2, 3)), cut=_ALONGSIDE)
+_INTO_ROWS = Cut(aligned=_alongside, renumbers=added_on_a_part)
+op(aten.index_add.default, jointly_linear((0, 3), _beside(0, 3)), cut=_INTO_ROWS)
+op(aten.index_copy.default, jointly_linear((0, 3), _beside(0, 3)), cut=_INTO_ROWS)
+op(aten.scatter.src, jointly_linear((0, 3), _beside(0, 2, 3)), cut=_INTO_ROWS)
 op(aten.scatter.value, jointly_linear((0,), _beside(0, 2), _zero_value(aten.scatter.value)), cut=_ALONGSIDE)
-op(aten.scatter_add.default, jointly_linear((0, 3), _beside(0, 2, 3)), cut=_ALONGSIDE)
+op(aten.scatter_add.default, jointly_linear((0, 3), _beside(0, 2, 3)), cut=_INTO_ROWS)
 op(
     aten.index_fill.int_Scalar,
     jointly_linear((0,), _beside(0), _zero_value(aten.index_fill.int_Scalar)),
@@ -226,7 +229,7 @@ def _scatter_reduce(
     )
 
 
-op(aten.scatter_reduce.two, formula(_scatter_reduce, _beside(0, 2, 3)), kinks=True, cut=_ALONGSIDE)
+op(aten.scatter_reduce.two, formula(_scatter_reduce, _beside(0, 2, 3)), kinks=True, cut=_INTO_ROWS)
 
 
 def _index_reduce(
@@ -238,7 +241,7 @@ def _index_reduce(
     return _scatter_reduce(t, dim, index.view(shape).expand_as(source), source, reduce, include_self=include_self)
 
 
-op(aten.index_reduce.default, formula(_index_reduce, _beside(0, 3)), kinks=True, cut=_ALONGSIDE)
+op(aten.index_reduce.default, formula(_index_reduce, _beside(0, 3)), kinks=True, cut=_INTO_ROWS)
 
 
 # -- windows and strided views ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from curvestep.engine.data.part import Part
 from curvestep.engine.data.rule import MEAN, SUM, Kind, Reduction, Rule
-from curvestep.engine.data.samples import Marker, SampleAxis
+from curvestep.engine.data.samples import Marker, Renumbering, SampleAxis
 from curvestep.engine.data.value import Node, Value
 from curvestep.engine.passes.analysis import Plan
 from curvestep.engine.passes.cut.derive import RecordingCut, StepCut
@@ -106,9 +106,13 @@ class Builder:
                 outputs.append(self.twin(value, axis, made=True, clean=step.clean[at]))
         rule = node.rule
         assert rule is not None
-        counting = None if rule.cut.counts is None else rule.cut.counts(node, step.inputs, self.batch)
-        if counting is not None:
-            swap[counting[0]] = self._recounted(*counting)
+        if step.renumbers is not None:
+            index = node.inputs[step.renumbers.at]
+            swap[index] = self._renumbered(index, step.renumbers)
+        elif rule.cut.counts is not None:
+            counting = rule.cut.counts(node, step.inputs, self.batch)
+            if counting is not None:
+                swap[counting[0]] = self._recounted(*counting)
         args = list(_swapped(a, swap) for a in node.args)
         shape = () if outputs[0] is None else outputs[0].shape
         if rule.cut.sizes is not None:
@@ -116,16 +120,18 @@ class Builder:
             def narrowed(at: int, size: Sequence[int]) -> tuple[int, ...]:
                 axis = step.inputs[at]
                 assert axis is not None
-                return cut_shape(size, axis, self.count)
+                return cut_shape(size, axis, self.rows(axis))
 
             args = rule.cut.sizes(args, shape, narrowed)
         if rule.reduces is not None and step.outputs[0] is None:
-            args, rule = self._reduced(node, rule, rule.reduces, args)
+            args, rule = self._reduced(node, step, rule, rule.reduces, args)
         keyed = {k: _swapped(v, swap) for k, v in node.kwargs.items()} if node.kwargs else node.kwargs
         inputs = tuple([swap.get(v, v) for v in node.inputs])
         return Node(node.op, rule, tuple(args), keyed, inputs, tuple(outputs), node.live, node.mutates)
 
-    def _reduced(self, node: Node, rule: Rule, reduction: Reduction, args: list[Any]) -> tuple[list[Any], Rule]:
+    def _reduced(
+        self, node: Node, step: StepCut, rule: Rule, reduction: Reduction, args: list[Any]
+    ) -> tuple[list[Any], Rule]:
         """What sums over the samples: a sum grows by B/k, a mean by the weights of all samples becomes such a sum."""
         grow: float | Tensor = self.batch / self.count
         mode = reduction.mode(args)
@@ -134,13 +140,26 @@ class Builder:
             assert weights is not None and weights.data is not None
             args[reduction.by] = SUM
             return args, _grown(rule, grow / weights.data)
+        axis = next((a for a in step.inputs if a is not None and a.owners is not None), None)
+        if mode == MEAN and axis is not None:  # over n rows, but the sum is to be divided by all N
+            return args, _grown(rule, grow * self.rows(axis) / axis.count(self.batch))
         return args, _grown(rule, grow) if mode == SUM else rule
 
     def _recounted(self, value: Value, axis: SampleAxis) -> Value:
         """An index that numbers the samples: those of the part are numbered from 0."""
-        twin = Value(cut_shape(value.shape, axis, self.count), value.dtype, None, value.index)
+        count = self.rows(axis)
+        twin = Value(cut_shape(value.shape, axis, count), value.dtype, None, value.index)
         assert value.data is not None
-        twin.data = self.narrow(value.data, axis, Part(self.batch, self.count, range(self.count)))
+        first = Part(axis.count(self.batch), count, range(count))
+        twin.data = self.narrow(value.data, replace(axis, owners=None), first)
+        return twin
+
+    def _renumbered(self, value: Value, how: Renumbering) -> Value:
+        """An index of rows: its own rows, numbering those of the part."""
+        assert value.data is not None and not value.overwritten
+        data = self.renumber(value.data, how)
+        twin = Value(tuple(data.shape), data.dtype, None, value.index)
+        twin.data = data
         return twin
 
     def twin(self, value: Value, axis: SampleAxis, *, made: bool = False, clean: bool = False) -> Value:
@@ -148,7 +167,7 @@ class Builder:
         twin = self.twins.get((value, axis))
         if twin is not None:
             return twin
-        twin = Value(cut_shape(value.shape, axis, self.count), value.dtype, None, value.index)
+        twin = Value(cut_shape(value.shape, axis, self.rows(axis)), value.dtype, None, value.index)
         twin.needs_grad = value.needs_grad
         if value.data is not None:
             if value.overwritten:
@@ -162,13 +181,25 @@ class Builder:
             twin.slot = _TwinSlot(slot.kept, narrowed)  # type: ignore[assignment]
         if clean:
             self.clean.add(twin)
-        self.axes[twin] = axis
+        self.axes[twin] = self.axis(axis)
         self.twins[value, axis] = twin
         return twin
 
     def narrow(self, tensor: Tensor, axis: SampleAxis, part: Part | None = None) -> Tensor:
         """The samples of the part, or of another one."""
         return (part or self.part).read(tensor, axis)
+
+    def renumber(self, index: Tensor, how: Renumbering) -> Tensor:
+        """An index of rows for the part."""
+        return self.part.renumbered(index, how)
+
+    def rows(self, axis: SampleAxis) -> int:
+        """How many rows of their own the samples of the part have along an axis."""
+        return self.part.count_of(axis)
+
+    def axis(self, axis: SampleAxis) -> SampleAxis:
+        """The axis of a twin."""
+        return self.part.axis_of(axis)
 
 
 def _swapped(arg: Any, swap: dict[Value, Value]) -> Any:
