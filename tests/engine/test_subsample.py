@@ -72,6 +72,33 @@ def test_a_part_is_that_part_of_the_whole(net: Net, seed: int, count: int, form:
         check_part(q, full, count)
 
 
+@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize("form", ["auto", "tangent", "taylor"])
+@pytest.mark.parametrize(
+    "bend", [torch.sin, lambda w: w / w.norm(), lambda w: w @ w.T @ w], ids=["sin", "norm", "gram"]
+)
+def test_a_part_of_a_net_whose_weights_are_bent_is_that_of_its_samples(bend: Any, form: Any, split: bool) -> None:
+    """What bends a weight belongs to no sample: its term meets the gradient of the part, not that of the batch."""
+    x, y, w, d = (torch.randn(*shape, dtype=torch.float64) for shape in ((8, 4), (8, 3), (4, 3), (4, 3)))
+    w.requires_grad_()
+
+    def loss(own: Any) -> Tensor:
+        return ((x[own] @ bend(w)) - y[own]).square().mean()
+
+    with curvestep.record() as tape:
+        loss(slice(None)).backward()
+    q = tape.curvature([w], [d], samples=3, form=form, per_sample=split)
+    assert q.indices is not None
+    own = list(q.indices)
+    (g,) = torch.autograd.grad(loss(own), w, create_graph=True)
+    slope = (g * d).sum()
+    (h,) = torch.autograd.grad(slope, w)
+    size = (h * d).abs().sum() + (g.detach() * d).abs().sum()
+    close(q.total, (h * d).sum(), size)
+    close(q.slope, slope.detach(), size)
+    assert q.per_sample_exact == split
+
+
 @few
 @given(apart, seeds, st.floats(0.001, 1.0))
 def test_a_fraction_is_rounded_up(net: Net, seed: int, share: float) -> None:

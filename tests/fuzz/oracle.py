@@ -199,6 +199,11 @@ class Examination:
             part = self._attempt("part", lambda: tape.curvature(params, d, form=mode.form, samples=mode.samples))
             if part is not None:
                 self._part(part)
+                whole = self._attempt(
+                    "part, not split",
+                    lambda: tape.curvature(params, d, form=mode.form, samples=mode.samples, per_sample=False),
+                )
+                self._unsplit(part, whole)
         product = self._attempt("hvp", lambda: tape.hvp(params, d))
         if product is not None and self.truth.product is not None and not self.doubted:
             self._agree("hvp", _flat(product), self.truth.product, self.truth.scale)
@@ -323,6 +328,12 @@ class Examination:
         self._agree("rows of a part", found.per_sample, rows[1][chosen], scale)
         self._agree("total of a part", found.total, rows[1][chosen].mean(), scale)
         self._agree("slope of a part", found.slope, rows[0][chosen].mean(), scale + float(rows[0].abs().max()))
+
+    def _unsplit(self, part: Any, whole: Any) -> None:
+        """A part has the same total whether it is split or not."""
+        if part.per_sample_exact and whole is not None and not self.doubted:
+            scale = self._row_scale(part.per_sample.detach())
+            self._agree("total of a part, not split", whole.total, part.total.detach(), scale)
 
     def _row_scale(self, rows: Tensor) -> float:
         return self.program.batch * self.truth.scale + float(rows.abs().max())

@@ -157,7 +157,8 @@ class Tape:
                 weights are transformed before use; there the affected part of the net carries one more tangent.
             form: "tangent" pairs second-order terms with cotangents where they arise (Algorithm 2); "taylor" carries
                 them to the loss (equation 21), which splits exactly under batch normalisation too, for one product
-                more; "auto" carries them only where samples interact.
+                more; "auto" carries them only where samples interact, and of a part of the batch so does "tangent": a
+                term above the samples would meet the gradient of them all.
             samples: measure so many samples of the batch (an int, at least 1) or this fraction of it (a float in
                 (0, 1], rounded up) instead of all, spread evenly over it; or the samples with these indices (distinct
                 whole numbers, or a tensor of them, which is read on the host). J is then the mean over these samples,

@@ -23,6 +23,8 @@ class Ledger:
     | "tangent" | at once, where it arises (Algorithm 2) | where no operation mixes samples |
     | "taylor" | at the loss, carried there (equation 21) | wherever the loss is a sum over samples |
     | "auto" | at the first value whose rows stay apart | as "taylor", at nearly the cost of "tangent" |
+
+    A whole batch that is not split takes "auto" as "tangent", and a part of one takes "tangent" as "auto".
     """
 
     def __init__(self, plan: Plan, root: Value, *, form: Form, per_sample: bool, share: float = 1.0) -> None:
@@ -30,7 +32,9 @@ class Ledger:
         self.grown = 1.0 / share  # cotangents are of the mean over the batch, of which the plan has this share
         self.root = root
         self.per_sample = per_sample and plan.batch is not None
-        if form == "auto" and not (self.per_sample and plan.separable):
+        if share != 1.0 and not plan.apart and form == "tangent":
+            form = "auto"  # above the samples a term would meet the cotangent of the whole batch
+        elif form == "auto" and share == 1.0 and not (self.per_sample and plan.separable):
             form = "tangent"
         self.form = form
         self.exact = plan.separable if form != "tangent" else plan.apart
