@@ -15,6 +15,8 @@ from curvestep.bench.store import Store
 
 # Stands for its five rates in --methods.
 _FIVE = "adamw"
+# Stands in --problems for those with the loss, the batch or a layer changed.
+_CHANGED = "changed"
 
 
 def league(
@@ -22,7 +24,9 @@ def league(
     half: Annotated[
         Literal["design", "test", "fresh", "later"], typer.Option(help="Which half of the problems.")
     ] = "design",
-    problems: Annotated[str, typer.Option(help="Only these problems, separated by commas, in place of a half.")] = "",
+    problems: Annotated[
+        str, typer.Option(help="Only these problems, separated by commas, in place of a half; changed for all changed.")
+    ] = "",
     methods: Annotated[
         str, typer.Option(help="Only these methods, separated by commas; adamw stands for its five rates.")
     ] = "",
@@ -38,14 +42,15 @@ def league(
     from benchmarks.league.figure import write_figures
     from benchmarks.league.methods import ADAMW, METHODS
     from benchmarks.league.page import document
-    from benchmarks.league.problems import PROBLEMS
+    from benchmarks.league.problems import CHANGED, PROBLEMS
     from benchmarks.league.split import half as members
     from benchmarks.league.trial import Trial
 
     store = Store(out / "trials.jsonl", Trial)
     if not render:
         asked = ",".join(",".join(ADAMW) if name.strip() == _FIVE else name for name in methods.split(","))
-        which = several("problem", problems, tuple(PROBLEMS)) if problems else members(half)
+        problems = ",".join(CHANGED) if problems == _CHANGED else problems
+        which = several("problem", problems, (*PROBLEMS, *CHANGED)) if problems else members(half)
         whose = several("method", asked, tuple(ALL)) if methods else tuple(METHODS)
         store.open()
         done = store.keys()

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 
-from benchmarks.league.methods import METHODS
-from benchmarks.league.problems import PROBLEMS
+from benchmarks.league.methods import METHODS, VARIED
+from benchmarks.league.problems import CHANGED, PROBLEMS
 from benchmarks.league.prototypes import PROTOTYPES
 from benchmarks.league.score import Key
 from benchmarks.league.trial import Trial, run
 
-ALL = {**METHODS, **PROTOTYPES}
+ALL = {**METHODS, **{row.name: row for row in VARIED}, **PROTOTYPES}
 
 
 def one(key: Key) -> Trial:
     """Run the trial of a key."""
     problem, method, seed, scale = key
-    return run(PROBLEMS[problem], ALL[method], seed, scale)
+    return run({**PROBLEMS, **CHANGED}[problem], ALL[method], seed, scale)
 
 
 def execute(keys: Sequence[Key], workers: int, goes_on: Callable[[], bool]) -> Iterator[Trial]:

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
+from benchmarks.league.changes import sections
 from benchmarks.league.methods import ADAMW, METHODS
 from benchmarks.league.problems import PROBLEMS
 from benchmarks.league.prototypes import PROTOTYPES
@@ -97,7 +98,7 @@ def document(trials: Mapping[Key, Trial]) -> str:
         shown = [m for m in found[1] if m not in ADAMW]
         parts.append("The ratios by problem:\n\n" + table(found[0], half(name), shown) + "\n")
         parts.append(_decided(trials, name, found[1]))
-    parts += [_variants(trials), _long(trials), _problems(), _methods(trials)]
+    parts += [*sections(trials), _variants(trials), _long(trials), _problems(), _methods(trials)]
     return "\n".join(part for part in parts if part)
 
 

@@ -21,6 +21,7 @@ DIRECTIONS: list[Direction] = [
     RMSprop(0.5, 0.1),
     Adam(),
     Adam(0.0, 0.0, 0.0),
+    Adam(0.8, 0.9, nesterov=True),
 ]
 
 
@@ -33,8 +34,9 @@ def expected(direction: Direction, history: list[Tensor]) -> Tensor:
     k = len(history)
 
     def average(decay: float, terms: list[Tensor]) -> Tensor:
-        weighted = [(1 - decay) * decay ** (k - i) * term for i, term in enumerate(terms, start=1)]
-        return torch.stack(weighted).sum(dim=0) / (1 - decay**k)
+        n = len(terms)
+        weighted = [(1 - decay) * decay ** (n - i) * term for i, term in enumerate(terms, start=1)]
+        return torch.stack(weighted).sum(dim=0) / (1 - decay**n)
 
     squares = [gradient**2 for gradient in history]
     match direction:
@@ -45,8 +47,10 @@ def expected(direction: Direction, history: list[Tensor]) -> Tensor:
             return history[-1] + momentum * torch.stack(decayed).sum(dim=0)
         case RMSprop(beta2, eps):
             return history[-1] / (average(beta2, squares).sqrt() + eps)
-        case Adam(beta1, beta2, eps):
-            return average(beta1, history) / (average(beta2, squares).sqrt() + eps)
+        case Adam(beta1, beta2, eps, nesterov):
+            # The look ahead: the last gradient once more, a step younger than all.
+            seen = [*history, history[-1]] if nesterov else history
+            return average(beta1, seen) / (average(beta2, squares).sqrt() + eps)
         case _:
             return history[-1]
 

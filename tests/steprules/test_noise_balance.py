@@ -147,7 +147,7 @@ def test_a_window_moves_the_scale_a_share_of_the_way_and_what_it_said_fades() ->
     there = own.first * 4.0
     state = {**after(5, own), "balance_first": there / 4.0, "balance_scale": there}
     moved = float(own.learn(with_balance(1.0), state)["balance_scale"])
-    assert moved == pytest.approx(there / 4.0 * 4.0**0.85)
+    assert moved == pytest.approx(there / 4.0 * 4.0**0.7)
 
 
 #: J fell from 10 to 2 and has stayed there: the floor of p is 0.03 · 2 = 0.06.

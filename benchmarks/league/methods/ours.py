@@ -15,6 +15,8 @@ from benchmarks.league.methods.average import Average
 from benchmarks.league.methods.driver import Driver, Method, trained
 from benchmarks.league.methods.varied import VariedAuto
 from curvestep.bench.methods.ceiling_adam import CeilingAdam
+from curvestep.directions import Adam, Direction
+from curvestep.steprules import CurvatureRescaling, NoiseBalance
 
 
 class _Recorded(Driver):
@@ -64,19 +66,36 @@ def _ceiling(step: int) -> float:
     return min((step + 1) / 100.0, (100.0 / (step + 1)) ** 0.5)
 
 
-def _varied(name: str, what: str, **numbers: float) -> Method:
-    return Method(name, lambda model, _: _Auto(VariedAuto(trained(model), numbers)), what)
+def _varied(name: str, what: str, numbers: dict[str, float], direction: Direction | None = None) -> Method:
+    return Method(name, lambda model, _: _Auto(VariedAuto(trained(model), numbers, direction=direction)), what)
 
 
 #: The median over the design half and three seeds of the median scale of each of Auto's runs.
 MEDIAN = 0.0073
+
+#: The numbers of `curvestep.steprules.NoiseBalance`; at half and at twice their values they are methods too.
+NUMBERS = (
+    *("first", "guard", "share", "ramp", "knee", "fall", "target", "gain", "leak", "floor", "roof", "kinks", "most"),
+    "keep",
+)
+
+
+def number(name: str, factor: float) -> float:
+    """Return a number of the rule times a factor, within what the rule takes."""
+    own = getattr(NoiseBalance(CurvatureRescaling()), name)
+    if name == "most":
+        return own**factor  # a factor of the scale: its logarithm is the number
+    if name == "keep":
+        return own ** (1.0 / factor)  # a weight of the past: its memory is the number
+    return own * factor
+
 
 OURS = (
     Method("auto", lambda model, _: _Auto(curvestep.Auto(trained(model))), "curvestep.Auto"),
     Method(
         "auto-constant",
         lambda model, _: _Averaged(model, MEDIAN, lambda _: 1.0),
-        f"Auto's direction and average, constant scale {MEDIAN:g}: the median of what Auto found on the design half",
+        f"Adam and Auto's average, constant scale {MEDIAN:g}: the median of what Auto first found on the design half",
     ),
     Method(
         "auto-ceiling",
@@ -84,8 +103,15 @@ OURS = (
         "what Auto was: ℓ = ½ along each direction, under the ceiling 0.006 min(k/100, √(100/k))",
     ),
     Method("auto-uncurved", lambda model, _: _Averaged(model, 0.006, _ceiling), "that ceiling and the average alone"),
-    _varied("auto-unmeasured", "Auto's first scale and course, moved by no window", most=1.0 + 1e-9),
-    _varied("auto-start/1000", "Auto, begun a thousand times shorter where its guard lets it", first=1e-4),
-    _varied("auto-start×1000", "Auto, begun a thousand times longer where its guard lets it", first=100.0),
+    _varied("auto-unmeasured", "Auto's first scale and course, moved by no window", {"most": 1.0 + 1e-9}),
+    _varied("auto-adam", "Auto along Adam's own direction, without Nesterov's look ahead", {}, Adam(0.9, 0.98)),
+    _varied("auto-start/1000", "Auto, begun a thousand times shorter where its guard lets it", {"first": 1e-4}),
+    _varied("auto-start×1000", "Auto, begun a thousand times longer where its guard lets it", {"first": 100.0}),
     Method("gen", lambda model, _: _Recorded(curvestep.GeN(trained(model))), "GeN at its defaults"),
+)
+#: Auto with one of its numbers changed; not in the tables and figures of the halves.
+VARIED = tuple(
+    _varied(f"auto-{word}-{name}", f"Auto with {name} = {number(name, factor):.3g}", {name: number(name, factor)})
+    for name in NUMBERS
+    for word, factor in (("half", 0.5), ("twice", 2.0))
 )

@@ -25,6 +25,7 @@ from benchmarks.league.problems import (
     translation,
     vision,
 )
+from benchmarks.league.problems.changed import CHANGES, changed
 
 #: The thirty that the first draw split into a design half and a test half.
 FIRST = (
@@ -101,4 +102,8 @@ LATER = (
     Problem("hinge", "convex", 900, convex.hinge, "support vector machine on pixels"),
     Problem("cifar-preact", "deep", 250, deep.cifar_preact, "20 layers, batch norm before each, augmented"),
 )
+#: Those that are run with a change too (`benchmarks.league.problems.changed`).
+STEADY = ("bytes-gpt", "clusters", "label-noise", "mnist-layernorm", "ratings", "vae")
 PROBLEMS = {row.name: row for row in (*FIRST, *FRESH, *LATER)}
+#: Not in a half: the same problems with the loss, the batch or a layer changed.
+CHANGED = {row.name: row for name in STEADY for change in CHANGES if (row := changed(PROBLEMS[name], change))}

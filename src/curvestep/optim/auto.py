@@ -14,7 +14,7 @@ from curvestep.optim._windowed import WINDOW_OFFSET, AbstractWindowedOptimizer
 from curvestep.steprules import CurvatureRescaling, NoiseBalance, WindowRule, Windows
 
 _LEVEL = 0.5
-_ADAM = Adam(0.9, 0.99, 1e-8)
+_ADAM = Adam(0.9, 0.98, 1e-8, nesterov=True)
 _SHARE = 0.25
 _GAMMA = 8.0
 _GROWTH, _OFFSET = 1.25, 5
@@ -24,7 +24,8 @@ _GROWTH, _OFFSET = 1.25, 5
 class Auto(AbstractWindowedOptimizer):
     """One default for every model: Adam's direction, a scale measured over windows of steps, averaged weights.
 
-    θ ← θ − s d with d = m̃ / (√ṽ + ε) of Adam (β₁ = 0.9, β₂ = 0.99). Nothing in s has the unit of a learning rate:
+    θ ← θ − s d with d = m̃ / (√ṽ + ε) of Adam with Nesterov's look ahead (β₁ = 0.9, β₂ = 0.98). Nothing in s has the
+    unit of a learning rate:
 
     - s begins with the weights: s₀ is a tenth of their typical size (the geometric mean of the tensors' root mean
       squares), held to between a hundredth of and ten times the step to the minimum of the parabola along the first
@@ -85,7 +86,8 @@ class Auto(AbstractWindowedOptimizer):
     Source:
         F. de Gournay and A. Gossard, "Adaptive scaling of the learning rate by second order automatic differentiation",
         27 October 2022, for the curvature along a direction; M. Ivgi, O. Hinder and Y. Carmon, arXiv 2302.12022,
-        section 4.1, for the polynomial-decay average; windows and balance are ours, docs/long.md has the derivation.
+        section 4.1, for the polynomial-decay average; T. Dozat, "Incorporating Nesterov Momentum into Adam" (2016), for
+        the direction (`curvestep.directions.Adam`); windows and balance are ours, docs/long.md has the derivation.
 
     Deviations:
         From the source's advice: the curvature is taken along the way from the average to the iterate in place of the

@@ -146,7 +146,7 @@ class NoiseBalance:
     fall: float = 0.25
     target: float = 0.015
     gain: float = 0.4
-    leak: float = 0.15
+    leak: float = 0.3
     floor: float = 0.03
     roof: float = 1.5
     kinks: float = 10.0
