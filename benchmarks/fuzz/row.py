@@ -41,6 +41,13 @@ LOOKED_AT = {
     ("chains", 0, 59375): _AS_LONG,
     ("chains", 0, 61797): _AS_LONG,
     ("chains", 0, 63224): "The machine was busy: the program answers at once.",
+    ("chains", 0, 76679): "Mended: nothing bends in this loss, so that it was cut although the samples are lost on "
+    "the way; the slope of the part was that of the batch. Such a loss is measured whole since.",
+    ("chains", 0, 87973): "The engine is right: the number of samples was guessed, and the data have two axes of that "
+    "length. The engine's rows are those of the first, the truth's those of the last.",
+    ("chains", 0, 91006): "torch's: `select_scatter` of a view whose entries share memory (`unfold`) writes into that "
+    "memory, and its gradient is not that of what it computed (slope 0.175; 0.116 by differences). The engine has the "
+    "curvature of the operation as it is documented.",
     ("layouts", 0, 23238): "Mended: `x[0]` of data all of whose axes are as long as the batch. The engine took it for "
     "a batch drawn out of a stack of batches, and here it is the first sample's. Such rows are not called exact since.",
     ("layouts", 0, 26492): "Mended: two operands have an axis as long as the batch, on different axes of the result. "

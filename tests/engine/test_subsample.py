@@ -50,6 +50,17 @@ def test_without_a_sample_axis_the_whole_is_measured() -> None:
     assert q.samples is None and q.total.item() == 12.0
 
 
+def test_a_linear_loss_that_loses_its_samples_is_measured_whole() -> None:
+    """Nothing bends, so that its curvature can be split; the slope of a part cannot."""
+    x, w = torch.randn(3), torch.randn(2, requires_grad=True)
+    with curvestep.record() as tape:
+        x.scatter(0, torch.tensor([0, 1]), w).mean().backward()
+    with pytest.warns(UserWarning, match="the samples are lost in what"):
+        q = tape.curvature([w], [torch.ones(2)], samples=1)
+    assert q.indices == (0, 1, 2)
+    torch.testing.assert_close(q.slope, torch.tensor(2.0) / 3.0)
+
+
 # -- laws -------------------------------------------------------------------------------------------------------------
 
 

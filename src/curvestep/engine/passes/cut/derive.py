@@ -162,6 +162,9 @@ def _of_step(plan: Plan, node: Node, wanted: dict[Value, set[SampleAxis | None]]
         kept = () if node.rule is None else node.rule.keep_outputs
         outputs = tuple([_own_axis(o) if i in kept else None for i, o in enumerate(own)])
         return inputs, outputs, (), False, None
+    if any([v.needs_grad and axes.get(v) is Marker.LOST for v in node.inputs]):
+        # Whatever does not bend may lose its samples and the whole is still split; the slope of a part is not.
+        raise NotCut(f"the samples are lost in what {node.name} reads")
     pieces = tuple([(i, a) for i, each in enumerate(asked) for a in sorted_axes(each)])
     return (None,) * len(node.inputs), (None,) * len(node.outputs), pieces, True, None
 
