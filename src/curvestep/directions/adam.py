@@ -36,8 +36,8 @@ class Adam:
 
     Cost:
         Two tensors of state a parameter. On the CPU and on CUDA one pass over the parameters: the kernel of
-        ``torch.optim.Adam(fused=True)``, given zeros for parameters, leaves d in them; with ``nesterov`` two more, and
-        one more tensor a parameter while it is made. ``propose`` copies m and v before.
+        ``torch.optim.Adam(fused=True)``, given zeros for parameters, leaves d in them; with ``nesterov`` two
+        more. ``propose`` copies m and v before.
 
     Example:
         The first step is the sign of the gradient:
@@ -128,13 +128,17 @@ class Adam:
     def _fused(self, gradients: Sequence[Tensor], states: Sequence[State]) -> list[Tensor]:
         """Return what ``absorb`` does, by the kernel."""
         firsts, counts = [state[FIRST_MOMENT] for state in states], _moments.counts(states)
-        if self.nesterov:  # the kernel itself takes the second average, of a copy
-            firsts = [first.clone() for first in _moments.first_moments_(gradients, states, self.beta1)]
         seconds = [state[SECOND_MOMENT] for state in states]
+        ahead = self.nesterov and self.beta1 > 0.0
+        if ahead:
+            _moments.first_moments_(gradients, states, self.beta1)
         direction = _numerics.fused_adam_(gradients, firsts, seconds, counts, self.beta1, self.beta2, self.eps)
-        if self.nesterov:
+        if ahead:
+            # The kernel has averaged g a second time. This takes it out of m again, to the rounding of m: a copy of m
+            # would be one more allocation a step, which costs several passes.
+            _numerics.lerp_(firsts, gradients, 1.0 - 1.0 / self.beta1)
             biases = [_moments.bias(self.beta1, count) / _moments.bias(self.beta1, count + 1) for count in counts]
-            if any(factor != 1.0 for factor in biases):
+            if any([factor != 1.0 for factor in biases]):
                 _numerics.scale_each_(direction, biases)
         _moments.count_gradient(states)
         return direction
