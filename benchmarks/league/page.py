@@ -39,6 +39,8 @@ What was tried on the design half, and what it gave, is in `benchmarks/league/NO
 
 - **ratio**: the mean over three seeds of the final held-out loss, over that of the AdamW rate whose mean is lowest on
   that problem. The geometric mean takes ratios held to [0.1, 10]; a divergence is infinite (–).
+- **stopped at its best**: the geometric mean where every run, AdamW's too, is stopped at the lowest of its twenty
+  looks, as one does where a network memorises its data. This column was added when the later half had been looked at.
 - **profile**: as in AlgoPerf. A problem's target is the held-out loss that this AdamW has at three quarters of its run;
   a method's time is the median over seeds of the first of twenty looks at or below it, and a miss is infinite. The
   profile is the share of problems on which a method needs at most t times the time of the fastest, averaged over t from

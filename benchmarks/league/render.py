@@ -23,12 +23,13 @@ def summary(scores: Scores, methods: Sequence[str]) -> str:
     """
     one = calibrated(scores)
     lines = [
-        "| method | geometric mean | worst ratio | profile, steps | profile, seconds |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| method | geometric mean | worst ratio | stopped at its best | profile, steps | profile, seconds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for m in sorted(methods, key=lambda m: scores.geometric[m]):
         mark = " (the one best rate)" if m == one else ""
-        numbers = (scores.geometric[m], scores.worst[m], scores.profile_steps[m], scores.profile_seconds[m])
+        means = (scores.geometric[m], scores.worst[m], scores.stopped[m])
+        numbers = (*means, scores.profile_steps[m], scores.profile_seconds[m])
         name = f"**{m}**" if m == "auto" else m
         lines.append(f"| {name}{mark} | " + " | ".join(map(_number, numbers)) + " |")
     return "\n".join(lines)

@@ -5,6 +5,8 @@ Definitions, for a problem p, methods m, seeds s:
 - best(p): the AdamW rate of the five with the lowest mean final held-out loss over the seeds.
 - ratio(m, p) = mean_s final(m, p, s) / mean_s final(best(p), p, s). A divergence is infinite. The geometric mean over
   problems takes ratios held to [1/10, 10]; the worst ratio is not held.
+- stopped(m): the geometric mean over problems of mean_s least(m, p, s) over the lowest such mean of an AdamW rate,
+  where least is the lowest loss of all looks: every run is stopped where its held-out loss is lowest.
 - target(p): the mean over seeds of the held-out loss of best(p) at three quarters of its run.
 - time(m, p): the median over seeds of the first look (twentieths of the run) at which the held-out loss is at or below
   the target, in steps or in CPU seconds; infinite if there is none within the run.
@@ -38,6 +40,7 @@ class Scores:
         ratios: by method and problem.
         geometric: the geometric mean of the ratios, each held to [1/10, 10], by method.
         worst: the largest ratio, by method.
+        stopped: the geometric mean where every run is stopped at its lowest look, by method.
         profile_steps: the score by steps, by method.
         profile_seconds: the score by CPU seconds, by method.
     """
@@ -46,12 +49,22 @@ class Scores:
     ratios: dict[str, dict[str, float]]
     geometric: dict[str, float]
     worst: dict[str, float]
+    stopped: dict[str, float]
     profile_steps: dict[str, float]
     profile_seconds: dict[str, float]
 
 
 def _final(trials: Sequence[Trial]) -> float:
     return statistics.fmean(trial.final for trial in trials)
+
+
+def _least(trials: Sequence[Trial]) -> float:
+    return statistics.fmean(min(row[2] for row in trial.curve) for trial in trials)
+
+
+def _mean(ratios: Sequence[float]) -> float:
+    """The geometric mean of ratios that are held to [1/10, 10]."""
+    return statistics.geometric_mean([min(max(ratio, 1.0 / _HELD), _HELD) for ratio in ratios])
 
 
 def _reached(trial: Trial, target: float, column: int) -> float:
@@ -104,12 +117,13 @@ def score(
             for m in names
         }
         profiles.append(_profile(times, problems))
-    held = {m: [min(max(ratio, 1.0 / _HELD), _HELD) for ratio in row.values()] for m, row in ratios.items()}
+    least = {p: min(_least(found[m][p]) for m in ADAMW) for p in problems}
     return Scores(
         best,
         ratios,
-        {m: statistics.geometric_mean(row) for m, row in held.items()},
+        {m: _mean(list(row.values())) for m, row in ratios.items()},
         {m: max(row.values()) for m, row in ratios.items()},
+        {m: _mean([_least(found[m][p]) / least[p] for p in problems]) for m in names},
         *profiles,
     )
 
