@@ -33,9 +33,9 @@ HALVES = (
     Half(
         "later",
         "2026-11-27",
-        "Sixteen problems, written after the other three halves had been seen. Before a rule was frozen, nothing ran on "
-        "them but 50 steps of AdamW at 3e-3, to time them; then they were looked at once. The rule that `auto` has was "
-        "frozen before, and not changed since.",
+        "Sixteen problems, written after the other three halves had been seen. Before a rule was frozen, nothing ran "
+        "on them but 50 steps of AdamW at 3e-3, to time them; then they were looked at once. The rule that `auto` has "
+        "was frozen before, and not changed since.",
     ),
     Half(
         "fresh",
