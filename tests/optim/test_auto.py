@@ -50,7 +50,7 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
             at_iterate = float(sample_losses(weight, batch).mean())
             here, before = float(losses.mean().detach()), float(sample_losses(opened, batch).mean())
             folds = math.log(k / max(begun, 1))
-            spread = float(((mean - opened) ** 2 * (v / (1 - 0.99**k) - m * m).clamp_min(0.0)).sum()) ** 0.5
+            spread = float(((mean - opened) ** 2 * (v / (1 - 0.98**k) - m * m).clamp_min(0.0)).sum()) ** 0.5
             first_loss = before if first_loss is None else first_loss
             (rise,) = torch.autograd.grad(losses.mean(), at, retain_graph=True)
             gap = at_iterate - here - float((rise * (weight - mean)).sum())
@@ -64,7 +64,7 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
             held, most = min(max(progress, floor), 1.5 * weights * here), math.log(2.0)
             f = -most if held <= 0.0 else 0.4 * 0.5 * math.log(0.015 * k**0.5 * held / noise)
             plateau = progress < floor and noise < 0.015 * k**0.5 * floor
-            u = 0.85 * u + (most if plateau else min(max(f, -most), most))
+            u = 0.7 * u + (most if plateau else min(max(f, -most), most))
             scales.append(u)
             opened, begun, end = mean.clone(), k, int(1.25 * k) + 5
             continue
@@ -72,8 +72,8 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
         own = weight.clone().requires_grad_()
         losses = sample_losses(own, batch)
         (g,) = torch.autograd.grad(losses.mean(), own, retain_graph=True)
-        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
-        d = m / (1 - 0.9**k) / ((v / (1 - 0.99**k)).sqrt() + 1e-8)
+        m, v = 0.9 * m + 0.1 * g, 0.98 * v + 0.02 * g * g
+        d = (0.9 * m + 0.1 * g) / (1 - 0.9 ** (k + 1)) / ((v / (1 - 0.98**k)).sqrt() + 1e-8)
         if k == 1:  # a quarter of ten samples, rounded up, spread over the batch
             rows = [i for i in range(10) if (i + 1) * 3 // 10 > i * 3 // 10]
             curvature = sum(abs(bend(losses[i], own, d)) for i in rows) / 3
