@@ -39,6 +39,11 @@ def _ratio(trials: Trials, new: tuple[str, str], old: tuple[str, str], seeds: Se
     return sums[0] / sums[1]
 
 
+def _section(head: str, rows: Sequence[str]) -> str:
+    """A heading with its table; nothing without a row."""
+    return head + "\n".join(rows) + "\n" if rows else ""
+
+
 def _mean(ratios: Sequence[float]) -> str:
     """The geometric mean and the worst."""
     return f"{statistics.geometric_mean([min(max(r, 0.1), 10.0) for r in ratios]):.3f} ({max(ratios):.2f})"
@@ -64,7 +69,7 @@ def _numbers(trials: Trials) -> str:
         "`curvestep.steprules.NoiseBalance`.\n\n"
         "| number | value | half | twice |\n| --- | ---: | ---: | ---: |\n"
     )
-    return head + "\n".join(lines) + "\n"
+    return _section(head, lines)
 
 
 def _starts(trials: Trials) -> str:
@@ -74,8 +79,6 @@ def _starts(trials: Trials) -> str:
         cells = [_ratio(trials, (p, method), (p, "auto"), _SEEDS) for method in _STARTS]
         if all(cell is not None for cell in cells):
             rows.append(f"| {p} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |")
-    if not rows:
-        return ""
     head = (
         "## Begun at another scale\n\n"
         "Final held-out loss over that of `auto`, three seeds, where the rule wants a first\n"
@@ -83,7 +86,7 @@ def _starts(trials: Trials) -> str:
         "long or a hundred times too short at most.\n\n"
         f"| problem | {' | '.join(_STARTS.values())} |\n| --- | ---: | ---: |\n"
     )
-    return head + "\n".join(rows) + "\n"
+    return _section(head, rows)
 
 
 def _problems(trials: Trials) -> str:
@@ -94,12 +97,10 @@ def _problems(trials: Trials) -> str:
             cells = [_ratio(trials, (f"{p}:{change}", method), (p, method), _SEEDS) for p in STEADY]
             if all(cell is not None for cell in cells):
                 rows.append(f"| {what} | {method} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |")
-    if not rows:
-        return ""
     head = (
         "## The loss, the batch or a layer changed\n\n"
         "Final held-out loss over that of the same method on the unchanged\n"
         "problem, three seeds. The batch is doubled at the same number of steps.\n\n"
         f"| change | method | {' | '.join(STEADY)} |\n| --- | --- |{' ---: |' * len(STEADY)}\n"
     )
-    return head + "\n".join(rows) + "\n"
+    return _section(head, rows)

@@ -39,8 +39,9 @@ What was tried on the design half, and what it gave, is in `benchmarks/league/NO
 
 - **ratio**: the mean over three seeds of the final held-out loss, over that of the AdamW rate whose mean is lowest on
   that problem. The geometric mean takes ratios held to [0.1, 10]; a divergence is infinite (–).
-- **stopped at its best**: the geometric mean where every run, AdamW's too, is stopped at the lowest of its twenty
-  looks, as one does where a network memorises its data. This column was added when the later half had been looked at.
+- **stopped at its best**: the geometric mean and worst ratio where every run, AdamW's too, is stopped at the lowest of
+  its twenty looks, as one does where a network memorises its data. This column was added when the later half had been
+  looked at.
 - **profile**: as in AlgoPerf. A problem's target is the held-out loss that this AdamW has at three quarters of its run;
   a method's time is the median over seeds of the first of twenty looks at or below it, and a miss is infinite. The
   profile is the share of problems on which a method needs at most t times the time of the fastest, averaged over t from
@@ -100,8 +101,19 @@ def document(trials: Mapping[Key, Trial]) -> str:
         shown = [m for m in found[1] if m not in ADAMW]
         parts.append("The ratios by problem:\n\n" + table(found[0], half(name), shown) + "\n")
         parts.append(_decided(trials, name, found[1]))
-    parts += [*sections(trials), _variants(trials), _long(trials), _problems(), _methods(trials)]
+    parts += [_together(trials), *sections(trials), _variants(trials), _long(trials), _problems(), _methods(trials)]
     return "\n".join(part for part in parts if part)
+
+
+def _together(trials: Mapping[Key, Trial]) -> str:
+    """The scores over all halves that the rule was designed on, where the runs of each are whole."""
+    names = [row.name for row in HALVES[1:]]
+    methods = [m for m in SHOWN if all(m in seeded(trials, name, SHOWN) for name in names)]
+    if any(m not in methods for m in ("auto", *ADAMW)):
+        return ""
+    problems = [p for name in names for p in half(name)]
+    scored = summary(score(dict(trials), problems, methods, SEEDS), methods)
+    return f"## The {len(problems)} problems of the design\n\n{', '.join(names)} together.\n\n{scored}\n"
 
 
 def _decided(trials: Mapping[Key, Trial], name: str, methods: Sequence[str]) -> str:

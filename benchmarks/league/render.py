@@ -23,15 +23,16 @@ def summary(scores: Scores, methods: Sequence[str]) -> str:
     """
     one = calibrated(scores)
     lines = [
-        "| method | geometric mean | worst ratio | stopped at its best | profile, steps | profile, seconds |",
+        "| method | geometric mean | worst ratio | stopped at its best (worst) | profile, steps | profile, seconds |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for m in sorted(methods, key=lambda m: scores.geometric[m]):
         mark = " (the one best rate)" if m == one else ""
-        means = (scores.geometric[m], scores.worst[m], scores.stopped[m])
-        numbers = (*means, scores.profile_steps[m], scores.profile_seconds[m])
+        mean, worst = map(_number, scores.stopped[m])
+        final = (_number(scores.geometric[m]), _number(scores.worst[m]))
+        profiles = (_number(scores.profile_steps[m]), _number(scores.profile_seconds[m]))
         name = f"**{m}**" if m == "auto" else m
-        lines.append(f"| {name}{mark} | " + " | ".join(map(_number, numbers)) + " |")
+        lines.append(f"| {name}{mark} | " + " | ".join([*final, f"{mean} ({worst})", *profiles]) + " |")
     return "\n".join(lines)
 
 

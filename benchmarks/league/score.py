@@ -40,7 +40,7 @@ class Scores:
         ratios: by method and problem.
         geometric: the geometric mean of the ratios, each held to [1/10, 10], by method.
         worst: the largest ratio, by method.
-        stopped: the geometric mean where every run is stopped at its lowest look, by method.
+        stopped: the geometric mean and the worst ratio where every run is stopped at its lowest look, by method.
         profile_steps: the score by steps, by method.
         profile_seconds: the score by CPU seconds, by method.
     """
@@ -49,7 +49,7 @@ class Scores:
     ratios: dict[str, dict[str, float]]
     geometric: dict[str, float]
     worst: dict[str, float]
-    stopped: dict[str, float]
+    stopped: dict[str, tuple[float, float]]
     profile_steps: dict[str, float]
     profile_seconds: dict[str, float]
 
@@ -118,12 +118,13 @@ def score(
         }
         profiles.append(_profile(times, problems))
     least = {p: min(_least(found[m][p]) for m in ADAMW) for p in problems}
+    stopped = {m: [_least(found[m][p]) / least[p] for p in problems] for m in names}
     return Scores(
         best,
         ratios,
         {m: _mean(list(row.values())) for m, row in ratios.items()},
         {m: max(row.values()) for m, row in ratios.items()},
-        {m: _mean([_least(found[m][p]) / least[p] for p in problems]) for m in names},
+        {m: (_mean(row), max(row)) for m, row in stopped.items()},
         *profiles,
     )
 

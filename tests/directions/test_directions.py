@@ -22,6 +22,7 @@ DIRECTIONS: list[Direction] = [
     Adam(),
     Adam(0.0, 0.0, 0.0),
     Adam(0.8, 0.9, nesterov=True),
+    Adam(0.0, 0.9, nesterov=True),
 ]
 
 
