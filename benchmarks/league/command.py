@@ -22,7 +22,7 @@ _CHANGED = "changed"
 def league(
     render: options.Render = False,
     half: Annotated[
-        Literal["design", "test", "fresh", "later"], typer.Option(help="Which half of the problems.")
+        Literal["design", "test", "fresh", "later", "fifth"], typer.Option(help="Which half of the problems.")
     ] = "design",
     problems: Annotated[
         str, typer.Option(help="Only these problems, separated by commas, in place of a half; changed for all changed.")

@@ -41,7 +41,8 @@ class Outcome(enum.Enum):
     )
     WINDOW_SCALE = "The step of the scale that was measured over windows of steps was taken."
     WINDOW_ENDED = (
-        "A window of steps had ended: the batch was measured at the averaged parameters, and no step was taken with it."
+        "A window of steps had ended: the batch was measured at the averaged parameters, and the step of the new scale "
+        "was taken with its gradient there."
     )
     ZERO_GRADIENT = "No parameter has a gradient other than zero: nothing was changed."
     ZERO_DIRECTION = "The direction has length zero: nothing was changed."
@@ -91,6 +92,7 @@ _MOVED = frozenset(
         Outcome.AT_LOWER_BOUND,
         Outcome.FLAT_CURVATURE,
         Outcome.WINDOW_SCALE,
+        Outcome.WINDOW_ENDED,
     }
 )
 

@@ -215,9 +215,8 @@ def test_what_is_timed_of_auto_is_a_window_s_end(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(curvestep.Auto, "step", seen)
     curvestep.doctor(*perceptron())
-    pair = [Outcome.WINDOW_SCALE, Outcome.WINDOW_ENDED]
     first = outcomes.index(Outcome.WINDOW_ENDED) + 1
-    assert set(outcomes[: first - 1]) == {Outcome.WINDOW_SCALE} and outcomes[first:] == pair * 7
+    assert set(outcomes[: first - 1]) == {Outcome.WINDOW_SCALE} and outcomes[first:] == [Outcome.WINDOW_ENDED] * 7
 
 
 def test_a_loss_that_cannot_be_computed_again_is_no_hindrance_to_auto() -> None:

@@ -43,7 +43,8 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
             sample_losses(theta, batch).mean().backward()
         optimizer.step()
 
-        if k == end:  # a window's end: this batch is measured at the average
+        at_end = k == end
+        if at_end:  # a window's end: this batch is measured at the average
             at = mean.clone().requires_grad_()
             losses = sample_losses(at, batch)
             height = 0.5 * bend(losses.mean(), at, weight - mean)
@@ -67,9 +68,8 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
             u = 0.7 * u + (most if plateau else min(max(f, -most), most))
             scales.append(u)
             opened, begun, end = mean.clone(), k, int(1.25 * k) + 5
-            continue
         k += 1
-        own = weight.clone().requires_grad_()
+        own = (mean if at_end else weight).clone().requires_grad_()
         losses = sample_losses(own, batch)
         (g,) = torch.autograd.grad(losses.mean(), own, retain_graph=True)
         m, v = 0.9 * m + 0.1 * g, 0.98 * v + 0.02 * g * g

@@ -70,12 +70,41 @@ def _varied(name: str, what: str, numbers: dict[str, float], direction: Directio
     return Method(name, lambda model, _: _Auto(VariedAuto(trained(model), numbers, direction=direction)), what)
 
 
+class _Flat(_Auto):
+    """Auto at a constant scale from its second step on: no weights' size, no course, and windows that move nothing."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(VariedAuto(trained(model), {"fall": 0.0, "most": 1.0 + 1e-9}))
+
+    def advance(self, loss: Tensor) -> None:
+        super().advance(loss)
+        if self.steps == 1:
+            for group in self.optimizer.param_groups:
+                held = {"balance_first": MEDIAN, "balance_scale": MEDIAN}
+                group["rule_state"] = {**group["rule_state"], **held}
+
+
 #: The median over the design half and three seeds of the median scale of each of Auto's runs.
 MEDIAN = 0.0073
 
 #: The numbers of `curvestep.steprules.NoiseBalance`; at half and at twice their values they are methods too.
 NUMBERS = (
-    *("first", "guard", "share", "ramp", "knee", "fall", "target", "gain", "leak", "floor", "roof", "kinks", "most"),
+    *(
+        "first",
+        "longest",
+        "shortest",
+        "share",
+        "ramp",
+        "knee",
+        "fall",
+        "target",
+        "gain",
+        "leak",
+        "floor",
+        "roof",
+        "kinks",
+        "most",
+    ),
     "keep",
 )
 
@@ -104,9 +133,14 @@ OURS = (
     ),
     Method("auto-uncurved", lambda model, _: _Averaged(model, 0.006, _ceiling), "that ceiling and the average alone"),
     _varied("auto-unmeasured", "Auto's first scale and course, moved by no window", {"most": 1.0 + 1e-9}),
+    Method(
+        "auto-flat",
+        lambda model, _: _Flat(model),
+        f"Auto's direction and average, constant scale {MEDIAN:g} after the ramp: no weights' size, course or window",
+    ),
     _varied("auto-adam", "Auto along Adam's own direction, without Nesterov's look ahead", {}, Adam(0.9, 0.98)),
-    _varied("auto-start/1000", "Auto, begun a thousand times shorter where its guard lets it", {"first": 1e-4}),
-    _varied("auto-start×1000", "Auto, begun a thousand times longer where its guard lets it", {"first": 100.0}),
+    _varied("auto-start/1000", "Auto, begun a thousand times shorter where its guard lets it", {"first": 7e-5}),
+    _varied("auto-start×1000", "Auto, begun a thousand times longer where its guard lets it", {"first": 70.0}),
     Method("gen", lambda model, _: _Recorded(curvestep.GeN(trained(model))), "GeN at its defaults"),
 )
 #: Auto with one of its numbers changed; not in the tables and figures of the halves.

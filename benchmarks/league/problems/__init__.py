@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from benchmarks.league.problem import Problem
 from benchmarks.league.problems import (
+    adapters,
+    attention,
+    cohorts,
     contrastive,
     convex,
     deep,
+    distilled,
+    double_q,
     embeddings,
     finetune,
     finetune_text,
     flows,
     generative,
     graphs,
+    highway,
     labels,
+    likeness,
     moving,
+    ngrams,
     operators,
+    patches,
+    pendulum,
     physics,
     pixels,
     recurrent,
+    sequences,
     series,
+    softmax,
     tabular,
     text,
     translation,
@@ -102,8 +114,29 @@ LATER = (
     Problem("hinge", "convex", 900, convex.hinge, "support vector machine on pixels"),
     Problem("cifar-preact", "deep", 250, deep.cifar_preact, "20 layers, batch norm before each, augmented"),
 )
+#: Written after the four sets above had been seen, before any method ran on them.
+FIFTH = (
+    Problem(
+        "bytes-alibi", "language", 300, attention.bytes_alibi, "transformer on bytes, slopes, keys shared by heads"
+    ),
+    Problem("bytes-retention", "language", 300, attention.bytes_retention, "linear attention that fades, on bytes"),
+    Problem("keywords", "recurrent", 350, sequences.keywords, "noisy sounds, convolutions and a GRU"),
+    Problem("bytes-lstm", "recurrent", 350, sequences.bytes_lstm, "two LSTM layers on bytes, dropout"),
+    Problem("cifar-convnext", "vision", 250, patches.cifar_convnext, "depthwise convolutions, layer norm, mirrored"),
+    Problem("ngrams", "embeddings", 1000, ngrams.ngrams, "hashed pieces of text, dense network"),
+    Problem("hazards", "tabular", 750, cohorts.hazards, "survival in discrete time, batch norm"),
+    Problem("multitask", "tabular", 750, cohorts.multitask, "a number, a class and a count at once"),
+    Problem("masked-images", "generative", 300, patches.masked_images, "masked autoencoder of patches"),
+    Problem("pendulum", "physics", 500, pendulum.pendulum, "a field behind Runge and Kutta's steps, noisy paths"),
+    Problem("distilled", "labels", 900, distilled.distilled, "the softened classes of a trained network"),
+    Problem("finetune-scales", "fine-tuning", 300, adapters.finetune_scales, "norms, biases and a new head"),
+    Problem("double-q", "moving", 900, double_q.double_q, "double Q-learning on states behind noise"),
+    Problem("class-contrast", "contrastive", 400, likeness.class_contrast, "supervised contrast, batch norm"),
+    Problem("cifar-softmax", "convex", 900, softmax.cifar_softmax, "linear classifier of coloured pixels"),
+    Problem("highway", "deep", 400, highway.highway, "20 gated layers"),
+)
 #: Those that are run with a change too (`benchmarks.league.problems.changed`).
 STEADY = ("bytes-gpt", "clusters", "label-noise", "mnist-layernorm", "ratings", "vae")
-PROBLEMS = {row.name: row for row in (*FIRST, *FRESH, *LATER)}
+PROBLEMS = {row.name: row for row in (*FIRST, *FRESH, *LATER, *FIFTH)}
 #: Not in a half: the same problems with the loss, the batch or a layer changed.
 CHANGED = {row.name: row for name in STEADY for change in CHANGES if (row := changed(PROBLEMS[name], change))}

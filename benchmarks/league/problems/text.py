@@ -115,7 +115,8 @@ def _windows(text: Tensor, length: int, size: int, seed: int) -> Iterator[Batch]
         yield rows[:, :-1], rows[:, 1:]
 
 
-def _language(model: nn.Module, length: int, size: int, seed: int, text: tuple[Tensor, Tensor]) -> Instance:
+def language(model: nn.Module, length: int, size: int, seed: int, text: tuple[Tensor, Tensor]) -> Instance:
+    """Return the problem of the next token: windows of ``length`` from the first text, held out from the second."""
     train, test = text
     rows = test[torch.arange(0, len(test) - length - 1, math.ceil(len(test) / 120))[:, None] + torch.arange(length + 1)]
     evaluate = held_out(cross_entropy, (rows[:, :-1], rows[:, 1:]), 60)
@@ -124,17 +125,17 @@ def _language(model: nn.Module, length: int, size: int, seed: int, text: tuple[T
 
 def bytes_llama(seed: int) -> Instance:
     """Two blocks of width 64 with rotary positions, SwiGLU and RMS norm; context 48, batch 12."""
-    return _language(_Llama(64, 2, 4, 48), 48, 12, seed, text_bytes())
+    return language(_Llama(64, 2, 4, 48), 48, 12, seed, text_bytes())
 
 
 def bytes_gpt(seed: int) -> Instance:
     """Two blocks of width 48 with layer norm, GELU, dropout 0.1; context 48, batch 12."""
-    return _language(_Transformer(_BYTES, 48, 2, 48, 0.1, True), 48, 12, seed, text_bytes())
+    return language(_Transformer(_BYTES, 48, 2, 48, 0.1, True), 48, 12, seed, text_bytes())
 
 
 def bytes_gru(seed: int) -> Instance:
     """One GRU layer of width 96; context 32, batch 12."""
-    return _language(_Recurrent(96), 32, 12, seed, text_bytes())
+    return language(_Recurrent(96), 32, 12, seed, text_bytes())
 
 
 def sorting(seed: int) -> Instance:
@@ -175,7 +176,7 @@ class _Convolutional(nn.Module):
 
 def words_convolution(seed: int) -> Instance:
     """The next of 1,000 words, three gated convolutions of width 64 without a norm; context 24, batch 12."""
-    return _language(_Convolutional(1_000, 64, 3), 24, 12, seed, text_words(1_000))
+    return language(_Convolutional(1_000, 64, 3), 24, 12, seed, text_words(1_000))
 
 
 class _PostNorm(nn.Module):

@@ -51,12 +51,16 @@ class Windowed:
     A window's end takes one batch of the run: the forward and backward that the user runs inside ``record`` is then
     that of x̄, it is measured, and no step is taken with it.
 
+    With ``steps_at_ends`` a step of z follows with that gradient.
+
     Args:
         params: what is trained.
         every: a step's own curvature is measured on every so many steps; 0 never.
         growth: the next window is this times longer ...
         offset: ... and this many steps more.
     """
+
+    steps_at_ends = False
 
     def __init__(self, params: Sequence[nn.Parameter], every: int = 16, growth: float = 1.25, offset: int = 5) -> None:
         self.parameters = list(params)
@@ -126,7 +130,9 @@ class Windowed:
         if self.z is not None:
             self._close(tape)
             tape.release()
-            return
+            if not self.steps_at_ends:
+                return
+            tape = None
         g = self.gradients()
         self.count += 1
         torch._foreach_lerp_(self.m, g, 1.0 - BETA1)

@@ -36,8 +36,8 @@ def measure_steps(
 ) -> Measurement:
     """Return median times and peaks of memory of three kinds of step, ``resident`` bytes of parameters included.
 
-    Of `Auto` they are those of a window's end: after its first window it has windows of one step, so that every second
-    call ends one.
+    Of `Auto` they are those of a window's end: after its first window it has windows of one step, so that every call
+    ends one.
     """
     device = parameters[0].device
 
@@ -63,12 +63,6 @@ def measure_steps(
     def window_end() -> None:
         measured(auto)
 
-    def before(step: Callable[[], None]) -> None:
-        start()
-        if step is window_end:
-            measured(auto)  # the one step of the window
-            start()
-
     kinds = [plain, lambda: measured(rescaled)]
     refusal: str | None = None
     try:
@@ -86,7 +80,7 @@ def measure_steps(
     for repetition in range(REPETITIONS + 1):
         progress(f"time of a step, {repetition + 1} of {REPETITIONS + 1}")
         for step, taken in zip(kinds, seconds, strict=True):
-            before(step)
+            start()
             _wait(device)
             begun = time.perf_counter()
             step()
@@ -96,7 +90,7 @@ def measure_steps(
     peaks: list[int | None] = []
     for step in kinds:
         progress("memory of a step")
-        before(step)
+        start()
         peaks.append(_peak(step, device))
     most = [None if peak is None else peak + resident for peak in peaks]
     times = [statistics.median(taken) for taken in seconds]

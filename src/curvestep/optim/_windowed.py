@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -30,6 +31,7 @@ from curvestep.optim._measure import read
 from curvestep.optim._processes import is_shared
 from curvestep.optim._reading import Measured, Way, measure, reading_of, sums_of
 from curvestep.optim._recorded import LeftByScaler
+from curvestep.optim._recordings import Recordings
 from curvestep.optim._telemetry import OUTCOMES
 from curvestep.optim._window_names import GRADIENT, LOSS
 from curvestep.steprules import RuleState, WindowRule
@@ -59,7 +61,8 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
 
     When the rule says that a window has ended, the batches of the next step (all its micro-batches) are recorded with
     the averaged parameters in the model: they are put there as the recording opens and taken out as it closes, after
-    the measurement, and buffers that the forward wrote are put back. The step then tells the rule, and moves nothing.
+    the measurement, and buffers that the forward wrote are put back. The step then tells the rule, and is taken from
+    the iterate with the gradient at the averaged parameters.
     """
 
     _memory: Memory = "split"  # few steps are measured
@@ -168,7 +171,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
                 tape.release()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Take the step of the recorded mini-batch; or, where a window has ended, tell the rule what it brought.
+        """Take the step of the recorded mini-batch; where a window has ended, tell the rule what it brought before.
 
         Args:
             closure: As with the other optimizers; where a window has ended it runs at the averaged parameters.
@@ -186,7 +189,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         if not self._ends_window() or (closure is None and not self._readings):
             return super().step(closure)
         with torch.no_grad(), LeftByScaler(self):
-            scale, _ = self._loss_scale(closure)
+            scale, is_unscaled = self._loss_scale(closure)
             returned: Any = None
             if closure is not None:
                 self._in_closure = True
@@ -205,13 +208,14 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
                     raise RecordingError(_NO_BACKWARD)
                 self._report(self._stopped(Outcome.ZERO_GRADIENT, self._ell(), None), former)
                 return None  # Lightning's closure, where training_step returned None
-            taken, loss = self._close_window(measured, scale)
+            stopped, loss = self._close_window(measured, scale)
+            taken = self._step_on(scale, is_unscaled) if stopped is None else stopped
             self._report(taken, former)
             self._watch(taken)
             return loss if returned is None else returned
 
-    def _close_window(self, measured: list[Measured], scale: Tensor | None) -> tuple[StepRecord, Tensor]:
-        """Tell the rule what the window brought, and begin the next one."""
+    def _close_window(self, measured: list[Measured], scale: Tensor | None) -> tuple[StepRecord | None, Tensor]:
+        """Tell the rule what the window brought and begin the next one, or say why not; and return the loss."""
         rule, state, group = self._window_rule(), self._rule_state(), self.process_group
         parameters = self._parameters()
         way = Way.of(parameters, self.state)
@@ -230,7 +234,15 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         reading = reading_of(numbers, rule.window(state), count, max([m.resolution for m in measured]))
         self._begin_window(rule.learn(reading, state))
         self.last_window = reading
-        return self._stopped(Outcome.WINDOW_ENDED, self._ell(), reading.loss), loss
+        return None, loss
+
+    def _step_on(self, scale: Tensor | None, is_unscaled: bool) -> StepRecord:
+        """Take the step of the next window with the gradient that the measured batch left, that at x̄."""
+        recordings = Recordings([], scale)
+        recordings.is_unscaled = is_unscaled
+        taken = self._take(recordings)
+        loss = None if self.last_window is None else self.last_window.loss
+        return replace(taken, loss=loss, outcome=Outcome.WINDOW_ENDED if taken.outcome.moved else taken.outcome)
 
     def _begin_window(self, state: RuleState) -> None:
         """Write the rule's state, and x̄' ← x̄."""

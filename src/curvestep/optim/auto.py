@@ -17,7 +17,7 @@ _LEVEL = 0.5
 _ADAM = Adam(0.9, 0.98, 1e-8, nesterov=True)
 _SHARE = 0.25
 _GAMMA = 8.0
-_GROWTH, _OFFSET = 1.25, 5
+_GROWTH, _OFFSET = 1.3, 40
 
 
 @final

@@ -57,10 +57,10 @@ class NoiseBalance:
 
         s_k = s₀ · c_k · e^u,    c_k = min(1, k/ramp) · (knee / max(k, knee))^fall.
 
-    s₀ = first · w, with w the typical size of a weight (`Probe.weight_size`), held to between 1/guard² and guard times
-    the first step of the rule inside, which goes by the curvature of the first batch. Where w is 0, since all weights
-    begin at zero, s₀ is share times that step; share² where the rule inside had no curvature to go by and its step is
-    the longest it allows.
+    s₀ = first · w, with w the typical size of a weight (`Probe.weight_size`), held to between ``shortest`` and
+    ``longest`` times the first step of the rule inside, which goes by the curvature of the first batch. Where w is 0,
+    since all weights begin at zero, s₀ is share times that step; share² where the rule inside had no curvature to go by
+    and its step is the longest it allows.
 
     At the end of a window the reading (`WindowReading`) gives N, how much higher than the average the iterate lies for
     the curvature alone, and p, what the average won per factor of e in the run's length, with its standard error e.
@@ -92,9 +92,10 @@ class NoiseBalance:
     ========  ====================================  ==========================================
 
     Args:
-        rule: The rule whose first step guards s₀.
+        rule: The rule whose first step limits s₀.
         first: s₀ in units of w, above 0.
-        guard: how many times the first step of ``rule`` s₀ may be, above 1.
+        longest: the largest s₀ in units of the first step of ``rule``, at least ``shortest``.
+        shortest: the least s₀ in units of that step, above 0.
         share: s₀ in units of that step where w is 0, in (0, 1].
         ramp: number of steps in which the scale grows to s₀, at least 1.
         knee: number of steps after which it falls, at least 1.
@@ -138,8 +139,9 @@ class NoiseBalance:
     """
 
     rule: StepRule
-    first: float = 0.1
-    guard: float = 10.0
+    first: float = 0.07
+    longest: float = 10.0
+    shortest: float = 1.0 / 30.0
     share: float = 0.3
     ramp: int = 20
     knee: int = 100
@@ -162,12 +164,12 @@ class NoiseBalance:
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
-        least = {"target": 0.0, "first": 0.0, "roof": 0.0, "kinks": 0.0, "guard": 1.0, "most": 1.0, "level": 0.0}
+        least = {"target": 0.0, "first": 0.0, "roof": 0.0, "kinks": 0.0, "shortest": 0.0, "most": 1.0, "level": 0.0}
         for name, bound in least.items():
             value = getattr(self, name)
             if not (_is_number(value) and value > bound):
                 raise ValueError(f"{name} must be a number above {bound:g}, but {name}={value!r} was given.")
-        for name, bound in {"floor": 0.0, "fall": 0.0, "ramp": 1.0, "knee": 1.0}.items():
+        for name, bound in {"floor": 0.0, "fall": 0.0, "ramp": 1.0, "knee": 1.0, "longest": self.shortest}.items():
             value = getattr(self, name)
             if not (_is_number(value) and value >= bound):
                 raise ValueError(f"{name} must be a number of at least {bound:g}, but {name}={value!r} was given.")
@@ -220,7 +222,7 @@ class NoiseBalance:
         wanted = self.first * size if math.isfinite(size) else 0.0
         if is_longest:  # the step says nothing
             return wanted or self.share**2 * step
-        return min(max(wanted, step / self.guard**2), self.guard * step) if wanted > 0.0 else self.share * step
+        return min(max(wanted, self.shortest * step), self.longest * step) if wanted > 0.0 else self.share * step
 
     # ------------------------------------------------------------------------------------------------ windows
 

@@ -27,14 +27,14 @@ class Windows:
 
     Example:
         >>> windows, ends = Windows(), [0]
-        >>> for _ in range(8):
+        >>> for _ in range(7):
         ...     ends.append(windows.end(ends[-1]))
         >>> ends
-        [0, 5, 11, 18, 27, 38, 52, 70, 92]
+        [0, 40, 92, 159, 246, 359, 506, 697]
     """
 
-    growth: float = 1.25
-    offset: int = 5
+    growth: float = 1.3
+    offset: int = 40
 
     def __post_init__(self) -> None:
         """Refuse windows that would not end, or end at once."""
@@ -56,17 +56,17 @@ class Windows:
         return int(self.growth * start) + self.offset
 
     def ends_within(self, calls: int) -> int:
-        """Return how many windows end within so many calls of ``step``, of which each takes a step or ends a window.
+        """Return how many of so many calls of ``step`` measure what a window brought; each of them takes a step too.
 
         Args:
             calls: At least 0.
 
         Example:
-            >>> [Windows().ends_within(calls) for calls in (5, 6, 100, 1000)]
-            [0, 1, 8, 17]
+            >>> [Windows().ends_within(calls) for calls in (40, 41, 100, 1000)]
+            [0, 1, 2, 8]
         """
         ends, last = 0, self.end(0)
-        while last + ends + 1 <= calls:
+        while last + 1 <= calls:
             ends, last = ends + 1, self.end(last)
         return ends
 
@@ -80,7 +80,7 @@ class WindowRule(StepRule, Protocol):
         ...
 
     def ends_window(self, state: RuleState) -> bool:
-        """Whether the next batch is for a reading; no step is taken with it.
+        """Whether the next batch is for a reading, before the step that is taken with it.
 
         Args:
             state: The rule's state after the last step.
