@@ -61,9 +61,9 @@ def carried(models: Mapping[Quantity, Mapping[Step, Model]], exchanges: Sequence
     out += [
         "",
         *_exchanged(exchanges),
-        "**`Auto`** takes plain steps but at the ends of its windows: 17 of the first 1,000 calls of `step`, 28 of the "
-        "first 10,000. With an end as long as w plain steps, the first 1,000 calls take 1 + 17 (w − 1) / 1,000 times "
-        "as long as plain steps and the first 10,000 take 1 + 28 (w − 1) / 10,000 times as long. "
+        "**`Auto`** takes plain steps but at the ends of its windows: 8 of the first 1,000 calls of `step`, 16 of the "
+        "first 10,000. With an end as long as w plain steps, the first 1,000 calls take 1 + 8 (w − 1) / 1,000 times "
+        "as long as plain steps and the first 10,000 take 1 + 16 (w − 1) / 10,000 times as long. "
         "[overhead](overhead.md#the-default) has w for smaller networks; no model here carries it further.",
         "",
     ]

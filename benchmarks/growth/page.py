@@ -59,9 +59,9 @@ def page(rows: Sequence[GrowthRow], exchanges: Sequence[ExchangeRow], machines: 
         "`python -m benchmarks growth` measures what is missing and writes this page from the rows in "
         "`benchmarks/stores/growth`; [overhead](overhead.md) has other networks and whole runs.",
         "",
-        "`Auto` takes none of these steps. It measures at the ends of its windows, 17 of the first 1,000 calls of "
-        "`step` and 28 of the first 10,000: a forward and backward without a step, a pass along E with the forward "
-        "computed again, one of first order along D, and a forward ([long.md](long.md#what-it-costs)). "
+        "`Auto` takes none of these steps. It measures at the ends of its windows, 8 of the first 1,000 calls of "
+        "`step` and 16 of the first 10,000: a pass along E with the forward computed again, and two forwards, before "
+        "the step ([long.md](long.md#what-it-costs)). "
         "[overhead](overhead.md#the-default) has the time of such an end over that of a plain step.",
         "",
         f"![ratios by size, and the model on sizes that it has not seen]({figure})",

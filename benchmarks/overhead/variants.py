@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LAZY_EVERY = 16
 
 #: Of so many calls of the default's `step` from the first on, how many end a window of steps.
-WINDOW_ENDS = {300: 12, 1000: 17}
+WINDOW_ENDS = {300: 4, 1000: 8}
 _WINDOW_EVERY = round(1000 / WINDOW_ENDS[1000])
 
 Baseline = Literal["SGD", "AdamW"]

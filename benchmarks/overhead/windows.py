@@ -40,11 +40,10 @@ def section(rows: Sequence[OverheadRow]) -> str:
     lines = [
         "### The default\n",
         f"`Auto` measures at the ends of its windows of steps: {ends_of_few} of the first {few:,} calls of `step`, "
-        f"{ends_of_many} of the first {many:,}, fewer and fewer later. Such a batch is measured and no step is taken "
-        "with it, so that a window's end costs a batch besides. **window's end**, w, and **other calls**, u, are the "
-        "medians of their times over that of a plain step of AdamW; a run has u + n (w − u) / calls with n windows' "
-        "ends, and **ends alone** is 1 + n (w − 1) / calls, as if the other calls were plain steps. Elsewhere on this "
-        f"page the rows of `Auto` are a run of {many:,} calls.\n",
+        f"{ends_of_many} of the first {many:,}, fewer and fewer later. **window's end**, w, and **other calls**, u, "
+        "are the medians of their times over that of a plain step of AdamW; a run has u + n (w − u) / calls with n "
+        "windows' ends, and **ends alone** is 1 + n (w − 1) / calls, as if the other calls were plain steps. Elsewhere "
+        f"on this page the rows of `Auto` are a run of {many:,} calls.\n",
         f"| | network | window's end | other calls | first {few:,} calls | first {many:,} calls "
         f"| ends alone, {many:,} |",
         "|---|---|--:|--:|--:|--:|--:|",

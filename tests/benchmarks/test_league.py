@@ -10,7 +10,7 @@ import pytest
 from benchmarks.league.figure import write_figures
 from benchmarks.league.methods import ADAMW
 from benchmarks.league.page import SEEDS, document, scores
-from benchmarks.league.problems import FRESH, LATER, PROBLEMS
+from benchmarks.league.problems import FIFTH, FRESH, LATER, PROBLEMS
 from benchmarks.league.score import Key, calibrated, score
 from benchmarks.league.split import HALVES, draw, half
 from benchmarks.league.trial import Trial
@@ -73,7 +73,8 @@ def test_every_problem_is_in_one_half() -> None:
     assert sorted(name for row in HALVES for name in half(row.name)) == sorted(PROBLEMS)
     assert half("fresh") == tuple(sorted(row.name for row in FRESH))
     assert half("later") == tuple(sorted(row.name for row in LATER))
-    assert [len(half(row.name)) for row in HALVES] == [16, 16, 15, 15]
+    assert half("fifth") == tuple(sorted(row.name for row in FIFTH))
+    assert [len(half(row.name)) for row in HALVES] == [16, 16, 16, 15, 15]
 
 
 def test_a_trial_survives_its_line() -> None:
@@ -101,13 +102,14 @@ def test_a_half_stands_on_the_page_once_something_ran_on_it(small: dict[Key, Tri
     assert headings(small) == []
     begun = dict(small)
     shown: list[str] = []
-    for problem, name in (("poisson", "design"), ("logistic", "test"), ("heat", "fresh"), ("hinge", "later")):
+    looked_at = {"poisson": "design", "logistic": "test", "heat": "fresh", "hinge": "later", "highway": "fifth"}
+    for problem, name in looked_at.items():
         begun.update(_by_key([_trial(problem, "auto", 0, (1.0,))]))
         shown.insert(0, f"## The {name} half")
         assert headings(begun) == shown
 
 
-@pytest.mark.parametrize("name", ["design", "fresh", "later"])
+@pytest.mark.parametrize("name", ["design", "fresh", "fifth"])
 def test_the_figures_show_every_scored_method(name: str, tmp_path: Path) -> None:
     names = ("auto", *ADAMW)
     trials = _by_key([_trial(p, m, s, (2.0, 1.0)) for p in half(name) for m in names for s in SEEDS])

@@ -1,4 +1,4 @@
-"""The league's fresh and later problems: each repeats on a seed, and what they take for the truth is true."""
+"""The league's fresh, later and fifth problems: each repeats on a seed, and what they take for the truth is true."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Problem
-from benchmarks.league.problems import FRESH, LATER, PROBLEMS
+from benchmarks.league.problems import FIFTH, FRESH, LATER, PROBLEMS
 
 # What each problem reads; the others make their data or have scikit-learn's.
 _READS = {
@@ -35,10 +35,21 @@ _READS = {
     "captions": ("mnist",),
     "hinge": ("cifar10",),
     "cifar-preact": ("cifar10",),
+    "bytes-alibi": ("tinyshakespeare",),
+    "bytes-retention": ("tinyshakespeare",),
+    "bytes-lstm": ("tinyshakespeare",),
+    "cifar-convnext": ("cifar10",),
+    "ngrams": ("tinyshakespeare",),
+    "masked-images": ("mnist",),
+    "distilled": ("mnist",),
+    "finetune-scales": ("cifar10", "cifar100"),
+    "class-contrast": ("cifar10",),
+    "cifar-softmax": ("cifar10",),
+    "highway": ("mnist",),
 }
 _ROWS = [
     pytest.param(row, id=row.name, marks=[pytest.mark.data(*_READS[row.name])] if row.name in _READS else [])
-    for row in (*FRESH, *LATER)
+    for row in (*FRESH, *LATER, *FIFTH)
 ]
 
 
@@ -300,3 +311,51 @@ def test_the_hinge_begins_at_one_and_is_that_of_torch() -> None:
         assert instance.loss(_Known(lambda x: scores), (inputs, labels)).item() == pytest.approx(
             expected.item(), rel=1e-5
         )
+
+
+@pytest.mark.data("tinyshakespeare")
+@pytest.mark.parametrize("name", ["bytes-alibi", "bytes-retention"])
+def test_a_byte_is_guessed_from_those_before_it(name: str) -> None:
+    instance = PROBLEMS[name].build(0)
+    tokens, _ = next(instance.batches)
+    other = tokens.clone()
+    other[:, 30:] = (other[:, 30:] + 1) % 100
+    with torch.no_grad():
+        first, second = instance.model(tokens), instance.model(other)
+    assert torch.allclose(first[:, :30], second[:, :30], atol=1e-5)
+    assert not torch.allclose(first[:, 30:], second[:, 30:], atol=1e-2)
+
+
+def test_the_field_of_the_pendulum_leaves_the_noise() -> None:
+    from benchmarks.league.problems.pendulum import _fall
+
+    instance = PROBLEMS["pendulum"].build(0)
+    instance.model.field = _Known(_fall)
+    # 0.05², from 16,000 squares of normal numbers.
+    assert instance.evaluate(instance.model) == pytest.approx(0.0025, rel=0.05)
+
+
+def test_the_values_of_double_q_are_a_fixed_point() -> None:
+    from benchmarks.league.problems.double_q import _DISCOUNT, _true_values, _world
+
+    _, leads, reward = _world()
+    values = _true_values(leads, reward)
+    assert torch.allclose(values, reward + _DISCOUNT * leads @ values.max(1).values, atol=1e-5)
+
+
+def test_images_of_one_class_at_one_place_are_found_by_chance() -> None:
+    from benchmarks.league.problems.likeness import _alike
+
+    same = _Known(lambda images: torch.ones(len(images), 4))
+    assert _alike(same, (torch.zeros(9, 1), torch.zeros(9))).item() == pytest.approx(math.log(8.0), rel=1e-5)
+
+
+def test_hazards_of_one_half_cost_a_bit_a_period() -> None:
+    from benchmarks.league.problems.cohorts import _survival
+
+    even = _Known(lambda x: torch.zeros(len(x), 12))
+    lived = torch.tensor([0, 3, 11])
+    seen = torch.tensor([True, False, True])
+    assert _survival(even, (torch.zeros(3, 1), lived, seen)).item() == pytest.approx(
+        math.log(2.0) * 17.0 / 3.0, rel=1e-6
+    )

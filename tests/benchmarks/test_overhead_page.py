@@ -100,14 +100,14 @@ def test_an_accelerator_has_targets_of_its_own() -> None:
 
 
 def test_the_default_s_runs_follow_from_its_two_kinds_of_call() -> None:
-    """A window's end at five plain steps and other calls at 1.1: 12 of 300 and 17 of 1,000 calls are windows' ends."""
+    """A window's end at five plain steps and other calls at 1.1: 4 of 300 and 8 of 1,000 calls are windows' ends."""
     own = replace(row("Auto", VGG, 1.16), usual=1.1, rare=5.0)
-    assert windows.cost(own, 300) == pytest.approx(1.1 + 12 * 3.9 / 300)
-    assert windows.cost(own, 1000) == pytest.approx(1.1 + 17 * 3.9 / 1000)
+    assert windows.cost(own, 300) == pytest.approx(1.1 + 4 * 3.9 / 300)
+    assert windows.cost(own, 1000) == pytest.approx(1.1 + 8 * 3.9 / 1000)
     assert windows.cost(row("Auto", VGG, 1.16), 300) is None
     text = page([own], {})
-    assert "`Auto` measures at the ends of its windows of steps: 12 of the first 300 calls" in text
-    assert f"| Auto | {VGG} | 5.00 | 1.10 | 1.26 | 1.17 | 1.07 |" in text
+    assert "`Auto` measures at the ends of its windows of steps: 4 of the first 300 calls" in text
+    assert f"| Auto | {VGG} | 5.00 | 1.10 | 1.15 | 1.13 | 1.03 |" in text
     assert f"\nNot measured here: {MLP}; VGG11, softplus, B256; ResNet-18" in text
     assert windows.section([row("RescaledSGD", VGG, 1.6)]) == ""
 

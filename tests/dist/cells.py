@@ -18,13 +18,13 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 import curvestep
-from tests.optim.windowed import WindowedAdam
+from tests.optim.windowed import WindowedAdam, short_auto
 
 #: Samples of a batch: one, two, three or four processes, two micro-batches in each, and a quarter of each divide it.
 BATCH = 96
 
 OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
-    "Auto": curvestep.Auto,
+    "Auto": short_auto,
     "WindowedAdam": lambda params: WindowedAdam(params, weight_decay=1e-3, window_growth=1.0, window_offset=3),
     "RescaledSGD": lambda params: curvestep.RescaledSGD(params, lr=0.5, weight_decay=1e-3),
     "RescaledAdam": lambda params: curvestep.RescaledAdam(params, lr=0.3, curvature_samples=0.25, averaging=8.0),

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
 import curvestep
+from tests.optim.windowed import short_auto
 
 STEPS, BATCH, PARTS, CLIP = 20, 8, 2, 0.05
 
@@ -272,7 +273,7 @@ LOOPS: dict[str, Callable[[Net, Make, Setting], Any]] = {
 }
 
 METHODS: dict[str, Make] = {
-    "Auto": curvestep.Auto,
+    "Auto": short_auto,
     "RescaledSGD": lambda p: curvestep.RescaledSGD(p, lr=0.3),
     "RescaledAdam": lambda p: curvestep.RescaledAdam(p, lr=0.3),
     "LQA": lambda p: curvestep.LQA(p, lr=0.3),

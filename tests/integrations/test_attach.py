@@ -14,9 +14,10 @@ import curvestep
 from curvestep._errors import CurvestepError, RecordingError
 from curvestep.engine import open_recorder
 from tests.optim.problem import Problem, assert_bitwise_equal, make_problem
+from tests.optim.windowed import short_auto
 
 MAKES: dict[str, Callable[[Any], Any]] = {
-    "Auto": curvestep.Auto,
+    "Auto": short_auto,
     "RescaledAdam": lambda p: curvestep.RescaledAdam(p, lr=0.3),
     "held": lambda p: curvestep.RescaledAdam(p, lr=0.3, curvature_every=3, max_relative_step=0.1),
     "LQA": lambda p: curvestep.LQA(p, lr=0.3),

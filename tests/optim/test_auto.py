@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import curvestep
+from tests.optim.windowed import short_auto
 
 
 def test_it_is_its_formulas_over_a_hundred_calls() -> None:
@@ -29,7 +30,7 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
         return float((second * way).sum())
 
     theta = start.clone().requires_grad_()
-    optimizer = curvestep.Auto([theta])
+    optimizer = short_auto([theta])
     scales: list[float] = []
 
     weight, mean, opened = start.clone(), start.clone(), start.clone()
@@ -78,7 +79,7 @@ def test_it_is_its_formulas_over_a_hundred_calls() -> None:
             rows = [i for i in range(10) if (i + 1) * 3 // 10 > i * 3 // 10]
             curvature = sum(abs(bend(losses[i], own, d)) for i in rows) / 3
             bound = abs(float((d * g).sum())) / curvature
-            s0 = min(max(0.1 * float(start.square().mean().sqrt()), bound / 100.0), 10.0 * bound)
+            s0 = min(max(0.07 * float(start.square().mean().sqrt()), bound / 30.0), 10.0 * bound)
         weight = weight - s0 * min(1.0, k / 20) * math.exp(u) * d
         mean = mean + 9 / (k + 8) * (weight - mean)
 

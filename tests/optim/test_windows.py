@@ -21,19 +21,12 @@ from curvestep._window import WindowReading
 from curvestep.bench.methods.ceiling_adam import CeilingAdam
 from curvestep.engine import Tape
 from tests.optim.problem import assert_bitwise_equal, assert_close, make_problem
-from tests.optim.windowed import WindowedAdam
+from tests.optim.windowed import WindowedAdam, short_auto
 
 #: How far numbers may be from another way to the same ones in float64: sums of some tens of rounded terms.
 REL, ABS = 1e-10, 1e-14
 
 SHORT: dict[str, Any] = {"window_growth": 1.0, "window_offset": 3}
-
-
-def short_auto(params: Any, window_growth: float, window_offset: int) -> curvestep.Auto:
-    optimizer = curvestep.Auto(params)
-    for group in optimizer.param_groups:
-        group.update(window_growth=window_growth, window_offset=window_offset)
-    return optimizer
 
 
 def state_of(optimizer: Any, name: str) -> list[Tensor]:
@@ -207,16 +200,14 @@ def test_the_step_of_a_windows_end_has_the_gradient_at_the_average() -> None:
     with optimizer.averaged():
         gradients = torch.autograd.grad(problem.loss(2), list(problem.net.parameters()))
     problem.train(optimizer, range(2, 3))
-    assert_close(
-        state_of(optimizer, "exp_avg"), [0.9 * m + 0.1 * g for m, g in zip(former, gradients, strict=True)], 1e-14
-    )
-    assert optimizer.last_step is not None and optimizer.last_step.step_size > 0.0
+    means = state_of(optimizer, "exp_avg")
+    assert_close(means, [0.9 * m + 0.1 * g for m, g in zip(former, gradients, strict=True)], 1e-14)
+    assert optimizer.last_step is not None
     spread = [v / (1.0 - 0.99**4) for v in state_of(optimizer, "exp_avg_sq")]
-    ways = [m / (1.0 - 0.9**4) / (v.sqrt() + 1e-8) for m, v in zip(state_of(optimizer, "exp_avg"), spread, strict=True)]
-    stepped = [a - optimizer.last_step.step_size * d for a, d in zip(z, ways, strict=True)]
+    size = optimizer.last_step.step_size / (1.0 - 0.9**4)
+    stepped = [a - size * m / (v.sqrt() + 1e-8) for a, m, v in zip(z, means, spread, strict=True)]
     assert_close(problem.parameters(), stepped, 1e-12)
-    weight = 9.0 / 12.0
-    expected = [x + weight * (a - x) for x, a in zip(mean, stepped, strict=True)]
+    expected = [x + 9.0 / 12.0 * (a - x) for x, a in zip(mean, stepped, strict=True)]
     assert_close(state_of(optimizer, "average"), expected, 1e-12)
 
 
@@ -306,8 +297,7 @@ def test_a_run_resumes_bit_for_bit_inside_a_window_at_its_end_and_after_it(saved
     buffer = io.BytesIO()
     torch.save({"net": cut.net.state_dict(), "optimizer": second.state_dict()}, buffer)
     buffer.seek(0)
-    loaded = torch.load(buffer, weights_only=True)
-    resumed = make_problem(torch.float32)
+    loaded, resumed = torch.load(buffer, weights_only=True), make_problem(torch.float32)
     third = WindowedAdam(resumed.net.parameters(), **SHORT)
     resumed.net.load_state_dict(loaded["net"])
     third.load_state_dict(loaded["optimizer"])

@@ -1,4 +1,4 @@
-"""An optimizer of the tests: Auto's parts with windows as short as a test wants, and every number of the reading."""
+"""Optimizers of the tests: Auto with short windows, and its parts with every number of the reading."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, final
 from torch.optim.optimizer import ParamsT
 
 from curvestep.directions import Adam, Direction
+from curvestep.optim import Auto
 from curvestep.optim._average import AVERAGING, WINDOW_GROWTH
+from curvestep.optim._commit import RULE_STATE
 from curvestep.optim._windowed import WINDOW_OFFSET, AbstractWindowedOptimizer
 from curvestep.steprules import (
     CurvatureRescaling,
@@ -26,6 +28,15 @@ from curvestep.steprules import (
 )
 
 _ADAM = Adam(0.9, 0.99, 1e-8)
+
+
+def short_auto(params: ParamsT, window_growth: float = 1.25, window_offset: int = 5) -> Auto:
+    """Return Auto with windows that end at steps 5, 11, 18, 27, …, so that a short run has several."""
+    optimizer = Auto(params)
+    for group in optimizer.param_groups:
+        group.update(window_growth=window_growth, window_offset=window_offset)
+        group[RULE_STATE] = {**group[RULE_STATE], "balance_end": window_offset}
+    return optimizer
 
 
 @final

@@ -22,13 +22,13 @@ from curvestep.steprules import (
 
 #: Slope 12 and curvature 2 along a direction of length 1: r = 12, a step of 6 at ℓ = ½.
 PROBE = Probe(18.0, 12.0, 2.0, 2.0, 1.0, 9.0)
-SIZED = replace(PROBE, weight_size=2.0)
+SIZED = replace(PROBE, weight_size=10.0)
 #: N = ½ · 0.25, p = 2.5 / ln 5, α = 2.
 READING = WindowReading(5, 0, 2.0, 4.5, 2.1, -2.0, 0.0, None, 1.0, 1.0, 1.0, 0.25, 1.0, 0.25)
 
 
 def rule(**numbers: float) -> NoiseBalance:
-    return NoiseBalance(CurvatureRescaling(beta3=0.0), **numbers)  # pyright: ignore[reportArgumentType]
+    return NoiseBalance(CurvatureRescaling(beta3=0.0), windows=Windows(1.25, 5), **numbers)  # pyright: ignore[reportArgumentType]
 
 
 def taken(choice: object) -> StepChoice:
@@ -57,7 +57,7 @@ def with_balance(factor: float, **others: float | None) -> WindowReading:
 
 
 def test_windows_grow_with_the_run() -> None:
-    assert Windows().end(0) == 5 and Windows().end(5) == 11 and Windows().end(92) == 120
+    assert Windows().end(0) == 40 and Windows().end(40) == 92 and Windows().end(92) == 159
     assert Windows(1.0, 3).end(6) == 9
 
 
@@ -71,16 +71,16 @@ def test_only_the_first_step_asks_the_rule_inside_and_for_the_weights() -> None:
     own = rule(ramp=1)
     assert {Need.ABSOLUTE_CURVATURE, Need.WEIGHT_SIZE} <= own.needs_at(own.init())
     first = taken(own.choose(SIZED, 0.5, own.init()))
-    assert first.rescaling == pytest.approx(2.0 * 0.1 * 2.0) and first.outcome is Outcome.WINDOW_SCALE
+    assert first.rescaling == pytest.approx(2.0 * 0.07 * 10.0) and first.outcome is Outcome.WINDOW_SCALE
     assert own.needs_at(first.state) == {Need.SLOPE}
     assert own.window_needs == {WindowNeed.ITERATE_LOSS}
     later = taken(own.choose(Probe(1.0, 1e-9, None, None, 1.0, 9.0), 0.5, first.state))
-    assert later.rescaling == pytest.approx(0.4)
+    assert later.rescaling == pytest.approx(1.4)
 
 
-@pytest.mark.parametrize(("size", "first"), [(2.0, 0.2), (1e4, 60.0), (1e-6, 0.06), (0.0, 1.8), (float("nan"), 1.8)])
+@pytest.mark.parametrize(("size", "first"), [(10.0, 0.7), (1e4, 60.0), (1e-6, 0.2), (0.0, 1.8), (float("nan"), 1.8)])
 def test_the_first_scale_is_relative_to_the_weights_and_guarded_by_the_first_step(size: float, first: float) -> None:
-    """The first step of the rule inside is 6: s₀ lies between 0.06 and 60, and is 0.3 · 6 without weights."""
+    """The first step of the rule inside is 6: s₀ lies between 0.2 and 60, and is 0.3 · 6 without weights."""
     own = rule()
     choice = taken(own.choose(replace(PROBE, weight_size=size), 0.5, own.init()))
     assert choice.state["balance_first"] == pytest.approx(first) == choice.state["balance_scale"]
@@ -94,7 +94,7 @@ def test_the_course_rises_over_the_ramp_and_falls_after_the_knee() -> None:
         choice = taken(own.choose(SIZED, 0.5, state))
         state = choice.state
         sizes.append(0.5 * choice.rescaling)
-    assert sizes == pytest.approx([0.01, 0.02, 0.03]) and state["balance_scale"] == 0.2
+    assert sizes == pytest.approx([0.035, 0.07, 0.105]) and state["balance_scale"] == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("ell", [0.125, 0.5, 2.0])
@@ -129,7 +129,7 @@ def test_a_first_step_without_curvature_gives_a_shorter_first_scale() -> None:
     assert longest.outcome is Outcome.FLAT_CURVATURE
     assert taken(own.choose(flat, 0.5, own.init())).rescaling == pytest.approx(0.09 * longest.rescaling)
     sized = taken(own.choose(replace(flat, weight_size=2.0), 0.5, own.init()))
-    assert sized.rescaling == pytest.approx(0.4)  # nothing to guard it by
+    assert sized.rescaling == pytest.approx(0.28)  # nothing to guard it by
 
 
 def test_past_windows_count_by_half_each() -> None:
@@ -210,7 +210,8 @@ def test_after_a_reading_that_is_not_finite_the_sums_begin_anew() -> None:
 @pytest.mark.parametrize(
     "numbers",
     [{"target": 0.0}, {"first": -1.0}, {"floor": -0.1}, {"roof": 0.0}, {"most": 1.0}, {"kinks": 0.0}, {"gain": 0.0},
-     {"gain": 1.5}, {"leak": 1.0}, {"ramp": 0.5}, {"knee": 0}, {"fall": -0.1}, {"guard": 1.0}, {"share": 2.0},
+     {"gain": 1.5}, {"leak": 1.0}, {"ramp": 0.5}, {"knee": 0}, {"fall": -0.1}, {"shortest": 0.0},
+     {"longest": 0.01}, {"share": 2.0},
      {"keep": 1.0}, {"level": 0.0}, {"target": float("nan")}],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused(numbers: dict[str, float]) -> None:

@@ -156,7 +156,7 @@ def auto_sentences(found: Diagnosis) -> list[str]:
     if found.measurement is not None and found.measurement.auto_refusal is not None:
         return []
     return [
-        "Auto begins with a tenth of the weights' typical size, guarded by RescaledAdam's step at ℓ = ½, and measures "
+        "Auto begins with 0.07 of the weights' typical size, guarded by RescaledAdam's step at ℓ = ½, and measures "
         "the scale of its steps anew at the end of each window of steps."
     ]
 

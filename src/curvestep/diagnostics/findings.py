@@ -114,7 +114,7 @@ class Measurement:
         repetitions: steps of each kind, in turn, of which the median time is given.
         plain_seconds: of a plain step.
         measured_seconds: of a step of `RescaledSGD`, which measures the whole batch.
-        auto_seconds: of a window's end of `Auto`: a batch that is measured at the averaged weights, without a step;
+        auto_seconds: of a window's end of `Auto`: a batch that is measured at the averaged weights before its step;
             None where it refuses this loss there.
         auto_every: how many calls of `Auto.step` there are to one window's end, in a run of 1,000 calls.
         plain_bytes: the most memory at once during a plain step, parameters and buffers included; None where it

@@ -27,12 +27,12 @@ class Auto(AbstractWindowedOptimizer):
     θ ← θ − s d with d = m̃ / (√ṽ + ε) of Adam with Nesterov's look ahead (β₁ = 0.9, β₂ = 0.98). Nothing in s has the
     unit of a learning rate:
 
-    - s begins with the weights: s₀ is a tenth of their typical size (the geometric mean of the tensors' root mean
-      squares), held to between a hundredth of and ten times the step to the minimum of the parabola along the first
+    - s begins with the weights: s₀ is 0.07 of their typical size (the geometric mean of the tensors' root mean
+      squares), held to between a thirtieth of and ten times the step to the minimum of the parabola along the first
       direction, |⟨d, g⟩| / (‖d‖² L) with L the mean of |dᵀ∇²J_s d| / ‖d‖² over a quarter of the samples s. Its course
       is a ramp over 20 steps, and a fall with k^-¼ after 100.
-    - Windows of steps end at k ← ⌊1.25 k⌋ + 5. The next batch is then measured at the averaged weights x̄, and no step
-      is taken with it: N = ½ Eᵀ∇²J(x̄)E with E = θ − x̄ says how much loss the noise of the iterate
+    - Windows of steps end at k ← ⌊1.3 k⌋ + 40. The next batch is then measured at the averaged weights x̄, and the step
+      is taken with its gradient there: N = ½ Eᵀ∇²J(x̄)E with E = θ − x̄ says how much loss the noise of the iterate
       costs, and p = (J(x̄') − J(x̄)) / ln(k/k') what the average has won since the window began at x̄' and k'.
       s moves towards N = 0.015 √k p (`curvestep.steprules.NoiseBalance`): steps as long as the noise of the loss and
       its curvature allow.
@@ -65,13 +65,13 @@ class Auto(AbstractWindowedOptimizer):
         ValueError: An argument is out of range.
 
     Cost:
-        Nothing is recorded but the first step and the ends of the windows: of the first 100 calls of `step` 8, of the
-        first 1,000 it is 17, of the first 10,000 it is 28. Each of these is a batch without a step, its recording,
-        which holds nothing, a Taylor pass and two forwards. Four tensors of state a parameter, sixteen bytes for a
+        Nothing is recorded but the first step and the ends of the windows: of the first 100 calls of `step` 2, of the
+        first 1,000 it is 8, of the first 10,000 it is 16. Each of these costs a recording, which holds nothing, a
+        Taylor pass and two forwards besides. Four tensors of state a parameter, sixteen bytes for a
         float32; while the step is taken one tensor a parameter more, or three where the parameters are not on the CPU.
 
     Example:
-        Weights of size 2: s₀ is 0.2, the ramp's first step a twentieth of it.
+        Weights of size 2: s₀ is 0.14, the ramp's first step a twentieth of it.
 
         >>> import torch, curvestep
         >>> x, theta = torch.tensor([1.0, 2.0, 6.0]), torch.full((1, 1), 2.0, requires_grad=True)
@@ -81,7 +81,7 @@ class Auto(AbstractWindowedOptimizer):
         ...     loss.backward()
         >>> _ = optimizer.step()
         >>> round(theta.item() - 2.0, 5), optimizer.last_step.outcome.name
-        (0.01, 'WINDOW_SCALE')
+        (0.007, 'WINDOW_SCALE')
 
     Source:
         F. de Gournay and A. Gossard, "Adaptive scaling of the learning rate by second order automatic differentiation",

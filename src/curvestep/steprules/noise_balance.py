@@ -119,19 +119,19 @@ class NoiseBalance:
         once a window (docs/long.md).
 
     Example:
-        The weights' typical size is 2 and s₀ a tenth of it; the first of 20 steps of the ramp is a twentieth of that.
+        The weights' typical size is 10 and s₀ 0.07 of it; the first of 20 steps of the ramp is a twentieth of that.
 
-        >>> from curvestep.steprules import CurvatureRescaling
-        >>> rule = NoiseBalance(CurvatureRescaling())
-        >>> probe, state = Probe(18.0, 12.0, 2.0, 2.0, 1.0, 9.0, weight_size=2.0), rule.init()
+        >>> from curvestep.steprules import CurvatureRescaling, Windows
+        >>> rule = NoiseBalance(CurvatureRescaling(), windows=Windows(1.25, 5))
+        >>> probe, state = Probe(18.0, 12.0, 2.0, 2.0, 1.0, 9.0, weight_size=10.0), rule.init()
         >>> for _ in range(5):
         ...     choice = rule.choose(probe, 0.5, state)
         ...     state = choice.state
-        >>> round(0.5 * choice.rescaling, 9), rule.ends_window(state)  # 0.2 · 5/20
-        (0.05, True)
+        >>> round(0.5 * choice.rescaling, 9), rule.ends_window(state)  # 0.7 · 5/20
+        (0.175, True)
         >>> reading = WindowReading(5, 0, 2.0, 4.5, 2.1, -2.0, 0.0, None, 1.0, 1.0, 1.0, 0.25, 1.0, 0.25)
-        >>> round(rule.learn(reading, state)["balance_scale"], 4)  # 0.2 (0.015 √5 (2.5 / ln 5) / 0.125)^(gain/2)
-        0.1679
+        >>> round(rule.learn(reading, state)["balance_scale"], 4)  # 0.7 (0.015 √5 (2.5 / ln 5) / 0.125)^(gain/2)
+        0.5876
 
     Source:
         None; docs/long.md has the derivation, and what related methods do. A step relative to the weights is that of
