@@ -16,6 +16,7 @@ from benchmarks.league.split import HALVES, half
 from benchmarks.league.trial import Trial
 from benchmarks.repository import STORES
 from curvestep.bench.store import Store
+from curvestep.steprules import Windows
 
 SEEDS = (0, 1, 2)
 #: In the tables and figures of the halves.
@@ -120,12 +121,22 @@ def _decided(trials: Mapping[Key, Trial], name: str, methods: Sequence[str]) -> 
     """The share of steps that each outcome of Auto decided, where it is among the methods."""
     if "auto" not in methods:
         return ""
-    lines = ["What decided `auto`'s steps, means over the seeds:\n"]
-    shares = {p: [trials[p, "auto", s, 1.0].report for s in SEEDS] for p in half(name)}
-    kinds = sorted({kind for rows in shares.values() for row in rows for kind in row if kind.isupper()})
-    lines += ["| problem | " + " | ".join(kinds) + " |", "| --- |" + " ---: |" * len(kinds)]
-    for p, rows in shares.items():
-        means = [sum(row.get(kind) or 0.0 for row in rows) / len(rows) for kind in kinds]
+    runs = {p: [trials[p, "auto", s, 1.0] for s in SEEDS] for p in half(name)}
+    kinds = sorted({kind for rows in runs.values() for row in rows for kind in row.report if kind.isupper()})
+    told = ["moved"] if all("moved" in row.report for rows in runs.values() for row in rows) else []
+    lines = ["What decided `auto`'s steps, means over the seeds.\n"]
+    if told:
+        lines = [
+            "What decided `auto`'s steps, means over the seeds. Before the first window ends, the first scale and the",
+            "course decide alone. Moved: the share of all steps at which windows had moved the scale by more than a",
+            "tenth.",
+            "",
+        ]
+    names = ["before the first window", *told, *kinds]
+    lines += ["| problem | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
+    for p, rows in runs.items():
+        alone = min(1.0, Windows().end(0) / rows[0].steps)
+        means = [alone, *(sum(row.report.get(kind) or 0.0 for row in rows) / len(rows) for kind in (*told, *kinds))]
         lines.append(f"| {p} | " + " | ".join(f"{100 * mean:.0f} %" if mean else "" for mean in means) + " |")
     return "\n".join(lines) + "\n"
 

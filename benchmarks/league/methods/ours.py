@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -42,6 +43,23 @@ class _Recorded(Driver):
 
 
 class _Auto(_Recorded):
+    """Its report says too at which share of its steps windows had moved the scale by more than a tenth."""
+
+    def __init__(self, optimizer: Any) -> None:
+        super().__init__(optimizer)
+        self.moves: list[float] = []
+
+    def advance(self, loss: Tensor) -> None:
+        super().advance(loss)
+        state = self.optimizer.param_groups[0]["rule_state"]
+        if state.get("balance_first", 0.0) > 0.0:  # the former rule has none
+            self.moves.append(abs(math.log(state["balance_scale"] / state["balance_first"])))
+
+    def report(self) -> dict[str, float]:
+        if not self.moves:
+            return super().report()
+        return {**super().report(), "moved": statistics.fmean(move > math.log(1.1) for move in self.moves)}
+
     def averaged(self) -> AbstractContextManager[Any]:
         return self.optimizer.averaged()
 
