@@ -26,7 +26,7 @@ def test_a_covered_model(columns: int) -> None:
     said = " ".join(result.stdout.split())
     for words in ("Covered", "aten.addmm", "8 samples", "plain step", "Peak memory", "RescaledAdam", "Auto: "):
         assert words in said
-    assert "Auto begins with a tenth of the weights' typical size" in said and "ends a window, and takes" in said
+    assert "Auto begins with 0.07 of the weights' typical size" in said and "ends a window, and takes" in said
     assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= columns
 
 
