@@ -35,8 +35,8 @@ HALVES = (
         "2026-11-27",
         "Sixteen problems, written after the other four had been seen. Before a rule was frozen, nothing ran on them "
         "but 50 steps of AdamW at 3e-3, to time them; then they were looked at once. The rule that `auto` has was "
-        "frozen before, and not changed since. A run makes at most ten passes through its data, most make one to "
-        "four: the later half has two small sets with forty, where a score says when to stop rather than how to step.",
+        "frozen before, and not changed since. No run makes more than four passes through its data: "
+        "the later half has two small sets with forty, where a score says when to stop rather than how to step.",
     ),
     Half(
         "later",
