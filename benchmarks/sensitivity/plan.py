@@ -39,7 +39,7 @@ class Subject:
 SUBJECTS: tuple[Subject, ...] = (
     Subject("level-sgd", "ℓ of RescaledSGD, constant", 0.5, "red-sgd"),
     Subject("level-adam", "ℓ of RescaledAdam, constant", 0.5, "half-adam"),
-    Subject("auto", "first scale of Auto", 0.1, "auto"),
+    Subject("auto", "first scale of Auto", 0.07, "auto"),
     Subject("auto-ceiling", "peak of CeilingAdam", 0.006, "auto-ceiling"),
     Subject("lqa", "ℓ of LQA", 0.5, "lqa"),
     Subject("alig", "cap of ALI-G", 1.0, "alig"),
