@@ -83,7 +83,7 @@ def _starts(trials: Trials) -> str:
         "## Begun at another scale\n\n"
         "Final held-out loss over that of `auto`, three seeds, where the rule wants a first\n"
         "scale that is a thousand times off. Its guard, the parabola of the first batch, lets it be ten times too\n"
-        "long or a hundred times too short at most.\n\n"
+        "long or thirty times too short at most.\n\n"
         f"| problem | {' | '.join(_STARTS.values())} |\n| --- | ---: | ---: |\n"
     )
     return _section(head, rows)

@@ -119,4 +119,8 @@ def _what_was_run(lines: tuple[Line, ...], runs: Mapping[str, RunRecord]) -> lis
         grid = f"{len(tuning_runs(line, runs))} of {len(line.tuning())}" if line.tuned else "–"
         seeds = len(line_runs(line, runs))
         out.append(table_row([line.wish.task, line.label, grid, f"{seeds} of {plan.SEEDS}" if seeds else "not run"]))
+    own = [run.revision for line in lines if line.label == "auto" for run in line_runs(line, runs)]
+    states = sorted({revision[:7] for revision in own if revision})
+    if states:
+        out += ["", f"Auto's runs have the rule that it had at revision {', '.join(states)}."]
     return [*out, ""]

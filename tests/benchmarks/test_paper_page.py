@@ -79,8 +79,12 @@ def test_what_a_step_costs(method: str, share: float | None, spent: float) -> No
 
 
 def test_auto_costs_its_windows() -> None:
-    """Of 30 batches the 6th, 13th and 21st end a window, each for 6 products more."""
-    assert gradients(measured(record(), "auto", None)) == pytest.approx([10 + 6 / 3, 20 + 12 / 3, 30 + 18 / 3])
+    """Of 300 batches the 41st, 93rd, 160th and 247th end a window, each for 6 products more."""
+    run = measured(record(), "auto", None)
+    longer = tuple(dataclasses.replace(epoch, step=10 * epoch.step) for epoch in run.epochs)
+    assert gradients(dataclasses.replace(run, epochs=longer)) == pytest.approx(
+        [100 + 12 / 3, 200 + 18 / 3, 300 + 24 / 3]
+    )
 
 
 def test_a_miss_costs_as_far_as_it_came() -> None:
