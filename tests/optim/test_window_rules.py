@@ -23,7 +23,7 @@ _START, _RAMP = 1e-2, 20
 class Further:
     """τ = s · min(k/20, 1), s ← s · (1 + α) held to [½, 2] at the ends of windows, σ shrunk by its standard error."""
 
-    windows: Windows = Windows()
+    windows: Windows = Windows(1.25, 5)
 
     @property
     def needs(self) -> frozenset[Need]:
