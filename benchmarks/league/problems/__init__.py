@@ -31,7 +31,6 @@ from benchmarks.league.problems import (
     recurrent,
     sequences,
     series,
-    softmax,
     tabular,
     text,
     translation,
@@ -132,7 +131,7 @@ FIFTH = (
     Problem("finetune-scales", "fine-tuning", 300, adapters.finetune_scales, "norms, biases and a new head"),
     Problem("double-q", "moving", 900, double_q.double_q, "double Q-learning on states behind noise"),
     Problem("class-contrast", "contrastive", 400, likeness.class_contrast, "supervised contrast, batch norm"),
-    Problem("cifar-softmax", "convex", 900, softmax.cifar_softmax, "linear classifier of coloured pixels"),
+    Problem("cifar-softmax", "convex", 900, convex.cifar_softmax, "linear classifier of coloured pixels"),
     Problem("highway", "deep", 400, highway.highway, "20 gated layers"),
 )
 #: Those that are run with a change too (`benchmarks.league.problems.changed`).

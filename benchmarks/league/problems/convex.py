@@ -6,18 +6,28 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Batch, Instance
-from benchmarks.league.problems.data import cifar_images, mnist_images
+from benchmarks.league.problems.data import Images, cifar_images, mnist_images
 from benchmarks.league.problems.feed import cross_entropy, generator, held_out, shuffled, squared_error
+
+
+def _linear(images: Images, seed: int) -> Instance:
+    """Return the problem of ten classes from a linear layer of the pixels that starts at zero, batch 64."""
+    first, labels, test, truth = (part.flatten(1) if part.dim() > 1 else part for part in images)
+    model = nn.Linear(first.shape[1], 10)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    evaluate = held_out(cross_entropy, (test, truth))
+    return Instance(model, shuffled((first, labels), 64, seed), cross_entropy, evaluate)
 
 
 def logistic_regression(seed: int) -> Instance:
     """Ten classes of MNIST at 14×14 from a linear layer that starts at zero, batch 64."""
-    images, labels, test, truth = mnist_images(20_000, 2_000, 2)
-    model = nn.Linear(196, 10)
-    nn.init.zeros_(model.weight)
-    nn.init.zeros_(model.bias)
-    evaluate = held_out(cross_entropy, (test.flatten(1), truth))
-    return Instance(model, shuffled((images.flatten(1), labels), 64, seed), cross_entropy, evaluate)
+    return _linear(mnist_images(20_000, 2_000, 2), seed)
+
+
+def cifar_softmax(seed: int) -> Instance:
+    """Ten classes of CIFAR-10 at 16×16 from a linear layer that starts at zero, 40,000 images; batch 64."""
+    return _linear(cifar_images(40_000, 2_000), seed)
 
 
 def least_squares(seed: int) -> Instance:

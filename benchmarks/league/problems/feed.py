@@ -28,6 +28,13 @@ def shuffled(tensors: Sequence[Tensor], size: int, seed: int) -> Iterator[Batch]
             yield tuple(tensor[index] for tensor in tensors)
 
 
+def mirrored(tensors: Sequence[Tensor], size: int, seed: int, draw: torch.Generator) -> Iterator[Batch]:
+    """Yield ``shuffled`` batches of images and what belongs to them; an image is a mirror image with a chance of ½."""
+    for inputs, *others in shuffled(tensors, size, seed):
+        mirror = torch.rand(len(inputs), 1, 1, 1, generator=draw) < 0.5
+        yield torch.where(mirror, inputs.flip(3), inputs), *others
+
+
 def held_out(
     loss: Callable[[nn.Module, Batch], Tensor], tensors: Sequence[Tensor], size: int = 500
 ) -> Callable[[nn.Module], float]:

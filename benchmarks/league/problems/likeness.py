@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.league.problem import Batch, Instance
 from benchmarks.league.problems.data import cifar_images
-from benchmarks.league.problems.feed import generator, held_out, shuffled
+from benchmarks.league.problems.feed import generator, held_out, mirrored
 
 
 def _alike(model: nn.Module, batch: Batch) -> Tensor:
@@ -29,9 +29,7 @@ def class_contrast(seed: int) -> Instance:
     draw = generator(seed, "noise")
 
     def changed() -> Iterator[Batch]:
-        for inputs, targets in shuffled((images, labels), 64, seed):
-            mirror = torch.rand(len(inputs), 1, 1, 1, generator=draw) < 0.5
-            turned = torch.where(mirror, inputs.flip(3), inputs)
+        for turned, targets in mirrored((images, labels), 64, seed, draw):
             yield turned + 0.1 * torch.randn(turned.shape, generator=draw), targets
 
     model = nn.Sequential(

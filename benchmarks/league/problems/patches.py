@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.league.problem import Batch, Instance
 from benchmarks.league.problems.data import cifar_images, mnist_images
-from benchmarks.league.problems.feed import cross_entropy, generator, held_out, shuffled
+from benchmarks.league.problems.feed import cross_entropy, generator, held_out, mirrored, shuffled
 
 
 class _Depthwise(nn.Module):
@@ -40,14 +40,8 @@ class _Convnext(nn.Module):
 def cifar_convnext(seed: int) -> Instance:
     """Three depthwise blocks of width 24 on 20,000 images at 16×16 in patches of 2×2, mirrored; batch 32."""
     images, labels, test, truth = cifar_images(20_000, 1_000)
-    flip = generator(seed, "noise")
-
-    def mirrored() -> Iterator[Batch]:
-        for inputs, targets in shuffled((images, labels), 32, seed):
-            mirror = torch.rand(len(inputs), 1, 1, 1, generator=flip) < 0.5
-            yield torch.where(mirror, inputs.flip(3), inputs), targets
-
-    return Instance(_Convnext(24, 3), mirrored(), cross_entropy, held_out(cross_entropy, (test, truth)))
+    batches = mirrored((images, labels), 32, seed, generator(seed, "noise"))
+    return Instance(_Convnext(24, 3), batches, cross_entropy, held_out(cross_entropy, (test, truth)))
 
 
 _SIDE, _PATCH = 14, 2

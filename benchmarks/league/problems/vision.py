@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.league.problem import Batch, Instance
 from benchmarks.league.problems.data import cifar100_images, cifar_images, mnist_images, mnist_ink, mnist_pixels
-from benchmarks.league.problems.feed import cross_entropy, dense, generator, held_out, normal_start, shuffled
+from benchmarks.league.problems.feed import cross_entropy, dense, generator, held_out, mirrored, normal_start, shuffled
 
 
 class _Residual(nn.Module):
@@ -50,15 +50,9 @@ def cifar_batchnorm(seed: int) -> Instance:
 def cifar_groupnorm(seed: int) -> Instance:
     """A residual network with group norm and mirrored images, 10,000 at 16×16, batch 32."""
     images, labels, test, truth = cifar_images(10_000, 1_000)
-    flip = generator(seed, "noise")
-
-    def mirrored() -> Iterator[Batch]:
-        for inputs, targets in shuffled((images, labels), 32, seed):
-            mirror = torch.rand(len(inputs), 1, 1, 1, generator=flip) < 0.5
-            yield torch.where(mirror, inputs.flip(3), inputs), targets
-
+    batches = mirrored((images, labels), 32, seed, generator(seed, "noise"))
     model = _residual_net(lambda width: nn.GroupNorm(4, width), 16)
-    return Instance(model, mirrored(), cross_entropy, held_out(cross_entropy, (test, truth)))
+    return Instance(model, batches, cross_entropy, held_out(cross_entropy, (test, truth)))
 
 
 class _Patches(nn.Module):
