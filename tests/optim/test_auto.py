@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 import curvestep
+from curvestep import Outcome
+from tests.optim.problem import assert_bitwise_equal, make_problem
 from tests.optim.windowed import short_auto
 
 
@@ -111,3 +113,25 @@ def test_a_loss_of_straight_pieces_does_not_run_away(kind: str) -> None:
         optimizer.zero_grad()
     with optimizer.averaged(), torch.no_grad():
         assert float(loss(torch.arange(2000))) < {"hinge": 0.2, "absolute error": 0.78}[kind]
+
+
+@pytest.mark.parametrize("stands", [False, True])
+def test_a_windows_end_without_a_step_begins_the_next_window_all_the_same(stands: bool) -> None:
+    """With every lr at 0 nothing moves; with a gradient of zero nothing does, as on any other step."""
+    problem = make_problem()
+    optimizer = short_auto(problem.net.parameters(), 1.0, 3)
+    problem.train(optimizer, range(3))
+    before, size = problem.parameters(), optimizer.param_groups[0]["lr"]
+    optimizer.param_groups[0]["lr"] = 0.0 if stands else size
+    optimizer.zero_grad()
+    with optimizer.record():
+        (problem.loss(1) * (1.0 if stands else 0.0)).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    assert optimizer.last_step is not None and optimizer.last_window is not None
+    assert optimizer.last_step.outcome is (Outcome.ZERO_LR if stands else Outcome.ZERO_GRADIENT)
+    assert_bitwise_equal(problem.parameters(), before)
+    assert optimizer.last_window.step == 3 and not optimizer._ends_window()
+    optimizer.param_groups[0]["lr"] = size
+    problem.train(optimizer, range(1))
+    assert optimizer.last_step.outcome is Outcome.WINDOW_SCALE
