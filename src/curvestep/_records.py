@@ -44,6 +44,10 @@ class Outcome(enum.Enum):
         "A window of steps had ended: the batch was measured at the averaged parameters, and the step of the new scale "
         "was taken with its gradient there."
     )
+    TAKEN_BACK = (
+        "The first steps were far too long: they were taken back, and the run begins again where it began, with shorter"
+        " ones."
+    )
     ZERO_GRADIENT = "No parameter has a gradient other than zero: nothing was changed."
     ZERO_DIRECTION = "The direction has length zero: nothing was changed."
     ZERO_LR = "Every parameter group has lr=0: the parameters were left where they were."
@@ -93,6 +97,7 @@ _MOVED = frozenset(
         Outcome.FLAT_CURVATURE,
         Outcome.WINDOW_SCALE,
         Outcome.WINDOW_ENDED,
+        Outcome.TAKEN_BACK,
     }
 )
 

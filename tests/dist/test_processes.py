@@ -33,7 +33,7 @@ def assert_same(runs: dict[str, Any]) -> None:
 
 def test_two_processes(tmp_path: Path) -> None:
     compared = "matrix+uneven+odd+averages+carried+tensor_parallel+long"
-    seen = launch(f"{compared}+not_finite+memory+refusals+counts+windows", 2, tmp_path)
+    seen = launch(f"{compared}+not_finite+memory+refusals+counts+windows+trials", 2, tmp_path)
     for job in compared.split("+"):
         assert_same(seen[job])
     assert 0 < seen["memory"]["most"] <= 2 * seen["memory"]["layer"]  # a layer's weights and their tangents
@@ -41,6 +41,10 @@ def test_two_processes(tmp_path: Path) -> None:
     assert_same(seen["windows"])
     # Of gradients, and for the whole reading one; with shards the step asks for one more, as every step does.
     assert [run["reduced"] for run in seen["windows"].values()] == [2, 2, 3, 3]
+
+    assert_same(seen["trials"])
+    for name, run in seen["trials"].items():
+        assert run["outcomes"] == run["alone"] and run["outcomes"]["TAKEN_BACK"] == 1, name
 
     for name, run in seen["not_finite"].items():
         assert run["agree"] and run["equal"], name

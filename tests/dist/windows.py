@@ -20,10 +20,11 @@ from tests.optim.windowed import WindowedAdam
 _LENGTH = 3
 
 
-def run(sharing: str, pieces: int, calls: int) -> tuple[nn.Module, Any, int]:
+def run(sharing: str, pieces: int, calls: int, length: int = _LENGTH, **numbers: float) -> tuple[nn.Module, Any, int]:
     """Train with windows of three steps; the all-reduces of the last call, which is to be a window's end."""
     net = shared(make_net("float64"), sharing)
-    optimizer = WindowedAdam(net.parameters(), weight_decay=1e-3, window_growth=1.0, window_offset=_LENGTH)
+    windows = {"window_growth": 1.0, "window_offset": length}
+    optimizer = WindowedAdam(net.parameters(), weight_decay=1e-3, **windows, **numbers)  # pyright: ignore[reportArgumentType]
     if sharing == "one":
         optimizer.process_group = None
     batches, reduced = make_batches("float64"), 0
@@ -62,4 +63,23 @@ def windows(folder: Path) -> dict[str, Any]:
                 "reduced": reduced,
                 "finite": math.isfinite(float(torch.linalg.vector_norm(end))),
             }
+    return found
+
+
+def trials(folder: Path) -> dict[str, Any]:
+    """Steps that were far too long: where they are taken back, and how the run goes on, against one process."""
+    del folder
+    kept = {"length": 40, "first": 700.0}
+    found = {}
+    for calls in (11, 14):
+        net, alone, _ = run("one", 1, calls, **kept)  # pyright: ignore[reportArgumentType]
+        expected = flat(list(net.parameters()))
+        for sharing in SHARINGS:
+            for pieces in (1, 2):
+                net, optimizer, _ = run(sharing, pieces, calls, **kept)  # pyright: ignore[reportArgumentType]
+                found[f"{sharing}, {pieces}, {calls}"] = {
+                    **distance(flat(list(net.parameters())), expected),
+                    "outcomes": {o.name: n for o, n in optimizer.outcomes.items()},
+                    "alone": {o.name: n for o, n in alone.outcomes.items()},
+                }
     return found

@@ -41,7 +41,7 @@ from tests.dist.cells import (
 )
 from tests.dist.checkpoints import killed, resume
 from tests.dist.odd import averages, carried, memory, odd, tensor_parallel
-from tests.dist.windows import windows
+from tests.dist.windows import trials, windows
 
 #: Of each optimizer that is in the matrix.
 MATRIX = ("Auto", "RescaledSGD", "RescaledAdam", "LQA", "ALIG", "EGStepSize")
@@ -250,6 +250,7 @@ JOBS: dict[str, Callable[[Path], dict[str, Any]]] = {
         refusals,
         resume,
         killed,
+        trials,
         windows,
     )
 }

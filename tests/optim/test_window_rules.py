@@ -52,6 +52,16 @@ class Further:
     def window(self, state: RuleState) -> tuple[int, int]:
         return int(state["start"]), int(state["count"])
 
+    def trial(self, state: RuleState) -> tuple[float, ...]:
+        del state
+        return ()
+
+    def judge(self, loss: float, along: Sequence[float], state: RuleState) -> None:
+        raise AssertionError("no loss along the way was asked for")
+
+    def judge_window(self, reading: WindowReading, state: RuleState) -> None:
+        del reading, state
+
     def learn(self, reading: WindowReading, state: RuleState) -> RuleState:
         error = reading.slope_error or 0.0
         kept = max(0.0, 1.0 - (error / reading.slope) ** 2) if reading.slope else 0.0

@@ -21,6 +21,7 @@ from curvestep.steprules import (
     Probe,
     RuleState,
     StepChoice,
+    Trial,
     WindowNeed,
     WindowReading,
     WindowRule,
@@ -69,6 +70,15 @@ class ReadsAll:
     def window(self, state: RuleState) -> tuple[int, int]:
         return self.rule.window(state)
 
+    def trial(self, state: RuleState) -> tuple[float, ...]:
+        return self.rule.trial(state)
+
+    def judge(self, loss: float, along: Sequence[float], state: RuleState) -> RuleState | None:
+        return self.rule.judge(loss, along, state)
+
+    def judge_window(self, reading: WindowReading, state: RuleState) -> RuleState | None:
+        return self.rule.judge_window(reading, state)
+
     def learn(self, reading: WindowReading, state: RuleState) -> RuleState:
         return self.rule.learn(reading, state)
 
@@ -88,6 +98,8 @@ class WindowedAdam(AbstractWindowedOptimizer):
         decoupled_weight_decay: float = 0.0,
         window_growth: float = 1.25,
         window_offset: int = 5,
+        first: float = 0.07,
+        beyond: float = 3.0,
     ) -> None:
         options = {
             "lr": lr,
@@ -96,6 +108,8 @@ class WindowedAdam(AbstractWindowedOptimizer):
             AVERAGING: 8.0,
             WINDOW_GROWTH: window_growth,
             WINDOW_OFFSET: window_offset,
+            "first": first,
+            "beyond": beyond,
         }
         super().__init__(params, options)
 
@@ -105,8 +119,10 @@ class WindowedAdam(AbstractWindowedOptimizer):
 
     def _rule(self, groups: Sequence[dict[str, Any]]) -> WindowRule:
         windows = Windows(groups[0][WINDOW_GROWTH], groups[0][WINDOW_OFFSET])
-        return ReadsAll(NoiseBalance(CurvatureRescaling(slope="absolute"), windows=windows))
+        rule = CurvatureRescaling(slope="absolute")
+        trials = Trial(beyond=groups[0]["beyond"])
+        return ReadsAll(NoiseBalance(rule, first=groups[0]["first"], windows=windows, trials=trials))
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
-        return (AVERAGING, WINDOW_GROWTH, WINDOW_OFFSET)
+        return (AVERAGING, WINDOW_GROWTH, WINDOW_OFFSET, "first", "beyond")

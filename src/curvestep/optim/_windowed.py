@@ -25,7 +25,7 @@ from curvestep.directions._base import SECOND_MOMENT
 from curvestep.engine import Memory, Tape, open_recorder
 from curvestep.optim._average import AVERAGE, WINDOW_GROWTH, WINDOW_START, exchanged
 from curvestep.optim._buffers import kept_buffers
-from curvestep.optim._commit import RULE_STATE
+from curvestep.optim._commit import RULE_STATE, STEPS
 from curvestep.optim._composed import AbstractComposedOptimizer
 from curvestep.optim._measure import read
 from curvestep.optim._processes import is_shared
@@ -33,11 +33,15 @@ from curvestep.optim._reading import Measured, Way, measure, reading_of, sums_of
 from curvestep.optim._recorded import LeftByScaler
 from curvestep.optim._recordings import Recordings
 from curvestep.optim._telemetry import OUTCOMES
+from curvestep.optim._trial import losses_on_the_way, put_back
 from curvestep.optim._window_names import GRADIENT, LOSS
 from curvestep.steprules import RuleState, WindowRule
 
 #: Name in every parameter group of the least length of a window.
 WINDOW_OFFSET = "window_offset"
+
+#: What a batch is asked for that judges the first steps.
+_TRIAL = frozenset({Need.LOSS, Need.LINE})
 
 _NO_BACKWARD = (
     "A window of steps has ended, and this batch is measured at the averaged parameters, which are in the model inside "
@@ -63,6 +67,9 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
     the averaged parameters in the model: they are put there as the recording opens and taken out as it closes, after
     the measurement, and buffers that the forward wrote are put back. The step then tells the rule, and is taken from
     the iterate with the gradient at the averaged parameters.
+
+    While the first window runs, its beginning x₀ is at hand: where the rule finds that the first steps were far too
+    long, the parameters are put back to x₀ and the states are those before the first step.
     """
 
     _memory: Memory = "split"  # few steps are measured
@@ -105,11 +112,13 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
 
     def _needs(self) -> frozenset[Need]:
         """Return what the next step measures."""
-        return frozenset({Need.CURVATURE}) if self._ends_window() else super()._needs()
+        if self._ends_window():
+            return frozenset({Need.CURVATURE})
+        return super()._needs() | _TRIAL if self._window_rule().trial(self._rule_state()) else super()._needs()
 
     def _is_compilable(self) -> bool:
-        """Whether the next step is one that a graph may take: not where the averaged parameters are measured."""
-        return not self._ends_window() and super()._is_compilable()
+        """Whether the next step is one that a graph may take: not where more than the step is measured."""
+        return not (self._ends_window() or self._window_rule().trial(self._rule_state())) and super()._is_compilable()
 
     @contextmanager
     def record(
@@ -227,11 +236,13 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
             measured[0].numbers[LOSS] if len(measured) == 1 else torch.stack([m.numbers[LOSS] for m in measured]).sum()
         )
         loss = loss if scale is None else loss / scale
+        count = dist.get_world_size(None if group == "default" else group) if is_shared(group) else 1
+        reading = reading_of(numbers, rule.window(state), count, max([m.resolution for m in measured]))
+        if (again := rule.judge_window(reading, state)) is not None:
+            return self._begin_again(again, reading.loss), loss
         for name, outcome in ((LOSS, Outcome.NON_FINITE_LOSS), (GRADIENT, Outcome.NON_FINITE_GRADIENT)):
             if not math.isfinite(numbers[name]):
                 return self._stopped(outcome, self._ell(), numbers[LOSS]), loss
-        count = dist.get_world_size(None if group == "default" else group) if is_shared(group) else 1
-        reading = reading_of(numbers, rule.window(state), count, max([m.resolution for m in measured]))
         self._begin_window(rule.learn(reading, state))
         self.last_window = reading
         return None, loss
@@ -251,6 +262,29 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         for held in self.state.values():
             if WINDOW_START in held:
                 held[WINDOW_START].copy_(held[AVERAGE])
+
+    # -------------------------------------------------------------------------------------------------- the trial
+
+    def _take(self, recordings: Recordings) -> StepRecord:
+        """Take a step; but where the rule finds that the steps so far were far too long, take them back."""
+        rule, state = self._window_rule(), self._rule_state()
+        points = rule.trial(state) if recordings.tapes else ()
+        if points:
+            loss, *along = losses_on_the_way(recordings, self.param_groups, self.state, points, self.process_group)
+            if (again := rule.judge(loss, along, state)) is not None:
+                return self._begin_again(again, loss)
+        return super()._take(recordings)
+
+    def _begin_again(self, state: RuleState, loss: float) -> StepRecord:
+        """Put the parameters back to x₀, with the states before the first step, and say so."""
+        owned = [(g, p) for g in self.param_groups for p in g["params"] if WINDOW_START in self.state.get(p, ())]
+        put_back([p for _, p in owned], self.state)
+        for group, parameter in owned:
+            self.state[parameter] = self._first_state(group, parameter)
+        for group in self.param_groups:
+            group[RULE_STATE], group[STEPS] = dict(state), 0
+        self._seen_finite = False
+        return self._stopped(Outcome.TAKEN_BACK, self._ell(), loss)
 
     # ---------------------------------------------------------------------------------------------------- state
 

@@ -23,6 +23,7 @@ from curvestep.steprules.local_quadratic import LocalQuadratic as LocalQuadratic
 from curvestep.steprules.noise_balance import NoiseBalance as NoiseBalance
 from curvestep.steprules.polyak import Polyak as Polyak
 from curvestep.steprules.step_tuned import StepTuned as StepTuned
+from curvestep.steprules.trial import Trial as Trial
 from curvestep.steprules.windows import WindowRule as WindowRule
 from curvestep.steprules.windows import Windows as Windows
 
@@ -46,6 +47,7 @@ __all__ = [
     "StepChoice",
     "StepRule",
     "StepTuned",
+    "Trial",
     "WindowNeed",
     "WindowReading",
     "WindowRule",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, final
 
@@ -10,6 +11,7 @@ from curvestep._probe import Need, Probe
 from curvestep._records import LONGEST, Outcome
 from curvestep._window import WindowNeed, WindowReading
 from curvestep.steprules._base import LineRequest, RuleState, StepChoice, StepRule
+from curvestep.steprules.trial import Trial
 from curvestep.steprules.windows import Windows
 
 #: What stands before the names of this rule's numbers in a state that has those of the rule inside too.
@@ -35,6 +37,7 @@ class BalanceState:
         noise: Σ keep^i |N| over the readings.
         progress: Σ keep^i p.
         variance: Σ keep^2i e².
+        bound: the first step of the rule inside; 0 where that is the longest it allows.
     """
 
     count: int
@@ -48,6 +51,7 @@ class BalanceState:
     noise: float = 0.0
     progress: float = 0.0
     variance: float = 0.0
+    bound: float = 0.0
 
 
 @final
@@ -79,6 +83,8 @@ class NoiseBalance:
       sums begin anew.
     - Where the gap J(z) − J(x̄) − ⟨∇J(x̄), E⟩ is above ``kinks`` · |N| and above eight roundings of the loss, it stands
       for |N|: a loss made of straight pieces (hinge, absolute error) has no curvature, and its noise shows in the gap.
+    - An s₀ that is long for the first step of the rule inside is on trial (`Trial`): where the first steps, or the
+      first window, made the loss worse, the run begins again where it began, with a tenth of that step.
 
     ========  ====================================  ==========================================
     symbol    name                                  meaning
@@ -110,6 +116,7 @@ class NoiseBalance:
         keep: weight of the past windows in the sums, in [0, 1).
         level: The ℓ at which a step has the length s, above 0.
         windows: Where windows end.
+        trials: When an s₀ is on trial, and was too long.
 
     Raises:
         ValueError: An argument is out of range.
@@ -156,6 +163,7 @@ class NoiseBalance:
     keep: float = 0.5
     level: float = 0.5
     windows: Windows = Windows()
+    trials: Trial = Trial()
 
     #: How many standard errors below zero a progress is a loss that certainly rises.
     _RISES = 2.0
@@ -207,8 +215,9 @@ class NoiseBalance:
         if not choice.outcome.moved:
             return replace(choice, state={**choice.state, **_saved(own)})
         if own.first == 0.0:
-            first = self._first(probe.weight_size, self.level * choice.rescaling, choice.outcome in LONGEST)
-            own = replace(own, first=first, scale=first)
+            step, is_longest = self.level * choice.rescaling, choice.outcome in LONGEST
+            first = self._first(probe.weight_size, step, is_longest)
+            own = replace(own, first=first, scale=first, bound=0.0 if is_longest else step)
         rescaling = own.scale * self._course(own.count) / self.level
         new = {**choice.state, **_saved(own)}
         return StepChoice(rescaling, choice.lipschitz, Outcome.WINDOW_SCALE, new, advances=True)
@@ -223,6 +232,31 @@ class NoiseBalance:
         if is_longest:  # the step says nothing
             return wanted or self.share**2 * step
         return min(max(wanted, self.shortest * step), self.longest * step) if wanted > 0.0 else self.share * step
+
+    # ------------------------------------------------------------------------------------------------ the trial
+
+    def trial(self, state: RuleState) -> tuple[float, ...]:
+        """Return the share of the way, after the steps on trial."""
+        own = _read(state)
+        is_due = own.count == self.trials.steps and own.start == 0 and self.trials.is_on(own.first, own.bound)
+        return (self.trials.share,) if is_due else ()
+
+    def judge(self, loss: float, along: Sequence[float], state: RuleState) -> RuleState | None:
+        """Return the state of a shorter start where the steps on trial were too long."""
+        return self._shorter(state) if self.trials.is_too_long(along[0], loss) else None
+
+    def judge_window(self, reading: WindowReading, state: RuleState) -> RuleState | None:
+        """Return the state of a shorter start where the first window's average lies above its beginning."""
+        own = _read(state)
+        if own.start > 0 or not self.trials.is_on(own.first, own.bound):
+            return None
+        return self._shorter(state) if self.trials.is_too_long(reading.loss_before, reading.loss) else None
+
+    def _shorter(self, state: RuleState) -> RuleState:
+        """Return the state before the first step, with s₀ in units of the first step of the rule inside."""
+        bound = _read(state).bound
+        first = self.trials.back * bound
+        return {**state, **_saved(BalanceState(0, 0, self.windows.end(0), first, first, bound=bound))}
 
     # ------------------------------------------------------------------------------------------------ windows
 

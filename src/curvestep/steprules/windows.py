@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -84,6 +85,33 @@ class WindowRule(StepRule, Protocol):
 
         Args:
             state: The rule's state after the last step.
+        """
+        ...
+
+    def trial(self, state: RuleState) -> tuple[float, ...]:
+        """Return the t at which J(x₀ + t (θ − x₀)) of the next batch is wanted, x₀ the run's beginning; mostly none.
+
+        Args:
+            state: The rule's state after the last step.
+        """
+        ...
+
+    def judge(self, loss: float, along: Sequence[float], state: RuleState) -> RuleState | None:
+        """Return the state with which the run begins again at x₀, or None where it goes on.
+
+        Args:
+            loss: J(θ); it need not be finite, nor need the others.
+            along: The losses at the t of ``trial``.
+            state: The rule's state after the last step.
+        """
+        ...
+
+    def judge_window(self, reading: WindowReading, state: RuleState) -> RuleState | None:
+        """Return the state with which the run begins again at x₀, or None where the rule learns from the reading.
+
+        Args:
+            reading: What the window brought.
+            state: The rule's state at its end; where the window is not the run's first the answer is None.
         """
         ...
 
