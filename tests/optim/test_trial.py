@@ -73,7 +73,7 @@ def test_steps_that_were_far_too_long_are_taken_back_and_the_run_begins_again_as
 def test_a_run_whose_first_steps_were_not_too_long_is_the_run_without_a_trial(
     how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """s₀ is on trial, for it is 4 times the first parabola's step; one forward is all that the trial costs."""
+    """s₀ is on trial, for it is 10 times what is taken for the first parabola's step; the trial costs one forward."""
     plain, tried = make_problem(), make_problem()
     problem = make_problem()
     begun = WindowedAdam(problem.net.parameters(), **LONG)
@@ -87,7 +87,7 @@ def test_a_run_whose_first_steps_were_not_too_long_is_the_run_without_a_trial(
         return original(tape, *args)
 
     monkeypatch.setattr(Tape, "loss_along", spied)
-    first, second = begun_at(plain, 4.0 * bound, 0.0), begun_at(tried, 4.0 * bound, bound)
+    first, second = begun_at(plain, bound, 0.0), begun_at(tried, bound, 0.1 * bound)
     if how == "attach":
         curvestep.attach(tried.net, second)
     for batch in range(STEPS + 5):
@@ -225,7 +225,7 @@ def test_a_scale_that_the_first_parabola_does_not_contradict_is_not_on_trial() -
     problem = make_problem()
     optimizer = curvestep.Auto(problem.net.parameters())
     problem.train(optimizer, range(STEPS))
-    assert scale(optimizer) < 3.0 * scale(optimizer, "bound")
+    assert 0.0 < scale(optimizer) < 10.0 * scale(optimizer, "bound")
     with optimizer.record() as tape:
         problem.loss(0).backward()
     assert tape.released

@@ -21,7 +21,6 @@ from curvestep.steprules import (
     Probe,
     RuleState,
     StepChoice,
-    Trial,
     WindowNeed,
     WindowReading,
     WindowRule,
@@ -99,7 +98,6 @@ class WindowedAdam(AbstractWindowedOptimizer):
         window_growth: float = 1.25,
         window_offset: int = 5,
         first: float = 0.07,
-        beyond: float = 3.0,
     ) -> None:
         options = {
             "lr": lr,
@@ -109,7 +107,6 @@ class WindowedAdam(AbstractWindowedOptimizer):
             WINDOW_GROWTH: window_growth,
             WINDOW_OFFSET: window_offset,
             "first": first,
-            "beyond": beyond,
         }
         super().__init__(params, options)
 
@@ -120,9 +117,8 @@ class WindowedAdam(AbstractWindowedOptimizer):
     def _rule(self, groups: Sequence[dict[str, Any]]) -> WindowRule:
         windows = Windows(groups[0][WINDOW_GROWTH], groups[0][WINDOW_OFFSET])
         rule = CurvatureRescaling(slope="absolute")
-        trials = Trial(beyond=groups[0]["beyond"])
-        return ReadsAll(NoiseBalance(rule, first=groups[0]["first"], windows=windows, trials=trials))
+        return ReadsAll(NoiseBalance(rule, first=groups[0]["first"], windows=windows))
 
     @property
     def _rule_options(self) -> tuple[str, ...]:
-        return (AVERAGING, WINDOW_GROWTH, WINDOW_OFFSET, "first", "beyond")
+        return (AVERAGING, WINDOW_GROWTH, WINDOW_OFFSET, "first")

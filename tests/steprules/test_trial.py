@@ -23,15 +23,15 @@ def after(steps: int, weight_size: float, **numbers: Any) -> tuple[NoiseBalance,
     return rule, state
 
 
-def reading(before: float, loss: float, start: int = 0) -> WindowReading:
-    return WindowReading(40, start, loss, before, loss, -1.0, 0.0, None, 1.0, 1.0, 1.0, 0.25, 1.0, 0.25)
+def reading(before: float, loss: float, start: int = 0, noise: float = 0.0) -> WindowReading:
+    return WindowReading(40, start, loss, before, None, None, None, None, None, None, 1.0, 2.0 * noise, 1.0, 0.25)
 
 
 @pytest.mark.parametrize(
     ("weight_size", "is_on"),
-    [(1.49 / 0.07, False), (1.51 / 0.07, True), (1e4, True), (0.0, False), (1e-9, False)],
+    [(4.99 / 0.07, False), (5.01 / 0.07, True), (1e4, True), (0.0, False), (1e-9, False)],
 )
-def test_a_first_scale_is_on_trial_after_ten_steps_where_it_is_above_three_first_steps(
+def test_a_first_scale_is_on_trial_after_ten_steps_where_it_was_held_to_ten_first_steps(
     weight_size: float, is_on: bool
 ) -> None:
     for steps in (0, 1, 9, 10, 11):
@@ -72,7 +72,27 @@ def test_a_loss_is_above_another_by_half_a_hundredth(nearer: float, there: float
     assert Trial().is_too_long(nearer, there) is expected
     rule, state = after(10, 1e4)
     assert (rule.judge(there, [nearer], state) is not None) is expected
-    found = rule.judge_window(reading(nearer, there), state)
+
+
+@pytest.mark.parametrize(
+    ("won", "noise", "expected"),
+    [
+        (1.0, 0.27, False),  # p = 1 / ln 40 = 0.271
+        (1.0, 0.28, True),
+        (1.0, -0.28, True),
+        (0.0, 0.0, False),
+        (-0.005, 0.0, True),  # below zero, though not by half a hundredth
+        (-1.0, 0.0, True),
+        (math.nan, 0.0, True),
+        (1.0, math.inf, True),
+        (-math.inf, 0.0, True),
+    ],
+)
+def test_a_first_window_is_too_long_where_it_won_less_than_its_noise_costs(
+    won: float, noise: float, expected: bool
+) -> None:
+    rule, state = after(10, 1e4)
+    found = rule.judge_window(reading(2.0, 2.0 - won, noise=noise), state)
     assert (found is not None) is expected
 
 
@@ -102,9 +122,7 @@ def test_a_run_that_begins_again_has_a_tenth_of_the_first_step_and_is_not_on_tri
         {"worse": -0.1},
         {"worse": math.nan},
         {"back": 0.0},
-        {"back": 4.0},
-        {"beyond": 0.0},
-        {"beyond": math.nan},
+        {"back": math.nan},
     ],
 )
 def test_a_number_out_of_range_is_refused(numbers: dict[str, Any]) -> None:
@@ -113,5 +131,9 @@ def test_a_number_out_of_range_is_refused(numbers: dict[str, Any]) -> None:
         Trial(**numbers)
 
 
-def test_no_scale_is_beyond_infinity() -> None:
-    assert not Trial(beyond=math.inf).is_on(1e300, 1e-300)
+def test_a_longest_scale_that_is_shorter_than_the_one_to_go_back_to_is_not_on_trial() -> None:
+    for longest, is_on in ((0.2, True), (0.09, False)):
+        rule, state = after(10, 1e4, longest=longest)
+        assert state["balance_first"] == pytest.approx(0.5 * longest)
+        assert (rule.trial(state) != ()) is is_on
+        assert (rule.judge_window(reading(1.0, 2.0), state) is not None) is is_on

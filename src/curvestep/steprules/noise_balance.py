@@ -83,8 +83,8 @@ class NoiseBalance:
       sums begin anew.
     - Where the gap J(z) − J(x̄) − ⟨∇J(x̄), E⟩ is above ``kinks`` · |N| and above eight roundings of the loss, it stands
       for |N|: a loss made of straight pieces (hinge, absolute error) has no curvature, and its noise shows in the gap.
-    - An s₀ that is long for the first step of the rule inside is on trial (`Trial`): where the first steps, or the
-      first window, made the loss worse, the run begins again where it began, with a tenth of that step.
+    - An s₀ that had to be held to ``longest`` first steps is on trial (`Trial`): where the first steps, or the first
+      window, made the loss worse, the run begins again where it began, with a tenth of that step.
 
     ========  ====================================  ==========================================
     symbol    name                                  meaning
@@ -238,7 +238,7 @@ class NoiseBalance:
     def trial(self, state: RuleState) -> tuple[float, ...]:
         """Return the share of the way, after the steps on trial."""
         own = _read(state)
-        is_due = own.count == self.trials.steps and own.start == 0 and self.trials.is_on(own.first, own.bound)
+        is_due = own.count == self.trials.steps and self._is_on_trial(own)
         return (self.trials.share,) if is_due else ()
 
     def judge(self, loss: float, along: Sequence[float], state: RuleState) -> RuleState | None:
@@ -246,11 +246,18 @@ class NoiseBalance:
         return self._shorter(state) if self.trials.is_too_long(along[0], loss) else None
 
     def judge_window(self, reading: WindowReading, state: RuleState) -> RuleState | None:
-        """Return the state of a shorter start where the first window's average lies above its beginning."""
+        """Return the state of a shorter start where the first window's average lies above its beginning, or N > p."""
         own = _read(state)
-        if own.start > 0 or not self.trials.is_on(own.first, own.bound):
+        if not self._is_on_trial(own):
             return None
-        return self._shorter(state) if self.trials.is_too_long(reading.loss_before, reading.loss) else None
+        is_calm = reading.is_finite and self._height(reading) <= reading.progress
+        rises = self.trials.is_too_long(reading.loss_before, reading.loss)
+        return self._shorter(state) if rises or not is_calm else None
+
+    def _is_on_trial(self, own: BalanceState) -> bool:
+        """Whether the first window runs with an s₀ that had to be held to ``longest`` first steps."""
+        is_held = own.first >= self.longest * own.bound > 0.0
+        return is_held and own.start == 0 and self.longest > self.trials.back
 
     def _shorter(self, state: RuleState) -> RuleState:
         """Return the state before the first step, with s₀ in units of the first step of the rule inside."""
