@@ -184,3 +184,16 @@ def test_state_of_16_bit_parameters_is_float32() -> None:
 def test_state_keeps_the_memory_layout() -> None:
     weight = torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)
     assert Adam().init(weight)["exp_avg"].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("direction", [d for d in DIRECTIONS if isinstance(d, Adam)], ids=str)
+def test_a_direction_that_cannot_vanish_does_not(direction: Adam) -> None:
+    """It says so for m = 0 and for m along g; not for an m that would take g away, nor for g = 0."""
+    gradient = torch.tensor([2.0, -1.0, 0.5])
+    for factor, expected_answer in ((0.0, True), (3.0, True), (-0.1, False), (-9.0, False)):
+        state = {**direction.init(gradient), "exp_avg": factor * gradient, "exp_avg_sq": gradient.square(), STEP: 3}
+        assert direction.cannot_vanish([gradient], [state]) is expected_answer
+        if expected_answer:
+            assert float(direction.propose([gradient], [state]).direction[0].norm()) > 0.0
+        assert not direction.cannot_vanish([torch.zeros(3)], [state])
+    assert not direction.cannot_vanish([torch.full((1,), 1e30)], [direction.init(torch.zeros(1))])  # ‖g‖² overflows

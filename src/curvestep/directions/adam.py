@@ -111,6 +111,23 @@ class Adam:
             state[SECOND_MOMENT].copy_(following[SECOND_MOMENT])
         return proposal.direction
 
+    def cannot_vanish(self, gradients: Sequence[Tensor], states: Sequence[State]) -> bool:
+        """Whether the next direction is certainly not zero, told without making it; where it may be, False.
+
+        m̃ is a sum of m and g with factors that are not negative, that of g above 0: where ⟨m, g⟩ ≥ 0 and ‖g‖ > 0 it is
+        no shorter than its part of g.
+
+        Args:
+            gradients: Those that the next step has, finite.
+            states: Those of the parameters, finite.
+
+        Returns:
+            Whether it is certain.
+        """
+        firsts = [state[FIRST_MOMENT] for state in states]
+        squared, along = _numerics.sums_to_host(_numerics.squares(gradients), _numerics.dots(firsts, gradients))
+        return 0.0 < squared < math.inf and along >= 0.0
+
     def variances(self, states: Sequence[State]) -> list[Tensor]:
         """Return ṽ − m² entry by entry, at least 0: an estimate of the variance of a batch's gradient.
 

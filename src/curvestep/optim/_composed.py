@@ -12,7 +12,7 @@ from curvestep._numerics import on_host, real, squares, sums_to_host
 from curvestep._probe import Need, Probe
 from curvestep._records import Outcome, StepRecord
 from curvestep._shards import local
-from curvestep.directions import Direction, Proposal
+from curvestep.directions import Adam, Direction, Proposal
 from curvestep.directions._moments import zeros
 from curvestep.optim._commit import Move, advance, keep_last_steps, kept_by_decay, move
 from curvestep.optim._decide import decide, probe_of, record_of, refusal
@@ -201,6 +201,8 @@ class AbstractComposedOptimizer(AbstractRecordedOptimizer, ABC):
         index = sizes.index(min(sizes))
         at = slice(index, index + 1)
         one = Part(part.group, part.direction, part.parameters[at], part.gradients[at], part.states[at])
+        if isinstance(one.direction, Adam) and one.direction.cannot_vanish(one.gradients, one.states):
+            return True
         (norm_sq,) = sums_to_host(squares(scaled(one, one.direction.propose(one.gradients, one.states).direction, ell)))
         return 0.0 < norm_sq < float("inf")
 

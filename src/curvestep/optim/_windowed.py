@@ -106,19 +106,24 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
 
     def _ends_window(self) -> bool:
         """Whether the next batch is measured at the averaged parameters."""
-        if not self._window_rule().ends_window(self._rule_state()):
-            return False
-        return any(AVERAGE in state for state in self.state.values())
+        return self._ends(self._window_rule(), self._rule_state())
+
+    def _ends(self, rule: WindowRule, state: RuleState) -> bool:
+        """Whether it is, for a rule and a state that are at hand."""
+        return rule.ends_window(state) and any(AVERAGE in held for held in self.state.values())
 
     def _needs(self) -> frozenset[Need]:
         """Return what the next step measures."""
-        if self._ends_window():
+        rule, state = self._window_rule(), self._rule_state()
+        if self._ends(rule, state):
             return frozenset({Need.CURVATURE})
-        return super()._needs() | _TRIAL if self._window_rule().trial(self._rule_state()) else super()._needs()
+        needs = rule.needs_at(state)
+        return needs | _TRIAL if rule.trial(state) else needs
 
     def _is_compilable(self) -> bool:
         """Whether the next step is one that a graph may take: not where more than the step is measured."""
-        return not (self._ends_window() or self._window_rule().trial(self._rule_state())) and super()._is_compilable()
+        rule, state = self._window_rule(), self._rule_state()
+        return not (self._ends(rule, state) or rule.trial(state)) and super()._is_compilable()
 
     @contextmanager
     def record(

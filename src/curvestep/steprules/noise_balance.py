@@ -205,8 +205,10 @@ class NoiseBalance:
 
     def choose(self, probe: Probe, ell: float, state: RuleState) -> StepChoice | LineRequest:
         """Return the r of the scale; see the class."""
+        if state[_PREFIX + "first"] > 0.0:
+            return self._next(probe, state)
         own, inner = _read(state), _inner(state)
-        choice = _any_length(probe, inner) if own.first > 0.0 else self.rule.choose(probe, ell, inner)
+        choice = self.rule.choose(probe, ell, inner)
         if isinstance(choice, LineRequest):
             return choice
         if not choice.advances:
@@ -214,13 +216,22 @@ class NoiseBalance:
         own = replace(own, count=own.count + 1)
         if not choice.outcome.moved:
             return replace(choice, state={**choice.state, **_saved(own)})
-        if own.first == 0.0:
-            step, is_longest = self.level * choice.rescaling, choice.outcome in LONGEST
-            first = self._first(probe.weight_size, step, is_longest)
-            own = replace(own, first=first, scale=first, bound=0.0 if is_longest else step)
+        step, is_longest = self.level * choice.rescaling, choice.outcome in LONGEST
+        first = self._first(probe.weight_size, step, is_longest)
+        own = replace(own, first=first, scale=first, bound=0.0 if is_longest else step)
         rescaling = own.scale * self._course(own.count) / self.level
         new = {**choice.state, **_saved(own)}
         return StepChoice(rescaling, choice.lipschitz, Outcome.WINDOW_SCALE, new, advances=True)
+
+    def _next(self, probe: Probe, state: RuleState) -> StepChoice:
+        """Return the step of the scale, which needs no more of the probe than that there is one."""
+        if probe.direction_norm_sq == 0.0:
+            return StepChoice(0.0, None, Outcome.ZERO_DIRECTION, state, advances=False)
+        if not (math.isfinite(probe.slope) and math.isfinite(probe.direction_norm_sq)):
+            return StepChoice(0.0, None, Outcome.NON_FINITE_CURVATURE, state, advances=False)
+        count = int(state[_PREFIX + "count"]) + 1
+        rescaling = state[_PREFIX + "scale"] * self._course(count) / self.level
+        return StepChoice(rescaling, None, Outcome.WINDOW_SCALE, {**state, _PREFIX + "count": count}, advances=True)
 
     def _course(self, count: int) -> float:
         """Return c_k, the factor of the scale at step k, from 1 on."""
@@ -237,9 +248,9 @@ class NoiseBalance:
 
     def trial(self, state: RuleState) -> tuple[float, ...]:
         """Return the share of the way, after the steps on trial."""
-        own = _read(state)
-        is_due = own.count == self.trials.steps and self._is_on_trial(own)
-        return (self.trials.share,) if is_due else ()
+        if state["balance_count"] != self.trials.steps:  # asked at every step
+            return ()
+        return (self.trials.share,) if self._is_on_trial(_read(state)) else ()
 
     def judge(self, loss: float, along: Sequence[float], state: RuleState) -> RuleState | None:
         """Return the state of a shorter start where the steps on trial were too long."""
@@ -333,15 +344,6 @@ class NoiseBalance:
 def _is_number(value: object) -> bool:
     """Whether an argument is a number, infinity included."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def _any_length(probe: Probe, state: RuleState) -> StepChoice:
-    """Return a step of which the probe does not say how long it is."""
-    if probe.direction_norm_sq == 0.0:
-        return StepChoice(0.0, None, Outcome.ZERO_DIRECTION, state, advances=False)
-    if not (math.isfinite(probe.slope) and math.isfinite(probe.direction_norm_sq)):
-        return StepChoice(0.0, None, Outcome.NON_FINITE_CURVATURE, state, advances=False)
-    return StepChoice(1.0, None, Outcome.TAKEN, state, advances=True)
 
 
 _NAMES = {_PREFIX + field.name: field.name for field in fields(BalanceState)}
