@@ -29,9 +29,9 @@ def reading(before: float, loss: float, start: int = 0, noise: float = 0.0) -> W
 
 @pytest.mark.parametrize(
     ("weight_size", "is_on"),
-    [(4.99 / 0.07, False), (5.01 / 0.07, True), (1e4, True), (0.0, False), (1e-9, False)],
+    [(2.99 / 0.07, False), (3.01 / 0.07, True), (1e4, True), (0.0, False), (1e-9, False)],
 )
-def test_a_first_scale_is_on_trial_after_ten_steps_where_it_was_held_to_ten_first_steps(
+def test_a_first_scale_is_on_trial_after_ten_steps_where_it_is_above_six_first_steps(
     weight_size: float, is_on: bool
 ) -> None:
     for steps in (0, 1, 9, 10, 11):
@@ -122,7 +122,10 @@ def test_a_run_that_begins_again_has_a_tenth_of_the_first_step_and_is_not_on_tri
         {"worse": -0.1},
         {"worse": math.nan},
         {"back": 0.0},
+        {"back": 6.5},
         {"back": math.nan},
+        {"beyond": 0.0},
+        {"beyond": math.nan},
     ],
 )
 def test_a_number_out_of_range_is_refused(numbers: dict[str, Any]) -> None:
@@ -131,9 +134,6 @@ def test_a_number_out_of_range_is_refused(numbers: dict[str, Any]) -> None:
         Trial(**numbers)
 
 
-def test_a_longest_scale_that_is_shorter_than_the_one_to_go_back_to_is_not_on_trial() -> None:
-    for longest, is_on in ((0.2, True), (0.09, False)):
-        rule, state = after(10, 1e4, longest=longest)
-        assert state["balance_first"] == pytest.approx(0.5 * longest)
-        assert (rule.trial(state) != ()) is is_on
-        assert (rule.judge_window(reading(1.0, 2.0), state) is not None) is is_on
+def test_no_scale_is_beyond_infinity() -> None:
+    assert Trial().is_on(6.1, 1.0) and not Trial().is_on(6.0, 1.0)
+    assert not Trial(beyond=math.inf).is_on(1e300, 1e-300)

@@ -99,7 +99,7 @@ class _Flat(_Auto):
         super().advance(loss)
         if self.steps == 1:
             for group in self.optimizer.param_groups:
-                held = {"balance_first": self.scale, "balance_scale": self.scale}
+                held = {"balance_first": self.scale, "balance_scale": self.scale, "balance_bound": 0.0}  # no trial
                 group["rule_state"] = {**group["rule_state"], **held}
 
 

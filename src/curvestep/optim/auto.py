@@ -30,8 +30,8 @@ class Auto(AbstractWindowedOptimizer):
     - s begins with the weights: s₀ is 0.07 of their typical size (the geometric mean of the tensors' root mean
       squares), held to between a thirtieth of and ten times the step to the minimum of the parabola along the first
       direction, |⟨d, g⟩| / (‖d‖² L) with L the mean of |dᵀ∇²J_s d| / ‖d‖² over a quarter of the samples s. Its course
-      is a ramp over 20 steps, and a fall with k^-¼ after 100. Where s₀ had to be held to ten times, the first steps are
-      a trial (`curvestep.steprules.Trial`): they are taken back where they were far too long, `Outcome.TAKEN_BACK`.
+      is a ramp over 20 steps, and a fall with k^-¼ after 100. Where s₀ is above six such steps, the first ones are a
+      trial (`curvestep.steprules.Trial`): they are taken back where they were far too long, `Outcome.TAKEN_BACK`.
     - Windows of steps end at k ← ⌊1.3 k⌋ + 40. The next batch is then measured at the averaged weights x̄, and the step
       is taken with its gradient there: N = ½ Eᵀ∇²J(x̄)E with E = θ − x̄ says how much loss the noise of the iterate
       costs, and p = (J(x̄') − J(x̄)) / ln(k/k') what the average has won since the window began at x̄' and k'.

@@ -83,8 +83,8 @@ class NoiseBalance:
       sums begin anew.
     - Where the gap J(z) − J(x̄) − ⟨∇J(x̄), E⟩ is above ``kinks`` · |N| and above eight roundings of the loss, it stands
       for |N|: a loss made of straight pieces (hinge, absolute error) has no curvature, and its noise shows in the gap.
-    - An s₀ that had to be held to ``longest`` first steps is on trial (`Trial`): where the first steps, or the first
-      window, made the loss worse, the run begins again where it began, with a tenth of that step.
+    - An s₀ of more than six first steps of the rule inside is on trial (`Trial`): where the steps, or the first window,
+      made the loss worse, the run begins again where it began, with a tenth of that step.
 
     ========  ====================================  ==========================================
     symbol    name                                  meaning
@@ -266,9 +266,8 @@ class NoiseBalance:
         return self._shorter(state) if rises or not is_calm else None
 
     def _is_on_trial(self, own: BalanceState) -> bool:
-        """Whether the first window runs with an s₀ that had to be held to ``longest`` first steps."""
-        is_held = own.first >= self.longest * own.bound > 0.0
-        return is_held and own.start == 0 and self.longest > self.trials.back
+        """Whether the first window runs with an s₀ that the first step of the rule inside contradicts."""
+        return own.start == 0 and self.trials.is_on(own.first, own.bound)
 
     def _shorter(self, state: RuleState) -> RuleState:
         """Return the state before the first step, with s₀ in units of the first step of the rule inside."""

@@ -10,11 +10,11 @@ from typing import final
 @final
 @dataclass(frozen=True)
 class Trial:
-    """Where the weights want a scale that the first parabola forbids, the first steps are a trial.
+    """Where the weights want a scale that the first parabola contradicts, the first steps are a trial.
 
-    They are where s₀ had to be held to the longest that b allows, b the step to the minimum of the parabola along the
-    first direction (`NoiseBalance`). x₀ is where the run began and θ where it is after ``steps`` steps. The next batch
-    is asked for two losses, at θ and a ``share`` of the way to it. The steps were too long where
+    They are where s₀ > beyond · b, b the step to the minimum of the parabola along the first direction
+    (`NoiseBalance`). x₀ is where the run began and θ where it is after ``steps`` steps. The next batch is asked for two
+    losses, at θ and a ``share`` of the way to it. The steps were too long where
 
         J(x₀ + share · (θ − x₀)) < J(θ) − worse · |J(x₀ + share · (θ − x₀))|,    or J(θ) alone is not finite:
 
@@ -24,13 +24,14 @@ class Trial:
 
     | symbol | name |
     |---|---|
-    | steps, share, worse, back | `steps`, `share`, `worse`, `back` |
+    | beyond, steps, share, worse, back | `beyond`, `steps`, `share`, `worse`, `back` |
 
     Args:
+        beyond: how many times b the first scale is where it is on trial, above 0; infinite for no trial.
         steps: how many steps are on trial, at least 1.
         share: the part of the way that is compared with all of it, in (0, 1].
         worse: by which part of itself a loss must be above the other, at least 0: the noise of a batch.
-        back: the scale with which the run begins again in units of b, above 0; no trial where the longest s₀ is less.
+        back: the scale with which the run begins again in units of b, above 0 and at most ``beyond``.
 
     Raises:
         ValueError: An argument is out of range.
@@ -49,6 +50,7 @@ class Trial:
         None; benchmarks/league/NOTES.md has what the losses along the first ten steps are on 78 problems.
     """
 
+    beyond: float = 6.0
     steps: int = 10
     share: float = 0.1
     worse: float = 0.005
@@ -62,8 +64,22 @@ class Trial:
             raise ValueError(f"share must be a number in (0, 1], but share={self.share!r} was given.")
         if not (_is_number(self.worse) and self.worse >= 0.0):
             raise ValueError(f"worse must be a number of at least 0, but worse={self.worse!r} was given.")
-        if not (_is_number(self.back) and self.back > 0.0):
-            raise ValueError(f"back must be a number above 0, but back={self.back!r} was given.")
+        if not (_is_number(self.beyond) and self.beyond > 0.0):
+            raise ValueError(f"beyond must be a number above 0, but beyond={self.beyond!r} was given.")
+        if not (_is_number(self.back) and 0.0 < self.back <= self.beyond):
+            raise ValueError(f"back must be a number in (0, {self.beyond:g}], but back={self.back!r} was given.")
+
+    def is_on(self, first: float, bound: float) -> bool:
+        """Whether a first scale is on trial.
+
+        Args:
+            first: s₀.
+            bound: b; 0 where it is not known.
+
+        Returns:
+            Whether it is.
+        """
+        return first > self.beyond * bound > 0.0
 
     def is_too_long(self, nearer: float, there: float) -> bool:
         """Whether the loss ``there`` is certainly above the one ``nearer`` to where the run began.
