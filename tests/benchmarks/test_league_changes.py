@@ -11,6 +11,7 @@ from benchmarks.league.methods import NUMBERS, VARIED, number
 from benchmarks.league.problems import CHANGED, PROBLEMS, STEADY
 from benchmarks.league.problems.changed import CHANGES
 from benchmarks.league.score import Key
+from benchmarks.league.split import HALVES, half
 from benchmarks.league.trial import Trial
 from curvestep.steprules import CurvatureRescaling, NoiseBalance
 
@@ -44,7 +45,7 @@ def test_a_stretched_layer_is_trained_in_its_other_size() -> None:
 
 
 def test_every_number_of_the_rule_is_taken_at_half_and_at_twice() -> None:
-    fields = set(NoiseBalance.__dataclass_fields__) - {"rule", "level", "windows"}
+    fields = set(NoiseBalance.__dataclass_fields__) - {"rule", "level", "windows", "trials"}
     assert set(NUMBERS) == fields
     assert len(VARIED) == 2 * len(NUMBERS) and all(row.name in ALL for row in VARIED)
     for name in NUMBERS:
@@ -66,6 +67,15 @@ def test_sections_stand_where_their_runs_are_whole() -> None:
     starts = {(SHORT[0], "auto-start/1000"): 1.5, (SHORT[0], "auto-start×1000"): 0.5, (SHORT[0], "auto"): 1.0}
     (text,) = sections(_trials(starts, SEEDS))
     assert f"| {SHORT[0]} | 1.500 | 0.500 |" in text
+    assert "On all" not in text
+    everywhere = [p for each in HALVES for p in half(each.name)]
+    ratios = {p: 1.0 + 0.01 * at for at, p in enumerate(everywhere)}
+    starts |= {(p, "auto"): 1.0 for p in everywhere}
+    starts |= {(p, "auto-start/1000"): ratio for p, ratio in ratios.items()}
+    starts |= {(p, "auto-start×1000"): 1.0 for p in everywhere}
+    (text,) = sections(_trials(starts, SEEDS))
+    worst = ", ".join(f"{p} {ratios[p]:.3g}" for p in everywhere[:-7:-1])
+    assert f"| a thousand times shorter | 1.385 | 1.366 | 4 | 0 | {worst} |" in text
     plain = {(p, "auto"): 2.0 for p in STEADY}
     changed = {(f"{p}:loss-x1000", "auto"): 4.0 for p in STEADY}
     (text,) = sections(_trials({**plain, **changed}, SEEDS))
