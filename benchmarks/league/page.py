@@ -171,13 +171,14 @@ def _variants(trials: Mapping[Key, Trial]) -> str:
 
 def _long(trials: Mapping[Key, Trial]) -> str:
     """Held-out losses along the longest runs beside AdamW's run again for each horizon."""
-    longest = {p: max((k[3] for k in trials if k[:2] == (p, "auto")), default=1.0) for p in PROBLEMS}
     rows: list[str] = []
-    for p, scale in longest.items():
-        if scale <= 1.0:
-            continue
-        auto = trials[next(k for k in trials if k[:2] == (p, "auto") and k[3] == scale)]
-        for other in sorted({k[3] for k in trials if k[0] == p and k[1] in ADAMW and k[3] <= scale}):
+    for p in PROBLEMS:
+        lengths = sorted({k[3] for k in trials if k[:2] == (p, "auto") and k[3] > 1.0})
+        for other in sorted({k[3] for k in trials if k[0] == p and k[1] in ADAMW}):
+            scale = next((length for length in lengths if length >= other), None)
+            if scale is None:
+                continue
+            auto = trials[next(k for k in trials if k[:2] == (p, "auto") and k[3] == scale)]
             row = [trials[k] for k in trials if k[0] == p and k[1] in ADAMW and k[2] == auto.seed and k[3] == other]
             if not row:
                 continue
@@ -186,14 +187,16 @@ def _long(trials: Mapping[Key, Trial]) -> str:
             if place is not None:
                 rows.append(
                     f"| {p} | {best.steps} | {best.method.removeprefix('adamw-')} of {len(row)} | {best.final:.4g} "
-                    f"| {place[2]:.4g} | {place[2] / best.final:.3f} |"
+                    f"| {place[2]:.4g} | {place[2] / best.final:.3f} | {best.curve[-1][1] / 60:.1f} | "
+                    f"{place[1] / 60:.1f} |"
                 )
     if not rows:
         return ""
     head = (
-        "## Long runs\n\nOne run of `auto`, looked at on its way, beside AdamW run again for each length, at the best "
-        "of so many rates for that length. One seed.\n\n| problem | steps | best AdamW | its loss | auto's | ratio |\n"
-        "| --- | ---: | --- | ---: | ---: | ---: |\n"
+        "## Long runs\n\nA run of `auto`, looked at on its way, beside AdamW run again for each length, at the best of "
+        "so many rates for that length. One seed; minutes of processor time, on a machine with other work.\n\n"
+        "| problem | steps | best AdamW | its loss | auto's | ratio | AdamW's minutes | auto's |\n"
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |\n"
     )
     return head + "\n".join(rows) + "\n"
 
