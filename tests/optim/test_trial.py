@@ -149,7 +149,25 @@ def test_a_first_window_whose_average_lies_above_its_beginning_is_taken_back() -
         optimizer.zero_grad()
     assert outcome(optimizer) is Outcome.TAKEN_BACK and optimizer.outcomes[Outcome.TAKEN_BACK] == 1
     assert torch.equal(theta, begun) and not optimizer._ends_window()
+    assert optimizer.last_window is not None and optimizer.last_window.loss > optimizer.last_window.loss_before
     assert scale(optimizer) == pytest.approx(0.1 * scale(optimizer, "bound"))
+
+
+def test_a_bad_batch_at_the_first_windows_end_takes_nothing_back() -> None:
+    problem = make_problem()
+    optimizer = begun_at(problem, 1e-3, 1e-4)
+    problem.train(optimizer, range(40))
+    optimizer.zero_grad()
+    before = problem.parameters()
+    assert optimizer._ends_window()
+    with optimizer.record():
+        (problem.loss(0) * float("nan")).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    assert outcome(optimizer) is Outcome.NON_FINITE_LOSS and optimizer._ends_window()
+    assert_bitwise_equal(problem.parameters(), before)
+    problem.train(optimizer, range(1))
+    assert outcome(optimizer) is Outcome.WINDOW_ENDED
 
 
 @pytest.mark.parametrize("saved", [STEPS - 1, STEPS, STEPS + 1, STEPS + 2])

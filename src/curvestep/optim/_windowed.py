@@ -244,6 +244,7 @@ class AbstractWindowedOptimizer(AbstractComposedOptimizer, ABC):
         count = dist.get_world_size(None if group == "default" else group) if is_shared(group) else 1
         reading = reading_of(numbers, rule.window(state), count, max([m.resolution for m in measured]))
         if (again := rule.judge_window(reading, state)) is not None:
+            self.last_window = reading
             return self._begin_again(again, reading.loss), loss
         for name, outcome in ((LOSS, Outcome.NON_FINITE_LOSS), (GRADIENT, Outcome.NON_FINITE_GRADIENT)):
             if not math.isfinite(numbers[name]):

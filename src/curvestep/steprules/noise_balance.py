@@ -259,7 +259,7 @@ class NoiseBalance:
     def judge_window(self, reading: WindowReading, state: RuleState) -> RuleState | None:
         """Return the state of a shorter start where the first window's average lies above its beginning, or N > p."""
         own = _read(state)
-        if not self._is_on_trial(own):
+        if not (self._is_on_trial(own) and math.isfinite(reading.loss_before)):  # else the batch says nothing
             return None
         is_calm = reading.is_finite and self._height(reading) <= reading.progress
         rises = self.trials.is_too_long(reading.loss_before, reading.loss)
