@@ -48,7 +48,8 @@ def page(rows: Sequence[SensitivityRow], machines: Sequence[Machine], figure: st
         "",
         "The first scale of `Auto` is in units of the weights' typical size, and is held to between a thirtieth of and "
         "ten times the step that Algorithm 1 measures at the first batch: beyond that its line is flat. Above six "
-        "times its first steps are on trial, and may be taken back ([long.md](long.md#a-first-scale-on-trial)). Afterwards "
+        "times its first steps are on trial, and may be taken back ([long.md](long.md#a-first-scale-on-trial)). "
+        "Afterwards "
         "`Auto` changes its scale by a factor of two at most at a window's end, 3 times in 220 calls of `step` and 2 "
         "times in 128 ([auto.md](auto.md)). "
         "`CeilingAdam` is what `Auto` was before: Adam's direction with a measured step under a ceiling of fixed "
