@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> float:
     if rank == 0:
         print(f"loss {loss:.4f} on {size} process{'es' * (size > 1)}, all with the same parameters")
     if launched:
+        dist.barrier()  # the first to leave would take the store with it
         dist.destroy_process_group()
     return loss
 

@@ -80,6 +80,7 @@ def main(arguments: list[str] | None = None) -> float:
         print(
             f"loss {loss:.4f} on {size} processes, each with its part of the parameters; the checkpoint gives them back"
         )
+    dist.barrier()  # the first to leave would take the store with it
     dist.destroy_process_group()
     return loss
 
