@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks.league.methods import NUMBERS, number
+from benchmarks.league.methods import NUMBERS, TRIAL, number, trial_number
 from benchmarks.league.problems import STEADY
 from benchmarks.league.problems.changed import CHANGES
 from benchmarks.league.score import Key
@@ -28,7 +28,7 @@ Trials = Mapping[Key, Trial]
 
 def sections(trials: Trials) -> list[str]:
     """The sections of the page of which there are runs."""
-    return [text for text in (_numbers(trials), _starts(trials), _problems(trials)) if text]
+    return [text for text in (_numbers(trials), _starts(trials), _trial_numbers(trials), _problems(trials)) if text]
 
 
 def _ratio(trials: Trials, new: tuple[str, str], old: tuple[str, str], seeds: Sequence[int]) -> float | None:
@@ -52,18 +52,37 @@ def _mean(ratios: Sequence[float]) -> str:
     return f"{statistics.geometric_mean([min(max(r, 0.1), 10.0) for r in ratios]):.3f} ({max(ratios):.2f})"
 
 
-def _numbers(trials: Trials) -> str:
-    """The numbers of the rule at half and at twice their values."""
+def _halved(trials: Trials, base: str, names: Sequence[str], value: Callable[[str, float], float]) -> list[str]:
+    """A row for each number of a method, at half and at twice its value; none where a run is missing."""
     lines: list[str] = []
-    for name in NUMBERS:
-        cells = [f"{number(name, 1.0):.3g}"]
+    for name in names:
+        cells = [f"{value(name, 1.0):.3g}"]
         for word in ("half", "twice"):
-            found = [_ratio(trials, (p, f"auto-{word}-{name}"), (p, "auto"), (0,)) for p in SHORT]
+            found = [_ratio(trials, (p, f"{base}-{word}-{name}"), (p, base), (0,)) for p in SHORT]
             ratios = [r for r in found if r is not None]
             if len(ratios) < len(SHORT):
-                return ""
+                return []
             cells.append(_mean(ratios))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _trial_numbers(trials: Trials) -> str:
+    """The numbers of the trial, where it acts."""
+    head = (
+        "### The numbers of the trial at half and at twice their values\n\n"
+        "They act where a run begins too long: final held-out loss over that of `auto-start×1000` with the usual ones, "
+        "geometric mean and worst; one seed, on the same ten problems. Twice `beyond` is more than the guard lets a first "
+        "scale be, so that there is no trial. What they are stands in "
+        "`curvestep.steprules.Trial`.\n\n"
+        "| number | value | half | twice |\n| --- | ---: | ---: | ---: |\n"
+    )
+    return _section(head, _halved(trials, "auto-start×1000", TRIAL, trial_number))
+
+
+def _numbers(trials: Trials) -> str:
+    """The numbers of the rule at half and at twice their values."""
+    lines = _halved(trials, "auto", NUMBERS, number)
     head = (
         "## The rule's numbers at half and at twice their values\n\n"
         "Final held-out loss over that of `auto`, geometric mean and worst; one seed, on\n"

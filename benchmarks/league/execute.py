@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 
-from benchmarks.league.methods import METHODS, VARIED
+from benchmarks.league.methods import METHODS, VARIED, VARIED_TRIALS
 from benchmarks.league.problems import CHANGED, PROBLEMS
 from benchmarks.league.prototypes import PROTOTYPES
 from benchmarks.league.score import Key
 from benchmarks.league.trial import Trial, run
 
-ALL = {**METHODS, **{row.name: row for row in VARIED}, **PROTOTYPES}
+ALL = {**METHODS, **{row.name: row for row in (*VARIED, *VARIED_TRIALS)}, **PROTOTYPES}
 
 
 def one(key: Key) -> Trial:

@@ -7,13 +7,14 @@ import torch
 
 from benchmarks.league.changes import SHORT, sections
 from benchmarks.league.execute import ALL
-from benchmarks.league.methods import NUMBERS, VARIED, number
+from benchmarks.league.methods import NUMBERS, TRIAL, VARIED, VARIED_TRIALS, number, trial_number
 from benchmarks.league.problems import CHANGED, PROBLEMS, STEADY
 from benchmarks.league.problems.changed import CHANGES
 from benchmarks.league.score import Key
 from benchmarks.league.split import HALVES, half
 from benchmarks.league.trial import Trial
 from curvestep.steprules import CurvatureRescaling, NoiseBalance
+from curvestep.steprules import Trial as StartTrial
 
 SEEDS = (0, 1, 2)
 
@@ -54,6 +55,15 @@ def test_every_number_of_the_rule_is_taken_at_half_and_at_twice() -> None:
             assert getattr(changed, name) != getattr(NoiseBalance(CurvatureRescaling()), name)
 
 
+def test_every_number_of_the_trial_is_taken_at_half_and_at_twice() -> None:
+    assert set(TRIAL) == set(StartTrial.__dataclass_fields__)
+    assert len(VARIED_TRIALS) == 2 * len(TRIAL) and all(row.name in ALL for row in VARIED_TRIALS)
+    for name in TRIAL:
+        for factor in (0.5, 2.0):
+            changed = StartTrial(**{name: trial_number(name, factor)})  # pyright: ignore[reportArgumentType]
+            assert getattr(changed, name) == factor * getattr(StartTrial(), name)
+
+
 def _trials(losses: dict[tuple[str, str], float], seeds: tuple[int, ...]) -> dict[Key, Trial]:
     made = [Trial(p, m, s, 1.0, 10, ((10, 1.0, x),), {}) for (p, m), x in losses.items() for s in seeds]
     return {trial.key: trial for trial in made}
@@ -64,6 +74,9 @@ def test_sections_stand_where_their_runs_are_whole() -> None:
     numbers = {(p, row.name): 1.1 if "half" in row.name else 1.3 for p in SHORT for row in VARIED}
     (text,) = sections(_trials({**{(p, "auto"): 1.0 for p in SHORT}, **numbers}, (0,)))
     assert "| leak | 0.3 | 1.100 (1.10) | 1.300 (1.30) |" in text
+    numbers = {(p, row.name): 1.1 if "half" in row.name else 1.3 for p in SHORT for row in VARIED_TRIALS}
+    (text,) = sections(_trials({**{(p, "auto-start×1000"): 1.0 for p in SHORT}, **numbers}, (0,)))
+    assert "| back | 0.1 | 1.100 (1.10) | 1.300 (1.30) |" in text
     starts = {(SHORT[0], "auto-start/1000"): 1.5, (SHORT[0], "auto-start×1000"): 0.5, (SHORT[0], "auto"): 1.0}
     (text,) = sections(_trials(starts, SEEDS))
     assert f"| {SHORT[0]} | 1.500 | 0.500 |" in text

@@ -48,6 +48,15 @@ class Problem:
         losses: list[Any] = [optimizer.step(self.closure(optimizer, batch)) for batch in batches]
         return [loss.item() for loss in losses]
 
+    def train_scaled(self, optimizer: Any, scaler: Any, batches: range) -> None:
+        """Record a scaled backward on each batch and take its step by the scaler."""
+        for batch in batches:
+            with optimizer.record():
+                scaler.scale(self.loss(batch)).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+
     def parameters(self) -> list[Tensor]:
         """Detached copies of the parameters."""
         return [parameter.detach().clone() for parameter in self.net.parameters()]

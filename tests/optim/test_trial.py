@@ -206,11 +206,7 @@ def test_a_scaled_loss_is_judged_as_the_plain_one() -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     for batch in range(STEPS + 2):
         plain.train(first, range(batch, batch + 1))
-        with second.record():
-            scaler.scale(scaled.loss(batch)).backward()
-        scaler.step(second)
-        scaler.update()
-        second.zero_grad()
+        scaled.train_scaled(second, scaler, range(batch, batch + 1))
     assert first.outcomes == second.outcomes and first.outcomes[Outcome.TAKEN_BACK] == 1
     assert_bitwise_equal(plain.parameters(), scaled.parameters())
 
@@ -243,7 +239,7 @@ def test_a_scale_that_the_first_parabola_does_not_contradict_is_not_on_trial() -
     problem = make_problem()
     optimizer = curvestep.Auto(problem.net.parameters())
     problem.train(optimizer, range(STEPS))
-    assert 0.0 < scale(optimizer) < 10.0 * scale(optimizer, "bound")
+    assert 0.0 < scale(optimizer) < 6.0 * scale(optimizer, "bound")
     with optimizer.record() as tape:
         problem.loss(0).backward()
     assert tape.released

@@ -479,11 +479,7 @@ def test_a_scaled_loss_gives_the_reading_of_the_plain_one() -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     for batch in range(5):
         plain.train(first, range(batch, batch + 1))
-        with second.record():
-            scaler.scale(scaled.loss(batch)).backward()
-        scaler.step(second)
-        scaler.update()
-        second.zero_grad()
+        scaled.train_scaled(second, scaler, range(batch, batch + 1))
     # A power of two, which rounds nothing.
     assert second.last_window is not None and second.last_window == first.last_window
     assert_bitwise_equal(plain.parameters(), scaled.parameters())

@@ -17,7 +17,7 @@ from benchmarks.league.methods.driver import Driver, Method, trained
 from benchmarks.league.methods.varied import VariedAuto
 from curvestep.bench.methods.ceiling_adam import CeilingAdam
 from curvestep.directions import Adam, Direction
-from curvestep.steprules import CurvatureRescaling, NoiseBalance
+from curvestep.steprules import CurvatureRescaling, NoiseBalance, Trial
 
 
 class _Recorded(Driver):
@@ -84,7 +84,7 @@ def _ceiling(step: int) -> float:
     return min((step + 1) / 100.0, (100.0 / (step + 1)) ** 0.5)
 
 
-def _varied(name: str, what: str, numbers: dict[str, float], direction: Direction | None = None) -> Method:
+def _varied(name: str, what: str, numbers: dict[str, Any], direction: Direction | None = None) -> Method:
     return Method(name, lambda model, _: _Auto(VariedAuto(trained(model), numbers, direction=direction)), what)
 
 
@@ -122,6 +122,17 @@ def number(name: str, factor: float) -> float:
     return own * factor
 
 
+#: The numbers of `curvestep.steprules.Trial`, which act where a run begins too long: changed there, like the others.
+TRIAL = ("beyond", "steps", "share", "worse", "back")
+_LONG = 70.0
+
+
+def trial_number(name: str, factor: float) -> float:
+    """Return a number of the trial times a factor; a number of steps stays whole."""
+    own = getattr(Trial(), name)
+    return type(own)(own * factor)
+
+
 OURS = (
     Method("auto", lambda model, _: _Auto(curvestep.Auto(trained(model))), "curvestep.Auto"),
     Method(
@@ -148,12 +159,23 @@ OURS = (
     ),
     _varied("auto-adam", "Auto along Adam's own direction, without Nesterov's look ahead", {}, Adam(0.9, 0.98)),
     _varied("auto-start/1000", "Auto, begun a thousand times shorter where its guard lets it", {"first": 7e-5}),
-    _varied("auto-start×1000", "Auto, begun a thousand times longer where its guard lets it", {"first": 70.0}),
+    _varied("auto-start×1000", "Auto, begun a thousand times longer where its guard lets it", {"first": _LONG}),
     Method("gen", lambda model, _: _Recorded(curvestep.GeN(trained(model))), "GeN at its defaults"),
 )
+_FACTORS = (("half", 0.5), ("twice", 2.0))
 #: Auto with one of its numbers changed; not in the tables and figures of the halves.
 VARIED = tuple(
     _varied(f"auto-{word}-{name}", f"Auto with {name} = {number(name, factor):.3g}", {name: number(name, factor)})
     for name in NUMBERS
-    for word, factor in (("half", 0.5), ("twice", 2.0))
+    for word, factor in _FACTORS
+)
+#: The same for the numbers of the trial, begun a thousand times longer.
+VARIED_TRIALS = tuple(
+    _varied(
+        f"auto-start×1000-{word}-{name}",
+        f"Auto, begun a thousand times longer, with {name} = {trial_number(name, factor):.3g} in its trial",
+        {"first": _LONG, "trials": Trial(**{name: trial_number(name, factor)})},  # pyright: ignore[reportArgumentType]
+    )
+    for name in TRIAL
+    for word, factor in _FACTORS
 )

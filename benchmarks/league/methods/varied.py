@@ -29,7 +29,7 @@ class VariedAuto(AbstractWindowedOptimizer):
     def __init__(
         self,
         params: Sequence[nn.Parameter],
-        numbers: dict[str, float],
+        numbers: dict[str, Any],
         *,
         weight_decay: float = 0.0,
         direction: Direction | None = None,
