@@ -72,8 +72,8 @@ def _trial_numbers(trials: Trials) -> str:
     head = (
         "### The numbers of the trial at half and at twice their values\n\n"
         "They act where a run begins too long: final held-out loss over that of `auto-start×1000` with the usual ones, "
-        "geometric mean and worst; one seed, on the same ten problems. Twice `beyond` is more than the guard lets a first "
-        "scale be, so that there is no trial. What they are stands in "
+        "geometric mean and worst; one seed, on the same ten problems. Twice `beyond` is more than the guard lets a "
+        "first scale be, so that there is no trial. What they are stands in "
         "`curvestep.steprules.Trial`.\n\n"
         "| number | value | half | twice |\n| --- | ---: | ---: | ---: |\n"
     )
